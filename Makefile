@@ -1,0 +1,81 @@
+# Branch Gateway. `make` alone lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+BUILD := $(CURDIR)/build
+ENGINE := $(BUILD)/engine/gateway-media
+PYTEST_WORKERS ?= 2
+
+.PHONY: help
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup setup-test
+setup: ## install what `make run` needs (system packages, virtual environment, media engine)
+	@scripts/setup run
+	@$(MAKE) --no-print-directory engine
+
+setup-test: ## install what `make test` needs as well
+	@scripts/setup test
+	@$(MAKE) --no-print-directory engine peers
+
+.PHONY: engine peers
+engine: ## build the media engine
+	@$(MAKE) -s -C gateway/media/engine BUILD=$(BUILD)/engine
+
+peers: ## build the test peers that are ours (libpri)
+	@$(MAKE) -s -C tests/interop/peers BUILD=$(BUILD)/peers
+
+.PHONY: run
+run: setup ## exchange, gateway and a SIP phone on loopback: a call each way, a verdict, then a live view (ONCE=1: stop after the verdict)
+	@$(BIN)/python -m gateway.demo $(if $(ONCE),--once)
+
+.PHONY: test lint format types c-test unit interop-local
+test: setup-test lint types c-test unit peers-test ## all checks: format, lint, types, C warnings and sanitizers, unit, property, simulation tests, packaged peers
+
+lint:
+	@echo "== format and lint"
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+
+format: ## format the Python code and mend what lint can mend
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+types:
+	@echo "== types"
+	@$(BIN)/mypy
+
+c-test: ## C: warnings as errors, clang-tidy, unit tests under ASAN and UBSAN
+	@echo "== C: warnings, clang-tidy, sanitizers"
+	@$(MAKE) -s -C gateway/media/engine BUILD=$(BUILD)/engine-test test tidy
+
+unit: ## Python unit, property and simulation tests
+	@echo "== unit, property and simulation tests"
+	@$(BIN)/pytest -n $(PYTEST_WORKERS) tests/unit tests/simulation
+
+.PHONY: peers-test
+peers-test: ## tests against real peers: libpri, sipp, baresip, Kamailio, tshark
+	@echo "== peers"
+	@$(BIN)/pytest -n $(PYTEST_WORKERS) tests/interop
+
+.PHONY: simulate
+SEEDS ?= 2000
+CALLS ?= 500
+simulate: setup ## a branch in virtual time: SEEDS runs of CALLS calls with faults (1,000,000 calls as set)
+	@$(BIN)/python -m tests.simulation.run --seeds $(SEEDS) --calls $(CALLS)
+
+.PHONY: bench
+bench: setup-test ## measure CPU per call and per standing call, set-up delay and memory; writes docs/bench.md
+	@$(BIN)/python -m tests.bench.run
+
+.PHONY: fuzz
+FUZZ_SECONDS ?= 60
+fuzz: setup ## random bytes into every parser by atheris, FUZZ_SECONDS each
+	@$(BIN)/python -m pip install -q --disable-pip-version-check atheris
+	@for target in tests/fuzz/fuzz_*.py; do $(BIN)/python $$target -max_total_time=$(FUZZ_SECONDS) || exit 1; done
+
+.PHONY: clean
+clean: ## remove what was built and run-time state; the virtual environment stays
+	rm -rf build .run .mypy_cache .pytest_cache .ruff_cache .hypothesis

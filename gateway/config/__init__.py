@@ -1,0 +1,1 @@
+"""The configuration file: typed model, reading, checking."""

@@ -1,0 +1,1 @@
+"""Voice: the client of the media engine. The engine itself is C, in ``engine/``."""

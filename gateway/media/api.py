@@ -1,0 +1,233 @@
+"""What signalling may ask of the media engine, and what the engine tells it: streams, wired in pairs.
+
+The words are the same for the real engine (``client.py`` speaks them over a Unix socket) and for the one of the
+simulation. Requests never block: an ``int`` that names a stream is chosen by the caller's side at once, the reply comes
+later to ``on_reply``. Nothing here touches a sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Protocol
+
+
+class Law(IntEnum):
+    """Companding law of a TDM stream (G.711)."""
+
+    ULAW = 0
+    ALAW = 1
+
+
+class Codec(IntEnum):
+    """Codecs of an RTP stream; the value is the static RTP payload type (RFC 3551)."""
+
+    ULAW = 0
+    ALAW = 8
+
+
+class Direction(IntEnum):
+    """Which way an RTP stream flows, seen from the gateway."""
+
+    INACTIVE = 0
+    RECVONLY = 1
+    SENDONLY = 2
+    SENDRECV = 3
+
+
+class Silence(IntEnum):
+    """Which direction of a stream fell silent."""
+
+    RECEIVE = 1
+    SEND = 2
+
+
+@dataclass(frozen=True, slots=True)
+class RtpSettings:
+    """Everything the far end's SDP decides about an RTP stream. ``dtmf_payload_type`` None: no RFC 4733."""
+
+    address: str
+    port: int
+    rtcp_port: int
+    codec: Codec
+    payload_type: int
+    dtmf_payload_type: int | None = 101
+    packet_milliseconds: int = 20
+    direction: Direction = Direction.SENDRECV
+    rtcp_mux: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ToneStep:
+    """Up to four frequencies (hertz), ``level`` dBm0 each, for ``milliseconds`` (0 = for ever); none is a pause."""
+
+    frequencies: tuple[int, ...]
+    milliseconds: int
+    level: float = -13.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tone:
+    """A call-progress tone: steps, repeated from ``repeat_from`` (None: once)."""
+
+    steps: tuple[ToneStep, ...]
+    repeat_from: int | None = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The engine refused or could not do it; ``code`` is an errno, ``text`` is for the log."""
+
+    code: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The stream exists. ``address`` and ``port`` are where an RTP stream receives, else empty and 0."""
+
+    stream: int
+    address: str = ""
+    port: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Counters of one stream since it was opened; times in milliseconds, levels in dBm0 (-99 is digital silence).
+
+    ``frequency`` is the single tone (hertz) that dominates what is received, 0 if none. ``lost`` etc. are of what we
+    receive; ``remote_*`` is what the far end's RTCP says of what it receives. ``mos`` is by G.107 (1.0 to 4.5).
+    """
+
+    packets_sent: int = 0
+    octets_sent: int = 0
+    packets_received: int = 0
+    octets_received: int = 0
+    lost: int = 0
+    late: int = 0
+    duplicated: int = 0
+    reordered: int = 0
+    rejected: int = 0
+    concealed: int = 0
+    jitter: float = 0.0
+    jitter_maximum: float = 0.0
+    round_trip: float = -1.0
+    buffer_delay: float = 0.0
+    remote_lost: int = 0
+    remote_jitter: float = 0.0
+    slips: int = 0
+    receive_level: float = -99.0
+    send_level: float = -99.0
+    frequency: float = 0.0
+    mos: float = 0.0
+
+
+# -- events of the engine that are not replies --
+
+
+@dataclass(frozen=True, slots=True)
+class DigitHeard:
+    """A DTMF digit ended on ``stream`` (RFC 4733 or in-band), reported once, with its length."""
+
+    stream: int
+    digit: str
+    milliseconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class FirstPacket:
+    """The first valid packet or block came in on ``stream``."""
+
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
+class WentSilent:
+    """Nothing at all came in on a wired stream for the set time: one-way audio."""
+
+    stream: int
+    milliseconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class HeardAgain:
+    """Packets come in again after WentSilent."""
+
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
+class PromptEnded:
+    """A prompt or a tone that does not repeat has been played to its end."""
+
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLost:
+    """The stream's channel or file is gone (cable cut, disk full); the stream stays until closed."""
+
+    stream: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLost:
+    """The engine's connection is gone; all streams with it unless it comes back."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineReady:
+    """The engine answers (again). ``fresh`` is False if it kept streams of an earlier connection."""
+
+    fresh: bool
+
+
+MediaEvent = DigitHeard | FirstPacket | WentSilent | HeardAgain | PromptEnded | StreamLost | EngineLost | EngineReady
+
+OnOpened = Callable[[Opened | Failure], None]
+OnStatistics = Callable[[Statistics | Failure], None]
+
+
+class Media(Protocol):
+    """The requests. Every ``open_*`` returns the new stream's number at once; use of a stream that failed is ignored.
+
+    Requests are carried out in the order they are made, so a stream may be wired before its reply is here.
+    """
+
+    def open_rtp(self, address: str, label: str, on_reply: OnOpened) -> int:
+        """Bind an RTP/RTCP port pair out of the configured range on local ``address``."""
+
+    def set_rtp(self, stream: int, settings: RtpSettings) -> None:
+        """Set or change what the far end's SDP says; sequence numbers, time stamps and SSRC go on."""
+
+    def open_tdm(self, path: str, law: Law, label: str, on_reply: OnOpened, *, listen: bool = False) -> int:
+        """Open a B channel by its path: connect to a socket (or listen at it), or open a device."""
+
+    def open_tone(self, tone: Tone, label: str, on_reply: OnOpened) -> int:
+        """A stream that plays ``tone`` to the stream it is wired to."""
+
+    def open_prompt(self, path: str, label: str, on_reply: OnOpened, *, repeat: bool = False) -> int:
+        """A stream that plays a WAV file (8 kHz mono, 16 bit linear or G.711)."""
+
+    def open_echo(self, label: str, on_reply: OnOpened) -> int:
+        """A stream that sends back what it hears."""
+
+    def open_recorder(self, path: str, label: str, on_reply: OnOpened, *, seconds: int = 3600) -> int:
+        """A stream that writes what it hears to a WAV file of at most ``seconds``."""
+
+    def connect(self, first: int, second: int) -> None:
+        """Wire two streams to each other, each way; either leaves the pair it was in."""
+
+    def disconnect(self, stream: int) -> None:
+        """Undo the pair that ``stream`` is in; both hear silence."""
+
+    def send_digits(self, stream: int, digits: str, milliseconds: int = 100) -> None:
+        """Send DTMF out of ``stream``: RFC 4733 where negotiated, else as tones."""
+
+    def statistics(self, stream: int, on_reply: OnStatistics) -> None:
+        """Ask for the counters of ``stream``."""
+
+    def close(self, stream: int, on_reply: OnStatistics | None = None) -> None:
+        """End ``stream``; the reply has its last counters."""

@@ -1,0 +1,1 @@
+"""Where a call goes: dial plan, patterns, trunk groups."""

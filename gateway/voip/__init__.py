@@ -1,0 +1,1 @@
+"""Voice over IP: SIP and IAX2."""
