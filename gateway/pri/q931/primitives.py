@@ -1,0 +1,79 @@
+"""What call control tells its owner: indications and confirmations (Q.931 annex A), requests to the data link."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from gateway.pri.q931.ie import CauseElement, RestartClass
+from gateway.pri.q931.message import Message
+
+if TYPE_CHECKING:
+    from gateway.pri.q931.call import Q931Call
+
+
+class Primitive(Enum):
+    """What happened to one call."""
+
+    SETUP = "setup"
+    MORE_INFORMATION = "more information"
+    INFORMATION = "information"
+    DIGITS_COMPLETE = "digits complete"
+    PROCEEDING = "proceeding"
+    PROGRESS = "progress"
+    ALERTING = "alerting"
+    CONNECT = "connect"
+    CONNECTED = "connected"
+    NOTIFY = "notify"
+    FACILITY = "facility"
+    CHANNEL = "channel"
+    DISCONNECT = "disconnect"
+    CLEARED = "cleared"
+    RELEASE = "release"
+
+
+@dataclass(frozen=True, slots=True)
+class CallIndication:
+    """One primitive of one call, with the message that caused it if there was one.
+
+    CHANNEL: the call's B channel is agreed. DIGITS_COMPLETE: T302 expired. DISCONNECT: the far end clears and sends
+    in-band information meanwhile, the owner decides when to go on. CLEARED: the call is over for its user, the channel
+    is still being released; ``cause`` says why. RELEASE: reference and channel are free, the last word on a call.
+    """
+
+    call: Q931Call
+    primitive: Primitive
+    message: Message | None = None
+    cause: CauseElement | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SendData:
+    """DL-DATA request: one encoded message."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EstablishLink:
+    """DL-ESTABLISH request after a data link failure (Q.931 5.8.9)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RestartIndication:
+    """The far end restarted these timeslots; their calls are cleared. The owner answers with ``restart_completed``."""
+
+    timeslots: tuple[int, ...]
+    restart_class: RestartClass
+
+
+@dataclass(frozen=True, slots=True)
+class MaintenanceIndication:
+    """Something management should know: a RESTART without answer, a channel whose release was never confirmed."""
+
+    text: str
+    timeslots: tuple[int, ...] = ()
+
+
+LinkOutput = CallIndication | SendData | EstablishLink | RestartIndication | MaintenanceIndication

@@ -1,0 +1,272 @@
+"""RESTART (Q.931 5.5) both ways, and SERVICE of NI-2."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.cause import Cause
+from gateway.pri.channels import Block, Line
+from gateway.pri.lapd import Side
+from gateway.pri.q931.euroisdn import EuroIsdn
+from gateway.pri.q931.ie import (
+    CallState,
+    CauseElement,
+    ChangeStatus,
+    ChannelIdentification,
+    ElementId,
+    InformationElement,
+    RestartClass,
+    RestartIndicator,
+    ServiceStatus,
+    UnknownElement,
+)
+from gateway.pri.q931.message import CallReference, Message
+from gateway.pri.q931.ni2 import NationalIsdn2
+from gateway.pri.q931.primitives import Primitive
+from gateway.pri.q931.states import GlobalState, State
+from tests.unit.pri.q931_far_end import FarEnd, T
+
+CHANNELS = RestartIndicator(RestartClass.INDICATED_CHANNELS)
+INTERFACE = RestartIndicator(RestartClass.SINGLE_INTERFACE)
+ALL = RestartIndicator(RestartClass.ALL_INTERFACES)
+
+
+def restart(*elements: InformationElement) -> Message:
+    return Message(T.RESTART, CallReference(0), elements)
+
+
+def acknowledge(*elements: InformationElement) -> Message:
+    return Message(T.RESTART_ACKNOWLEDGE, CallReference(0, True), elements)
+
+
+@pytest.mark.parametrize("side", list(Side))
+def test_euroisdn_restarts_the_interface_when_the_link_comes_up_first_and_only_then(side: Side) -> None:
+    end = FarEnd(side, EuroIsdn(), up=False)
+    end.link.link_established(0)
+    message = end.one(T.RESTART)
+    assert message.call_reference == CallReference(0, False)
+    assert message.elements == (INTERFACE,)
+    assert all(channel.block is Block.RESTART for channel in end.channels)
+    end.hears(acknowledge(INTERFACE))
+    assert all(channel.idle for channel in end.channels)
+    end.link.link_released(0)
+    end.link.link_established(0)
+    assert end.sent() == []
+
+
+def test_ni2_restarts_channel_after_channel() -> None:
+    end = FarEnd(Side.USER, NationalIsdn2(), line=Line.T1, up=False)
+    end.link.link_established(0)
+    for timeslot in range(1, 24):
+        message = end.one(T.RESTART)
+        assert message.elements == (ChannelIdentification((timeslot,)), CHANNELS)
+        assert end.link.restarts.state is GlobalState.REST_1
+        end.hears(acknowledge(*message.elements))
+    assert end.sent() == []
+    assert end.link.restarts.state is GlobalState.REST_0
+    assert all(channel.idle for channel in end.channels)
+
+
+def test_5_5_1_restart_of_ours_clears_the_call_on_the_channel() -> None:
+    end = FarEnd()
+    call = end.call_in(True, State.ACTIVE)
+    end.link.restarts.request(1)
+    assert end.sent() == [T.RESTART]
+    assert call.released
+    assert end.told() == [Primitive.RELEASE]
+    assert end.channels.seize(1, "x") is None
+    end.hears(acknowledge(ChannelIdentification((1,)), CHANNELS))
+    assert end.channels.seize(1, "x") is not None
+
+
+def test_5_5_1_only_one_restart_is_out_at_a_time() -> None:
+    end = FarEnd()
+    end.link.restarts.request(1)
+    end.link.restarts.request(2)
+    end.link.restarts.request(2)
+    assert end.sent() == [T.RESTART]
+    end.hears(acknowledge(ChannelIdentification((1,)), CHANNELS))
+    assert end.sent() == [T.RESTART]
+    end.hears(acknowledge(ChannelIdentification((2,)), CHANNELS))
+    assert end.sent() == []
+
+
+def test_5_5_1_restart_is_sent_again_when_the_link_was_lost_meanwhile() -> None:
+    end = FarEnd()
+    end.link.restarts.request(None)
+    end.taken()
+    end.link.link_released(0)
+    end.wait(1000)
+    assert end.sent() == []
+    end.link.link_established(end.now)
+    assert end.sent() == [T.RESTART]
+    end.hears(acknowledge(INTERFACE))
+    assert all(channel.idle for channel in end.channels)
+
+
+def test_restart_that_the_far_end_refuses_by_status_does_not_block_for_ever() -> None:
+    end = FarEnd()
+    end.link.restarts.request(None)
+    end.hears(Message(T.STATUS, CallReference(0, True), (CauseElement(Cause.MESSAGE_TYPE_NONEXISTENT), CallState(0))))
+    assert all(channel.idle for channel in end.channels)
+
+
+def test_acknowledgement_that_nobody_waits_for_is_ignored() -> None:
+    end = FarEnd()
+    end.hears(acknowledge(INTERFACE))
+    assert end.sent() == []
+
+
+def test_waiting_restarts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.pri.q931.restart.MAX_PENDING_RESTARTS", 2)
+    end = FarEnd(up=False)
+    assert [end.link.restarts.request(timeslot) for timeslot in (1, 2, 3)] == [True, True, False]
+
+
+def test_5_5_2_restart_of_a_channel_clears_its_call_and_is_acknowledged_when_the_owner_is_done() -> None:
+    end = FarEnd()
+    call = end.call_in(True, State.ACTIVE)
+    other = end.call_in(False, State.ACTIVE)
+    end.hears(restart(ChannelIdentification((1,)), CHANNELS))
+    (indication,) = end.indications()
+    assert indication.call is call
+    assert indication.primitive is Primitive.RELEASE
+    assert other.state is State.ACTIVE
+    assert end.restarts[0].timeslots == (1,)
+    assert end.sent() == []
+    assert end.link.restarts.state is GlobalState.REST_2
+    end.link.restarts.completed()
+    message = end.one(T.RESTART_ACKNOWLEDGE)
+    assert message.call_reference == CallReference(0, True)
+    assert message.elements == (ChannelIdentification((1,)), CHANNELS)
+    end.wait(100)
+    assert end.sent() == []  # T317 is stopped
+
+
+@pytest.mark.parametrize("indicator", [INTERFACE, ALL])
+def test_5_5_2_restart_of_interfaces_clears_all_calls(indicator: RestartIndicator) -> None:
+    end = FarEnd()
+    end.call_in(True, State.ACTIVE)
+    end.call_in(False, State.ACTIVE)
+    end.hears(restart(indicator))
+    assert end.link.calls == {}
+    end.link.restarts.completed()
+    assert end.one(T.RESTART_ACKNOWLEDGE).elements == (indicator,)
+
+
+def test_5_5_2_restart_is_acknowledged_even_if_nothing_is_there_to_clear() -> None:
+    end = FarEnd()
+    end.hears(restart(ChannelIdentification((3,)), CHANNELS))
+    end.link.restarts.completed()
+    assert end.sent() == [T.RESTART_ACKNOWLEDGE]
+
+
+def test_restarts_of_both_ends_are_handled_independently() -> None:
+    end = FarEnd()
+    end.link.restarts.request(None)
+    end.taken()
+    end.hears(restart(INTERFACE))
+    end.link.restarts.completed()
+    assert end.sent() == [T.RESTART_ACKNOWLEDGE]
+    assert all(channel.block is Block.RESTART for channel in end.channels)
+    end.hears(acknowledge(INTERFACE))
+    assert all(channel.idle for channel in end.channels)
+
+
+def test_restart_takes_away_a_block_of_the_far_end() -> None:
+    end = FarEnd()
+    end.channels.block(Block.REMOTE, 3)
+    end.hears(restart(ChannelIdentification((3,)), CHANNELS))
+    channel = end.channels.get(3)
+    assert channel is not None
+    assert channel.idle
+
+
+@pytest.mark.parametrize(
+    ("elements", "cause"),
+    [
+        ((), Cause.MANDATORY_ELEMENT_MISSING),
+        ((CHANNELS,), Cause.MANDATORY_ELEMENT_MISSING),
+        ((UnknownElement(ElementId.RESTART_INDICATOR, b"\x82"),), Cause.INVALID_ELEMENT_CONTENTS),
+        ((ChannelIdentification((16,)), CHANNELS), Cause.CHANNEL_DOES_NOT_EXIST),
+    ],
+)
+def test_faulty_restart_gets_status(elements: tuple[InformationElement, ...], cause: Cause) -> None:
+    end = FarEnd()
+    call = end.call_in(True, State.ACTIVE)
+    end.hears(restart(*elements))
+    status = end.one(T.STATUS)
+    answer = status.first(CauseElement)
+    assert answer is not None
+    assert answer.value is cause
+    assert status.call_reference == CallReference(0, True)
+    assert call.state is State.ACTIVE
+
+
+def test_pending_restarts_of_the_far_end_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.pri.q931.restart.MAX_PENDING_RESTARTS", 2)
+    end = FarEnd()
+    for _ in range(3):
+        end.hears(restart(INTERFACE))
+    for _ in range(3):
+        end.link.restarts.completed()
+    assert end.sent() == [T.RESTART_ACKNOWLEDGE] * 2
+
+
+# -- SERVICE --
+
+
+def service(timeslot: int, status: ServiceStatus) -> Message:
+    return Message(T.SERVICE, CallReference(0), (ChangeStatus(status), ChannelIdentification((timeslot,))))
+
+
+def ni2() -> FarEnd:
+    end = FarEnd(Side.USER, NationalIsdn2(), line=Line.T1, up=False)
+    end.link.up = True
+    return end
+
+
+@pytest.mark.parametrize("status", [ServiceStatus.OUT_OF_SERVICE, ServiceStatus.MAINTENANCE])
+def test_service_takes_a_channel_out_of_service_and_back(status: ServiceStatus) -> None:
+    end = ni2()
+    end.hears(service(4, status))
+    message = end.one(T.SERVICE_ACKNOWLEDGE)
+    assert message.call_reference == CallReference(0, True)
+    assert message.protocol_discriminator == 3
+    assert message.elements == (ChangeStatus(status), ChannelIdentification((4,)))
+    assert end.channels.seize(4, "x") is None
+    end.hears(service(4, ServiceStatus.IN_SERVICE))
+    assert end.sent() == [T.SERVICE_ACKNOWLEDGE]
+    assert end.channels.seize(4, "x") is not None
+
+
+def test_our_own_block_is_announced_and_told_again_when_the_link_is_back() -> None:
+    end = ni2()
+    end.channels.block(Block.LOCAL, 4)
+    end.link.services.announce(4)
+    message = end.one(T.SERVICE)
+    assert message.elements == (ChangeStatus(ServiceStatus.OUT_OF_SERVICE), ChannelIdentification((4,)))
+    end.hears(Message(T.SERVICE_ACKNOWLEDGE, CallReference(0, True), message.elements))
+    channel = end.channels.get(4)
+    assert channel is not None
+    assert channel.block is Block.LOCAL  # the acknowledgement is no block of theirs
+    end.link.link_released(0)
+    end.link.link_established(0)
+    assert T.SERVICE in end.sent()
+
+
+def test_service_is_ignored_by_a_switch_type_without_it() -> None:
+    end = FarEnd()
+    end.hears(service(4, ServiceStatus.OUT_OF_SERVICE))
+    assert end.sent() == []
+    assert end.link.ignored == 1
+    end.channels.block(Block.LOCAL, 4)
+    end.link.services.announce(4)
+    assert end.sent() == []
+
+
+def test_service_without_its_elements_is_ignored() -> None:
+    end = ni2()
+    end.hears(Message(T.SERVICE, CallReference(0), ()))
+    end.hears(service(24, ServiceStatus.OUT_OF_SERVICE))  # the D channel: acknowledged, nothing to block
+    assert end.sent() == [T.SERVICE_ACKNOWLEDGE]
