@@ -1,0 +1,197 @@
+"""A dialog (RFC 3261 12): identifiers, sequence numbers, route set, remote target; builds the requests inside it.
+
+Knows nothing of sessions or media: see ``session.py``.
+"""
+
+from __future__ import annotations
+
+import logging
+from enum import Enum
+
+from gateway.voip.sip.errors import SipError
+from gateway.voip.sip.message import Request, Response
+from gateway.voip.sip.uri import Uri
+from gateway.voip.sip.values import MAX_CSEQ, NameAddr
+
+log = logging.getLogger(__name__)
+
+MAX_ROUTES = 32
+"""Longest route set taken; a longer one is refused with 400 (or ends our own call)."""
+
+DialogKey = tuple[str, str, str]
+"""Call-ID, local tag, remote tag."""
+
+
+class DialogState(Enum):
+    """RFC 3261 12."""
+
+    EARLY = "early"
+    CONFIRMED = "confirmed"
+    TERMINATED = "terminated"
+
+
+class Dialog:
+    """One dialog as this side sees it. ``local`` and ``remote`` are whole From/To values with their tags."""
+
+    __slots__ = (
+        "call_id",
+        "invite_cseq",
+        "local",
+        "local_cseq",
+        "local_tag",
+        "remote",
+        "remote_cseq",
+        "remote_tag",
+        "routes",
+        "state",
+        "target",
+        "uac",
+    )
+
+    def __init__(
+        self,
+        *,
+        uac: bool,
+        call_id: str,
+        local: str,
+        local_tag: str,
+        remote: str,
+        remote_tag: str,
+        local_cseq: int,
+        remote_cseq: int | None,
+        target: str,
+        routes: tuple[NameAddr, ...],
+    ) -> None:
+        self.uac = uac
+        self.call_id = call_id
+        self.local = local
+        self.local_tag = local_tag
+        self.remote = remote
+        self.remote_tag = remote_tag
+        self.local_cseq = local_cseq
+        self.remote_cseq = remote_cseq
+        self.invite_cseq = local_cseq if uac else remote_cseq or 0
+        self.target = target
+        self.routes = routes
+        self.state = DialogState.EARLY
+
+    @classmethod
+    def from_response(cls, request: Request, response: Response) -> Dialog:
+        """The dialog that a 101-299 ``response`` to our INVITE makes (12.1.2); raises SipError."""
+        routes = _route_set(response.record_routes)[::-1]
+        return cls(
+            uac=True,
+            call_id=request.call_id,
+            local=request.headers.get("From") or "",
+            local_tag=request.from_.tag or "",
+            remote=response.headers.get("To") or "",
+            # 12.1.2: an old (RFC 2543) far end may leave the tag out; it is then null.
+            remote_tag=response.to.tag or "",
+            local_cseq=request.cseq.number,
+            remote_cseq=None,
+            target=_contact(response) or request.uri_text,
+            routes=routes,
+        )
+
+    @classmethod
+    def from_request(cls, request: Request, local_tag: str) -> Dialog:
+        """The dialog that our 101-299 response to an INVITE makes (12.1.1); raises SipError."""
+        target = _contact(request)
+        if target is None:
+            raise SipError(400, "INVITE has no Contact", request)
+        return cls(
+            uac=False,
+            call_id=request.call_id,
+            local=f"{request.headers.get('To')};tag={local_tag}",
+            local_tag=local_tag,
+            remote=request.headers.get("From") or "",
+            remote_tag=request.from_.tag or "",
+            local_cseq=0,
+            remote_cseq=request.cseq.number,
+            target=target,
+            routes=_route_set(request.record_routes),
+        )
+
+    @property
+    def key(self) -> DialogKey:
+        """What identifies the dialog on our side."""
+        return (self.call_id, self.local_tag, self.remote_tag)
+
+    def confirm(self, response: Response | None = None) -> None:
+        """The dialog is confirmed; on the caller's side its 2xx says route set and target again (13.2.2.4)."""
+        self._set_state(DialogState.CONFIRMED)
+        if response is not None:
+            self.routes = _route_set(response.record_routes)[::-1]
+            self.refresh_target(response)
+
+    def terminate(self) -> None:
+        """The dialog is over."""
+        if self.state is not DialogState.TERMINATED:
+            self._set_state(DialogState.TERMINATED)
+
+    def refresh_target(self, message: Request | Response) -> None:
+        """Take the Contact of a target refresh request or its 2xx (12.2.1.2, 12.2.2) if there is one."""
+        target = _contact(message)
+        if target is not None:
+            self.target = target
+
+    def in_order(self, request: Request) -> bool:
+        """Check and keep the far end's CSeq (12.2.2). False: the request is out of order, answer 500."""
+        number = request.cseq.number
+        if self.remote_cseq is not None and number <= self.remote_cseq:
+            return False
+        self.remote_cseq = number
+        return True
+
+    def next_hop(self) -> Uri:
+        """The URI whose host the next request goes to: first route, else the target. Raises SipError."""
+        if self.routes:
+            return self.routes[0].uri
+        return Uri.parse(self.target)
+
+    def request(self, method: str, via: str, fields: list[tuple[str, str]], body: bytes = b"") -> Request:
+        """A request inside the dialog (12.2.1.1). ACK repeats the INVITE's number, all others take the next."""
+        if method == "ACK":
+            number = self.invite_cseq
+        else:
+            number = self.local_cseq = self.local_cseq + 1
+            if number > MAX_CSEQ:
+                number = self.local_cseq = 1
+            if method == "INVITE":
+                self.invite_cseq = number
+        uri, routes = self._route()
+        headers = [("Via", via), ("Max-Forwards", "70")]
+        headers.extend(routes)
+        headers.append(("From", self.local))
+        headers.append(("To", self.remote))
+        headers.append(("Call-ID", self.call_id))
+        headers.append(("CSeq", f"{number} {method}"))
+        headers.extend(fields)
+        return Request(method, uri, headers, body)
+
+    def _route(self) -> tuple[str, list[tuple[str, str]]]:
+        routes = self.routes
+        if not routes:
+            return self.target, []
+        if routes[0].uri.loose_routing:
+            return self.target, [("Route", str(route)) for route in routes]
+        # 12.2.1.1: a strict router wants itself in the Request-URI and the target as last Route.
+        fields = [("Route", str(route)) for route in routes[1:]]
+        fields.append(("Route", f"<{self.target}>"))
+        return str(routes[0].uri.without_headers()), fields
+
+    def _set_state(self, state: DialogState) -> None:
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("dialog %s: %s -> %s", self.call_id, self.state.value, state.value)
+        self.state = state
+
+
+def _contact(message: Request | Response) -> str | None:
+    contacts = message.contacts
+    return contacts[0].uri_text if contacts else None
+
+
+def _route_set(routes: tuple[NameAddr, ...]) -> tuple[NameAddr, ...]:
+    if len(routes) > MAX_ROUTES:
+        raise SipError(400, f"{len(routes)} Record-Routes, at most {MAX_ROUTES} expected")
+    return routes

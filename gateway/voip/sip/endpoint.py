@@ -1,0 +1,512 @@
+"""The SIP endpoint: datagrams and streams in, messages, legs and their events out. Sans-I/O (``gateway.core``).
+
+Composes parser, transactions, dialogs and legs. Out-of-dialog requests end here; REGISTER, digest and SRTP are the next
+issue's: ``credentials`` and ``PeerTable`` are their places.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gateway.cause import Cause
+from gateway.core import TimerQueue
+from gateway.identity import Party
+from gateway.leg import Leg, LegEvent, Listener, Offered, Setup
+from gateway.media.api import Media
+from gateway.voip.sip.body import find_sdp
+from gateway.voip.sip.dialog import Dialog, DialogKey
+from gateway.voip.sip.diversion import redirection_of
+from gateway.voip.sip.dtmf_info import DTMF, DTMF_RELAY
+from gateway.voip.sip.errors import SipError
+from gateway.voip.sip.flow import RELIABLE, Close, Flow, Resolve, Send
+from gateway.voip.sip.hop import AdvertisedAddress, reply_flow
+from gateway.voip.sip.host import ALLOWED_METHODS, OPTION_TAGS, Fields
+from gateway.voip.sip.identity import called_of, caller_of
+from gateway.voip.sip.leg import SipLeg
+from gateway.voip.sip.message import Request, Response
+from gateway.voip.sip.negotiation import Negotiation
+from gateway.voip.sip.outbound import Outbound
+from gateway.voip.sip.parser import StreamParser, parse
+from gateway.voip.sip.parties import asserted_party, rules_for
+from gateway.voip.sip.peers import Credentials, PeerSettings, PeerTable, Reliability, SessionTimers, SipSettings
+from gateway.voip.sip.session import Session, options_fields
+from gateway.voip.sip.timers import durations
+from gateway.voip.sip.transaction import ServerTransaction, Timers
+from gateway.voip.sip.transactions import TableFull, Transactions
+from gateway.voip.sip.uas import RETRY_AFTER_SECONDS, IncomingInvite
+from gateway.voip.sip.validation import check_request, check_response
+
+log = logging.getLogger(__name__)
+
+MAX_STREAMS = 1024
+"""TCP connections at a time; a further one is closed."""
+METHODS = frozenset({*ALLOWED_METHODS, "NOTIFY"})
+BODY_KINDS = frozenset({"application/sdp", DTMF_RELAY, DTMF})
+_PONG = b"\r\n"
+
+OnOffer = Callable[[Leg, Offered, int], "Listener | None"]
+Output = Send | Close | Resolve
+
+
+@dataclass(slots=True)
+class EndpointCounters:
+    """What came in since the start."""
+
+    requests: int = 0
+    responses: int = 0
+    keepalives: int = 0
+    garbage: int = 0
+    rejected: int = 0
+    overload: int = 0
+    strangers: int = 0
+    calls_in: int = 0
+    calls_out: int = 0
+
+
+class SipEndpoint:
+    """All SIP of the gateway. ``local_for`` says which local address reaches a remote one.
+
+    ``on_offer`` is called from ``poll`` for each incoming call; it returns the leg's listener, or None to refuse it.
+    """
+
+    def __init__(
+        self,
+        settings: SipSettings,
+        media: Media,
+        rng: random.Random,
+        on_offer: OnOffer,
+        *,
+        local_for: Callable[[str], str] = lambda remote: "::1" if ":" in remote else "127.0.0.1",
+        credentials: Credentials | None = None,
+    ) -> None:
+        self.settings = settings
+        self.media = media
+        self.rng = rng
+        self.credentials = credentials
+        self.counters = EndpointCounters()
+        self.timers: Timers = TimerQueue()
+        self.durations = durations(settings.timers)
+        self.transactions = Transactions(self.timers, self.durations, rng, self._send)
+        self.peers = PeerTable(settings.peers)
+        advertised = AdvertisedAddress(settings.listeners, local_for)
+        self.outbound = Outbound(self.transactions, settings.listeners, advertised, self._send)
+        self.legs: dict[str, SipLeg] = {}
+        self.dialogs: dict[DialogKey, Session] = {}
+        self._on_offer = on_offer
+        self._streams: dict[Flow, StreamParser] = {}
+        self._out: deque[Output] = deque()
+        self._events: deque[tuple[SipLeg, LegEvent]] = deque()
+        self._replies: deque[Callable[[int], None]] = deque()
+        self._serial = 0
+        self._now = 0
+        for host in self.peers.unresolved():
+            self._out.append(Resolve(host))
+
+    # -- the contract of gateway.core --
+
+    def receive(self, data: bytes, flow: Flow, now: int) -> None:
+        """A datagram, or bytes of a stream, arrived on ``flow``. Nothing that it may hold raises."""
+        self._now = now
+        if flow.transport in RELIABLE:
+            self._receive_stream(data, flow, now)
+            return
+        if len(data) < 12 or data[0] < 0x20:
+            # CR LF keep-alives, STUN (first two bits zero, RFC 5389 6) and the like.
+            if data[:1] in (b"\r", b"\n", b"\x00", b"\x01") or not data.strip(b"\r\n\0 "):
+                self.counters.keepalives += 1
+            else:
+                self.counters.garbage += 1
+            return
+        try:
+            message = parse(data)
+        except SipError as error:
+            self._broken(error, flow, now)
+            return
+        self._receive_message(message, flow, now)
+
+    def connection_lost(self, flow: Flow, now: int) -> None:
+        """The connection of ``flow`` is gone, or could not be opened."""
+        self._now = now
+        self._streams.pop(flow, None)
+        self.transactions.transport_failed(flow, now)
+
+    def resolved(self, host: str, addresses: tuple[str, ...], now: int) -> None:
+        """The answer to a Resolve; without addresses the name is asked for again when it is next called."""
+        self._now = now
+        self.peers.resolved(host, addresses)
+
+    def handle_timer(self, now: int) -> None:
+        """Let everything that is due happen."""
+        self._now = now
+        for owner, timer in self.timers.expired(now):
+            owner.expire(timer, now)
+
+    def next_timer(self) -> int | None:
+        """The earliest deadline, or None; at once while there is something to drain."""
+        if self._events or self._replies or self._out:
+            return self._now
+        return self.timers.next_timer()
+
+    def poll(self) -> Output | None:
+        """The next thing to send or do; tells leg events to their listeners on the way. None when there is no more."""
+        out = self._out
+        while True:
+            if out:
+                return out.popleft()
+            if self._replies:
+                self._replies.popleft()(self._now)
+            elif self._events:
+                self._tell(*self._events.popleft())
+            else:
+                return None
+
+    # -- calls --
+
+    def new_leg(self, peer: str, now: int) -> SipLeg | Cause:
+        """A leg for a call to the peer called ``peer``, to be placed; or why there is none."""
+        self._now = now
+        settings = self.peers.get(peer)
+        if settings is None:
+            return Cause.NO_ROUTE_TO_DESTINATION
+        if len(self.legs) >= self.settings.max_calls:
+            self.counters.overload += 1
+            return Cause.SWITCHING_EQUIPMENT_CONGESTION
+        flow = self.peers.flow(settings, self.outbound.listener_for)
+        if flow is None:
+            self._out.extend(Resolve(host) for host in self.peers.unresolved() if host == settings.host)
+            return Cause.DESTINATION_OUT_OF_ORDER
+        self.counters.calls_out += 1
+        host = settings.host if ":" not in settings.host else f"[{settings.host}]"
+        if settings.port != 5060:
+            host = f"{host}:{settings.port}"
+        return self._make_leg(settings, flow, host, settings.name)
+
+    def _make_leg(self, peer: PeerSettings, flow: Flow, remote_host: str, source: str) -> SipLeg:
+        self._serial += 1
+        name = f"sip/{source or 'stranger'}-{self._serial}"
+        address = self.outbound.advertised.of(flow.address, flow.listener)
+        leg = SipLeg(self, name, peer, flow, address, remote_host, source=source)
+        self.legs[name] = leg
+        return leg
+
+    @property
+    def idle(self) -> bool:
+        """True if no leg, dialog, transaction or timer is left."""
+        return not self.legs and not self.dialogs and not len(self.transactions) and not len(self.timers)
+
+    def statistics(self) -> dict[str, int]:
+        """Counters for the operator."""
+        counted = {name: getattr(self.counters, name) for name in EndpointCounters.__slots__}
+        table = self.transactions.counters
+        return {
+            **counted,
+            "legs": len(self.legs),
+            "dialogs": len(self.dialogs),
+            "transactions": len(self.transactions),
+            "retransmissions": table.retransmissions,
+            "stray_responses": table.stray_responses,
+        }
+
+    # -- Host --
+
+    def new_tag(self) -> str:
+        """A new From or To tag."""
+        return f"{self.rng.getrandbits(48):x}"
+
+    def add_dialog(self, key: DialogKey, session: Session) -> None:
+        """Let ``session`` have the requests of the dialog ``key``."""
+        self.dialogs[key] = session
+
+    def remove_dialog(self, key: DialogKey) -> None:
+        """The dialog is over."""
+        self.dialogs.pop(key, None)
+
+    def queue(self, leg: SipLeg, event: LegEvent) -> None:
+        """Tell ``leg``'s listener ``event`` from the drain loop."""
+        self._events.append((leg, event))
+
+    def media_replied(self, handle: Callable[[int], None]) -> None:
+        """The media engine answered: ``handle`` it from the drain loop."""
+        self._replies.append(handle)
+
+    def leg_over(self, leg: SipLeg) -> None:
+        """``leg`` has queued its Released."""
+        self.legs.pop(leg.name, None)
+
+    def respond(
+        self,
+        transaction: ServerTransaction,
+        status: int,
+        now: int,
+        fields: Fields = (),
+        body: bytes = b"",
+        reason: str | None = None,
+    ) -> bytes:
+        """Answer ``transaction``'s request; returns the bytes sent."""
+        if not transaction.tag:
+            transaction.tag = transaction.request.to.tag or self.new_tag()
+        response = transaction.request.response(status, reason, transaction.tag)
+        add = response.headers.add
+        for name, value in fields:
+            add(name, value)
+        response.body = body
+        data = response.to_bytes()
+        transaction.respond(status, data, now)
+        return data
+
+    # -- messages --
+
+    def _send(self, flow: Flow, data: bytes) -> None:
+        self._out.append(Send(flow, data))
+
+    def _tell(self, leg: SipLeg, event: LegEvent) -> None:
+        if isinstance(event, Offered):
+            self._offer(leg, event)
+            return
+        listener = leg.listener
+        if listener is not None:
+            listener.on_leg(leg, event, self._now)
+
+    def _receive_stream(self, data: bytes, flow: Flow, now: int) -> None:
+        parser = self._streams.get(flow)
+        if parser is None:
+            if len(self._streams) >= MAX_STREAMS:
+                self.counters.overload += 1
+                self._out.append(Close(flow, f"more than {MAX_STREAMS} connections"))
+                return
+            parser = self._streams[flow] = StreamParser()
+        parser.feed(data)
+        pings = parser.pings
+        try:
+            while (message := parser.next_message()) is not None:
+                self._receive_message(message, flow, now)
+        except SipError as error:
+            self._broken(error, flow, now)
+            self._streams.pop(flow, None)
+            self._out.append(Close(flow, error.text))
+            return
+        for _ in range(parser.pings - pings):
+            # RFC 5626 4.4.1: a double CR LF is answered with a single one.
+            self.counters.keepalives += 1
+            self._send(flow, _PONG)
+
+    def _broken(self, error: SipError, flow: Flow, now: int) -> None:
+        self.counters.garbage += 1
+        if log.isEnabledFor(logging.INFO):
+            log.info("from %s: %s", flow, error)
+        request = error.request
+        if request is None or error.status is None:
+            return
+        self._reject(request, flow, error.status, (), now)
+
+    def _receive_message(self, message: Request | Response, flow: Flow, now: int) -> None:
+        if isinstance(message, Request):
+            self.counters.requests += 1
+            self._receive_request(message, flow, now)
+            return
+        self.counters.responses += 1
+        why = check_response(message)
+        if why is not None:
+            self.counters.garbage += 1
+            log.info("response from %s dropped: %s", flow, why)
+            return
+        self.transactions.receive_response(message, now)
+
+    def _receive_request(self, request: Request, flow: Flow, now: int) -> None:
+        rejection = check_request(
+            request, methods=METHODS, option_tags=OPTION_TAGS, body_kinds=BODY_KINDS, forwarding=False
+        )
+        if rejection is not None:
+            self._reject(request, flow, rejection.status, rejection.headers, now)
+            return
+        request.stamp_source(flow.address, flow.port)
+        try:
+            if self.transactions.absorb(request, now):
+                return
+            if request.method == "ACK":
+                session = self._find_dialog(request)
+                if session is not None:
+                    session.receive(request, None, now)
+                return
+            self._new_request(request, flow, now)
+        except SipError as error:
+            self._reject(request, flow, error.status or 400, (), now)
+
+    def _new_request(self, request: Request, flow: Flow, now: int) -> None:
+        cancelled = self.transactions.find_cancelled(request) if request.method == "CANCEL" else None
+        merged = request.to.tag is None and request.method != "CANCEL" and self.transactions.is_merged(request)
+        try:
+            transaction = self.transactions.accept(request, flow, reply_flow(request.via, flow), now)
+        except TableFull:
+            self.counters.overload += 1
+            self._answer_without_transaction(request, flow, 503, (("Retry-After", str(RETRY_AFTER_SECONDS)),))
+            return
+        if request.method == "CANCEL":
+            self._on_cancel(request, transaction, cancelled, now)
+        elif request.to.tag is not None:
+            session = self._find_dialog(request)
+            if session is not None:
+                session.receive(request, transaction, now)
+            else:
+                self.respond(transaction, 481, now)
+        elif merged:
+            self.respond(transaction, 482, now)
+        elif request.method == "INVITE":
+            self._on_invite(request, transaction, flow, now)
+        elif request.method == "OPTIONS":
+            contact = self.outbound.contact(flow, "")
+            self.respond(transaction, 200, now, options_fields(contact))
+        else:
+            # A method that lives in dialogs only, without one (RFC 3261 12.2.2, RFC 6665 4.1.3).
+            self.respond(transaction, 481, now)
+
+    def _find_dialog(self, request: Request) -> Session | None:
+        return self.dialogs.get((request.call_id, request.to.tag or "", request.from_.tag or ""))
+
+    def _on_cancel(
+        self, cancel: Request, transaction: ServerTransaction, invite: ServerTransaction | None, now: int
+    ) -> None:
+        if invite is None:
+            self.respond(transaction, 481, now)
+            return
+        transaction.tag = invite.tag
+        self.respond(transaction, 200, now)
+        if invite.status < 200 and invite.user is not None:
+            invite.user.on_cancel(invite, cancel, now)
+
+    def _reject(self, request: Request, flow: Flow, status: int, fields: tuple[tuple[str, str], ...], now: int) -> None:
+        """Answer a request that is not fit for more; in a transaction where it has what that takes."""
+        self.counters.rejected += 1
+        if request.method == "ACK":
+            return
+        try:
+            request.stamp_source(flow.address, flow.port)
+            if self.transactions.absorb(request, now):
+                return
+            if request.method == "INVITE":
+                transaction = self.transactions.accept(request, flow, reply_flow(request.via, flow), now)
+                self.respond(transaction, status, now, fields)
+                return
+        except (SipError, TableFull):
+            pass
+        self._answer_without_transaction(request, flow, status, fields)
+
+    def _answer_without_transaction(
+        self, request: Request, flow: Flow, status: int, fields: tuple[tuple[str, str], ...]
+    ) -> None:
+        """RFC 3261 8.2.7: the same request would get the same answer, so none is kept."""
+        try:
+            where = reply_flow(request.via, flow)
+        except SipError:
+            where = flow
+        response = request.response(status, None, self.new_tag())
+        for name, value in fields:
+            response.headers.add(name, value)
+        try:
+            self._send(where, response.to_bytes())
+        except ValueError:
+            log.info("from %s: request cannot even be answered", flow)
+
+    # -- incoming calls --
+
+    def _on_invite(self, request: Request, transaction: ServerTransaction, flow: Flow, now: int) -> None:
+        self.respond(transaction, 100, now)
+        peer = self.peers.match(flow)
+        stranger = peer is None
+        if peer is None:
+            self.counters.strangers += 1
+            if self.settings.context is None:
+                self.respond(transaction, 403, now)
+                return
+            peer = self.settings.stranger
+        if len(self.legs) >= self.settings.max_calls:
+            self.counters.overload += 1
+            self.respond(transaction, 503, now, (("Retry-After", str(RETRY_AFTER_SECONDS)),))
+            return
+        refusal = self._refusal(request, peer)
+        if refusal is not None:
+            self.respond(transaction, refusal[0], now, refusal[1])
+            return
+        self._open_call(request, transaction, flow, peer, now, stranger=stranger)
+
+    @staticmethod
+    def _refusal(request: Request, peer: PeerSettings) -> tuple[int, list[tuple[str, str]]] | None:
+        """What an extension's rules refuse before the call is offered."""
+        if peer.reliable is Reliability.OFF and "100rel" in request.require:
+            return 420, [("Unsupported", "100rel")]
+        if peer.reliable is Reliability.REQUIRED and "100rel" not in request.supported | request.require:
+            return 421, [("Require", "100rel")]
+        if peer.session_timers is SessionTimers.REFUSE and "timer" in request.require:
+            return 420, [("Unsupported", "timer")]
+        return None
+
+    def _open_call(
+        self,
+        request: Request,
+        transaction: ServerTransaction,
+        flow: Flow,
+        peer: PeerSettings,
+        now: int,
+        *,
+        stranger: bool,
+    ) -> None:
+        dialog = Dialog.from_request(request, transaction.tag or self._tag_of(transaction))
+        leg = self._make_leg(peer, flow, request.from_.uri.host, peer.name)
+        negotiation = Negotiation(leg.local_media())
+        body = find_sdp(request)
+        status = 0
+        fields: list[tuple[str, str]] = []
+        try:
+            if body is not None:
+                negotiation.hold_offer(body)
+            setup = self._setup_of(request, peer)
+            user = request.uri.user or ""
+        except SipError as error:
+            status = error.status or 400
+        else:
+            contact = self.outbound.contact(flow, user)
+            session = Session(self, leg, peer, dialog, negotiation, flow, contact)
+            if session.timer.too_small(request):
+                session.abandon(now)
+                status, fields = 422, session.timer.refusal_fields()
+        if status:
+            self.legs.pop(leg.name, None)
+            self.respond(transaction, status, now, fields)
+            return
+        session.learn(request)
+        session.identity = asserted_party(request, peer)
+        incoming = IncomingInvite(leg, self, transaction, session, offered=body is not None, stranger=stranger)
+        leg.attach(incoming, session)
+        self.counters.calls_in += 1
+        context = (self.settings.context or "default") if stranger else peer.context
+        leg.emit(Offered(setup, context, peer.name))
+
+    def _tag_of(self, transaction: ServerTransaction) -> str:
+        transaction.tag = self.new_tag()
+        return transaction.tag
+
+    @staticmethod
+    def _setup_of(request: Request, peer: PeerSettings) -> Setup:
+        rules = rules_for(peer, "")
+        called = called_of(request)
+        if called is None:
+            # A name instead of a number: the dial plan may still know nothing of it, and says so.
+            raise SipError(404, f"{request.uri.user!r} is no number")
+        caller: Party = caller_of(request, rules)
+        redirection = redirection_of(request) if peer.trust_identity else None
+        return Setup(called, caller, redirection)
+
+    def _offer(self, leg: SipLeg, offered: Offered) -> None:
+        now = self._now
+        incoming, session = leg.incoming, leg.session
+        if incoming is None or session is None or leg.over:
+            return
+        leg.listener = self._on_offer(leg, offered, now)
+        if leg.listener is None:
+            leg.release(Cause.SWITCHING_EQUIPMENT_CONGESTION, now)
+        elif not leg.over:
+            leg.open_media(session.negotiation, now)

@@ -1,0 +1,27 @@
+"""The one error that the SIP codecs raise for what the far end sent: SIP, SDP and their values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.core import ProtocolError
+
+if TYPE_CHECKING:
+    from gateway.voip.sip.message import Request
+
+
+class SipError(ProtocolError):
+    """Wrong bytes from the far end.
+
+    ``status`` is the response a request deserves for it; None means that nothing may be answered (responses, noise).
+    ``request`` is set by the parser when enough of a broken request is known to answer it.
+    """
+
+    def __init__(self, status: int | None, text: str, request: Request | None = None) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+        self.request = request
+
+    def __str__(self) -> str:
+        return self.text if self.status is None else f"{self.text} ({self.status})"

@@ -1,0 +1,222 @@
+"""The ordered store of a SIP message's header fields (RFC 3261 7.3): names folded, compact forms known, values raw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+COMPACT_FORMS = {
+    "a": "accept-contact",
+    "b": "referred-by",
+    "c": "content-type",
+    "d": "request-disposition",
+    "e": "content-encoding",
+    "f": "from",
+    "i": "call-id",
+    "j": "reject-contact",
+    "k": "supported",
+    "l": "content-length",
+    "m": "contact",
+    "n": "identity-info",
+    "o": "event",
+    "r": "refer-to",
+    "s": "subject",
+    "t": "to",
+    "u": "allow-events",
+    "v": "via",
+    "x": "session-expires",
+    "y": "identity",
+}
+"""The IANA registry of SIP header fields, column "compact form"."""
+
+_COMMON_NAMES = [
+    "Accept",
+    "Accept-Encoding",
+    "Accept-Language",
+    "Alert-Info",
+    "Allow",
+    "Allow-Events",
+    "Authorization",
+    "Call-ID",
+    "Call-Info",
+    "Contact",
+    "Content-Disposition",
+    "Content-Encoding",
+    "Content-Language",
+    "Content-Length",
+    "Content-Type",
+    "CSeq",
+    "Date",
+    "Diversion",
+    "Event",
+    "Expires",
+    "From",
+    "History-Info",
+    "Max-Forwards",
+    "Min-Expires",
+    "Min-SE",
+    "P-Asserted-Identity",
+    "P-Preferred-Identity",
+    "Privacy",
+    "Proxy-Authenticate",
+    "Proxy-Authorization",
+    "Proxy-Require",
+    "RAck",
+    "Reason",
+    "Record-Route",
+    "Refer-To",
+    "Referred-By",
+    "Remote-Party-ID",
+    "Replaces",
+    "Require",
+    "Retry-After",
+    "Route",
+    "RSeq",
+    "Server",
+    "Session-Expires",
+    "Subject",
+    "Supported",
+    "Timestamp",
+    "To",
+    "Unsupported",
+    "User-Agent",
+    "Via",
+    "Warning",
+    "WWW-Authenticate",
+]
+KNOWN_KEYS = {
+    **{spelling: name.lower() for name in _COMMON_NAMES for spelling in (name, name.lower(), name.upper())},
+    **COMPACT_FORMS,
+    **{short.upper(): name for short, name in COMPACT_FORMS.items()},
+}
+"""Keys of the usual spellings, so that most lookups are one; ``header_key`` finds those of all others."""
+
+_find_key = KNOWN_KEYS.get
+
+Entry = tuple[str, str, str]
+"""Key (full name in lower case), name as written, value (unfolded, stripped)."""
+
+
+def header_key(name: str) -> str:
+    """The key of a header field name: the full name in lower case, a compact form resolved."""
+    return _find_key(name) or COMPACT_FORMS.get(lower := name.lower(), lower)
+
+
+class Headers:
+    """Header fields in order. Names are matched case-insensitively and in either form.
+
+    ``parsed`` is a cache of typed values for Message; it is emptied by every change.
+    """
+
+    __slots__ = ("_entries", "_index", "parsed")
+
+    def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
+        self._entries: list[Entry] = [(_find_key(name) or header_key(name), name, value) for name, value in fields]
+        self._index: dict[str, list[str]] | None = None
+        self.parsed: dict[str, Any] = {}
+
+    @classmethod
+    def of_entries(cls, entries: list[Entry]) -> Headers:
+        """Take over a list of finished entries (the parser's way in)."""
+        headers = cls.__new__(cls)
+        headers._entries = entries
+        headers._index = None
+        headers.parsed = {}
+        return headers
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return ((name, value) for _, name, value in self._entries)
+
+    def __contains__(self, name: str) -> bool:
+        return (_find_key(name) or header_key(name)) in (self._index or self.index())
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Headers):
+            return NotImplemented
+        return [(key, value) for key, _, value in self._entries] == [(key, value) for key, _, value in other._entries]
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Headers({list(self)!r})"
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The entries themselves, to be read only."""
+        return self._entries
+
+    def index(self) -> dict[str, list[str]]:
+        """Values by key, to be read only; built on first use."""
+        index = self._index
+        if index is None:
+            index = self._index = {}
+            for key, _, value in self._entries:
+                if key in index:
+                    index[key].append(value)
+                else:
+                    index[key] = [value]
+        return index
+
+    def get(self, name: str) -> str | None:
+        """The raw value of the first field ``name``, or None."""
+        values = (self._index or self.index()).get(_find_key(name) or header_key(name))
+        return values[0] if values else None
+
+    def get_all(self, name: str) -> list[str]:
+        """The raw values of all fields ``name`` in order, to be read only."""
+        return (self._index or self.index()).get(_find_key(name) or header_key(name), [])
+
+    def add(self, name: str, value: str) -> None:
+        """Append a field."""
+        self._entries.append((_find_key(name) or header_key(name), name, value))
+        self._changed()
+
+    def add_first(self, name: str, value: str) -> None:
+        """Put a field before all others."""
+        self._entries.insert(0, (header_key(name), name, value))
+        self._changed()
+
+    def set(self, name: str, value: str) -> None:
+        """Replace the first field ``name`` where it stands and drop its others; append if there is none."""
+        key = header_key(name)
+        kept: list[Entry] = []
+        placed = False
+        for entry in self._entries:
+            if entry[0] != key:
+                kept.append(entry)
+            elif not placed:
+                kept.append((key, name, value))
+                placed = True
+        if not placed:
+            kept.append((key, name, value))
+        self._entries = kept
+        self._changed()
+
+    def replace_first(self, name: str, value: str) -> None:
+        """Replace the value of the first field ``name`` and leave its others; append if there is none."""
+        key = header_key(name)
+        for number, entry in enumerate(self._entries):
+            if entry[0] == key:
+                self._entries[number] = (key, entry[1], value)
+                break
+        else:
+            self._entries.append((key, name, value))
+        self._changed()
+
+    def remove(self, name: str) -> None:
+        """Drop all fields ``name``."""
+        key = header_key(name)
+        self._entries = [entry for entry in self._entries if entry[0] != key]
+        self._changed()
+
+    def copy(self) -> Headers:
+        """An independent copy."""
+        return Headers.of_entries(list(self._entries))
+
+    def _changed(self) -> None:
+        self._index = None
+        if self.parsed:
+            self.parsed = {}

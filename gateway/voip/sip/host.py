@@ -1,0 +1,70 @@
+"""What legs and sessions may use of the endpoint that they live in."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from gateway.leg import LegEvent
+from gateway.media.api import Media
+from gateway.voip.sip.dialog import DialogKey
+from gateway.voip.sip.outbound import Outbound
+from gateway.voip.sip.peers import Credentials, SipSettings
+from gateway.voip.sip.timers import SipTimer
+from gateway.voip.sip.transaction import ServerTransaction, Timers
+
+if TYPE_CHECKING:
+    from gateway.voip.sip.leg import SipLeg
+    from gateway.voip.sip.session import Session
+
+Fields = Sequence[tuple[str, str]]
+
+ALLOWED_METHODS = ("INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "INFO", "PRACK", "UPDATE", "REFER")
+ALLOW = ", ".join(ALLOWED_METHODS)
+OPTION_TAGS = frozenset({"100rel", "timer"})
+SUPPORTED = "100rel, timer"
+MAX_QUEUED_PROVISIONAL = 8
+"""Reliable provisional responses that wait for the PRACK of the one before."""
+ACCEPT = "application/sdp, application/dtmf-relay, application/dtmf"
+
+
+class Host(Protocol):
+    """The endpoint, seen from inside."""
+
+    settings: SipSettings
+    rng: random.Random
+    media: Media
+    timers: Timers
+    durations: dict[SipTimer, int]
+    outbound: Outbound
+    credentials: Credentials | None
+
+    def respond(
+        self,
+        transaction: ServerTransaction,
+        status: int,
+        now: int,
+        fields: Fields = (),
+        body: bytes = b"",
+        reason: str | None = None,
+    ) -> bytes:
+        """Answer ``transaction``'s request; returns the bytes sent. The To tag is ``transaction.tag``."""
+
+    def new_tag(self) -> str:
+        """A new From or To tag (RFC 3261 19.3)."""
+
+    def add_dialog(self, key: DialogKey, session: Session) -> None:
+        """Let ``session`` have the requests of the dialog ``key``."""
+
+    def remove_dialog(self, key: DialogKey) -> None:
+        """The dialog is over."""
+
+    def queue(self, leg: SipLeg, event: LegEvent) -> None:
+        """Tell ``leg``'s listener ``event`` from the drain loop."""
+
+    def media_replied(self, handle: Callable[[int], None]) -> None:
+        """The media engine answered: ``handle`` it from the drain loop."""
+
+    def leg_over(self, leg: SipLeg) -> None:
+        """``leg`` has queued its Released."""

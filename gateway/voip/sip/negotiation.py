@@ -1,0 +1,143 @@
+"""Where one session stands between offer and answer (RFC 3264, RFC 6337): one audio stream, one exchange at a time."""
+
+from __future__ import annotations
+
+import msgspec
+
+from gateway.media.api import Direction, RtpSettings
+from gateway.voip.sip.errors import SipError
+from gateway.voip.sip.offer_answer import LocalMedia, apply_answer, make_answer, make_offer
+from gateway.voip.sip.sdp import SessionDescription
+
+UNKNOWN_PORT = 9
+"""Stands for our port (discard, RFC 863) while the engine has not named it; never sent."""
+
+
+class Negotiation:
+    """Offer/answer state of one dialog. ``settings`` is what the last exchange settled, None before or if switched off.
+
+    ``direction`` is what we want; ``held``: the far end does not want to hear us.
+    """
+
+    __slots__ = (
+        "_before",
+        "_offered",
+        "_offered_bytes",
+        "_remote",
+        "_sent",
+        "_sent_bytes",
+        "awaiting_answer",
+        "held",
+        "local",
+        "owes_answer",
+        "settings",
+        "was_held",
+    )
+
+    def __init__(self, local: LocalMedia) -> None:
+        self.local = local
+        self._before = local
+        self.settings: RtpSettings | None = None
+        self.held = False
+        self.was_held = False
+        # We sent an offer that has no answer; or took one and did not answer it yet.
+        self.awaiting_answer = False
+        self.owes_answer = False
+        self._sent: SessionDescription | None = None
+        self._sent_bytes = b""
+        self._offered: SessionDescription | None = None
+        self._offered_bytes = b""
+        self._remote = b""
+
+    def fork(self) -> Negotiation:
+        """A copy for another early dialog of the same offer."""
+        other = Negotiation(self.local)
+        other._sent, other._sent_bytes = self._sent, self._sent_bytes
+        other._offered, other._offered_bytes = self._offered, self._offered_bytes
+        other.awaiting_answer = self._offered is not None
+        return other
+
+    @property
+    def settled(self) -> bool:
+        """True once an exchange came to its end."""
+        return bool(self._remote) and not self.awaiting_answer and not self.owes_answer
+
+    @property
+    def sent(self) -> bytes:
+        """The last description of ours on the wire."""
+        return self._sent_bytes
+
+    def make_offer(self, direction: Direction | None = None) -> bytes:
+        """Our offer; ``direction`` changes what we want of the stream."""
+        self._before = self.local
+        if direction is not None and direction is not self.local.direction:
+            self.local = msgspec.structs.replace(self.local, direction=direction)
+        self._offered = make_offer(self.local, self._sent, self.settings)
+        self._offered_bytes = self._offered.to_bytes()
+        self.awaiting_answer = True
+        return self._offered_bytes
+
+    def take_answer(self, body: bytes) -> None:
+        """Apply the answer to our offer; raises SipError and leaves things as they were."""
+        offered = self._offered
+        if offered is None:
+            raise SipError(None, "answer without an offer")
+        result = apply_answer(offered, SessionDescription.parse(body), self.local)
+        self._remote = body
+        self._sent, self._sent_bytes = offered, self._offered_bytes
+        self.settings = result.settings
+        self.held = result.held
+        self.awaiting_answer = False
+
+    def differs(self, body: bytes) -> bool:
+        """True if ``body`` is another description than the far end's last."""
+        return body != self._remote
+
+    def forget_offer(self) -> None:
+        """Our offer was refused: what was agreed before stands (RFC 6337 3.4)."""
+        self.awaiting_answer = False
+        self.local = self._before
+        self._offered, self._offered_bytes = self._sent, self._sent_bytes
+
+    def place(self, port: int) -> None:
+        """Our RTP port is known now; until then it is ``UNKNOWN_PORT``."""
+        before, self.local = self.local, msgspec.structs.replace(self.local, port=port)
+        self._before = self.local
+        if self._sent is not None:
+            media = tuple(
+                [
+                    msgspec.structs.replace(each, port=port) if each.port == before.port else each
+                    for each in self._sent.media
+                ]
+            )
+            self._sent = self._offered = msgspec.structs.replace(self._sent, media=media)
+            self._sent_bytes = self._offered_bytes = self._sent.to_bytes()
+
+    def hold_offer(self, body: bytes) -> None:
+        """Take an offer that will be answered later; raises SipError(400 or 488) if it cannot be."""
+        self._remote = body
+        self._answer(body)
+        self.owes_answer = True
+
+    def take_offer(self, body: bytes) -> bytes:
+        """Our answer to the far end's offer; raises SipError(400 or 488) and leaves things as they were."""
+        if not self.owes_answer and body == self._remote and self._sent is not None and self.settled:
+            # A refresh: the same offer as before gets the same answer.
+            return self._sent_bytes
+        return self._answer(body)
+
+    def late_answer(self) -> bytes:
+        """The answer to the offer that ``hold_offer`` took."""
+        self.owes_answer = False
+        return self._sent_bytes
+
+    def _answer(self, body: bytes) -> bytes:
+        result = make_answer(SessionDescription.parse(body), self.local, self._sent)
+        self._remote = body
+        self.settings = result.settings
+        self.held = result.held
+        self._sent = self._offered = result.description
+        # Without a port it cannot be sent; ``place`` writes it out then.
+        placed = self.local.port != UNKNOWN_PORT
+        self._sent_bytes = self._offered_bytes = result.description.to_bytes() if placed else b""
+        return self._sent_bytes

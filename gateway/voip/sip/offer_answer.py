@@ -1,0 +1,328 @@
+"""Offer and answer (RFC 3264, RFC 6337) for one audio stream: what we say in SDP, and what the engine is to do.
+
+Pure functions over session descriptions. All other streams are refused with port 0. Plain RTP only, SRTP is refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import msgspec
+
+from gateway.media.api import Direction, RtpSettings
+from gateway.voip.sip.codecs import (
+    STATIC_PAYLOADS,
+    TELEPHONE_EVENT,
+    TELEPHONE_EVENT_PAYLOAD,
+    TELEPHONE_EVENTS,
+    CodecRow,
+)
+from gateway.voip.sip.errors import SipError
+from gateway.voip.sip.sdp import (
+    Line,
+    MediaDescription,
+    Origin,
+    RtpMap,
+    SessionDescription,
+    address_family,
+)
+
+PROTOCOLS = frozenset({"RTP/AVP", "RTP/AVPF"})
+"""Transport protocols of m= that we take. SRTP adds RTP/SAVP and RTP/SAVPF here, with its keys in LocalMedia."""
+
+PACKET_MILLISECONDS = (10, 20, 30, 40, 50, 60)
+"""Packet lengths we send."""
+
+MAX_PAYLOAD_TYPE = 127
+
+_NAMES = {
+    Direction.SENDRECV: "sendrecv",
+    Direction.SENDONLY: "sendonly",
+    Direction.RECVONLY: "recvonly",
+    Direction.INACTIVE: "inactive",
+}
+_DIRECTIONS = {name: direction for direction, name in _NAMES.items()}
+# A Direction is two bits, 1 receive and 2 send: what both ends allow is the conjunction.
+_BITS = (Direction.INACTIVE, Direction.RECVONLY, Direction.SENDONLY, Direction.SENDRECV)
+# What the far end's word means seen from here: it sends only, so we receive only (RFC 3264 6.1).
+_MIRRORED = {
+    "sendrecv": Direction.SENDRECV,
+    "sendonly": Direction.RECVONLY,
+    "recvonly": Direction.SENDONLY,
+    "inactive": Direction.INACTIVE,
+}
+_UNSPECIFIED = frozenset({"0.0.0.0", "::"})  # noqa: S104
+
+
+class LocalMedia(msgspec.Struct, frozen=True):
+    """Our end of the stream and what we are ready to do. ``codecs`` are in order of preference.
+
+    ``direction`` is what we want; the far end may allow less. ``prefer_local``: answers follow our order of codecs, not
+    the offer's. ``rtcp_mux``: offer it (RFC 5761); an offer of it is always taken.
+    """
+
+    address: str
+    port: int
+    codecs: tuple[CodecRow, ...]
+    session_id: int
+    telephone_event: bool = True
+    packet_milliseconds: int = 20
+    direction: Direction = Direction.SENDRECV
+    prefer_local: bool = False
+    rtcp_mux: bool = False
+    username: str = "-"
+    session_name: str = "-"
+
+
+class Negotiated(msgspec.Struct, frozen=True):
+    """What came of an offer and its answer.
+
+    ``description`` is ours, sent or to be sent. ``settings`` None: the stream is off (port 0). ``held``: the far end
+    does not want to hear us.
+    """
+
+    description: SessionDescription
+    settings: RtpSettings | None
+    codec: CodecRow | None = None
+    held: bool = False
+
+
+def make_offer(
+    local: LocalMedia, previous: SessionDescription | None = None, current: RtpSettings | None = None
+) -> SessionDescription:
+    """Our offer. ``previous`` is what we sent last in this session, ``current`` what is in use, both for later offers.
+
+    The same session as before gives the very same description; any change raises the version of o= by one (RFC 3264 8).
+    Payload types in use keep their meaning, and streams that were refused stay so.
+    """
+    rows = list(local.codecs)
+    event_payload = TELEPHONE_EVENT_PAYLOAD
+    numbers = {row.name: row.payload_type for row in rows}
+    if current is not None:
+        rows.sort(key=lambda row: row.codec != current.codec)
+        for row in rows:
+            if row.codec == current.codec:
+                numbers[row.name] = current.payload_type
+        if current.dtmf_payload_type is not None:
+            event_payload = current.dtmf_payload_type
+    formats = [(numbers[row.name], row) for row in rows]
+    audio = _audio(
+        local,
+        formats,
+        event_payload if local.telephone_event else None,
+        "RTP/AVP",
+        local.packet_milliseconds,
+        local.direction,
+        local.rtcp_mux,
+    )
+    if previous is None or not previous.media:
+        return _describe(local, (audio,), previous)
+    at = _audio_index(previous)
+    media = tuple([audio if number == at else _refused(old) for number, old in enumerate(previous.media)])
+    return _describe(local, media, previous)
+
+
+def make_answer(offer: SessionDescription, local: LocalMedia, previous: SessionDescription | None = None) -> Negotiated:
+    """Our answer to ``offer``; ``previous`` is what we sent last in this session.
+
+    Raises SipError(488) if no audio stream of the offer can be taken, with 400 if the offer makes no sense.
+    """
+    first = _audio_index(previous) if previous is not None and previous.media else None
+    order = list(range(len(offer.media)))
+    if first is not None and first < len(order):
+        order.remove(first)
+        order.insert(0, first)
+    why = "no audio stream"
+    for at in order:
+        media = offer.media[at]
+        if media.media != "audio":
+            continue
+        if media.port == 0:
+            # A stream in use that is offered with port 0 is switched off, not refused (RFC 3264 8.2).
+            if at == first:
+                lines = tuple([_refused(old) for old in offer.media])
+                return Negotiated(_describe(local, lines, previous), None, None, held=True)
+            why = "audio stream with port 0"
+            continue
+        taken = _take(offer, media, local, local.direction)
+        if isinstance(taken, str):
+            why = taken
+            continue
+        row, settings, held = taken
+        audio = _audio(
+            local,
+            [(settings.payload_type, row)],
+            settings.dtmf_payload_type,
+            media.protocol,
+            settings.packet_milliseconds,
+            settings.direction,
+            settings.rtcp_mux,
+        )
+        streams = tuple([audio if number == at else _refused(old) for number, old in enumerate(offer.media)])
+        return Negotiated(_describe(local, streams, previous), settings, row, held)
+    raise SipError(488, f"offer cannot be taken: {why}")
+
+
+def apply_answer(offer: SessionDescription, answer: SessionDescription, local: LocalMedia) -> Negotiated:
+    """What ``answer`` makes of ``offer``, which we made of ``local``.
+
+    Raises SipError: 400 if the answer makes no sense, 488 if it picks what was not offered.
+    """
+    at = _audio_index(offer)
+    # RFC 3264 6: one m= line for each offered, in order; a stream that the answer forgot was refused.
+    if at >= len(answer.media):
+        return Negotiated(offer, None, None, held=True)
+    media = answer.media[at]
+    if media.media != "audio":
+        raise SipError(488, f"answer has m={media.media[:20]} where audio was offered")
+    if media.port == 0:
+        return Negotiated(offer, None, None, held=True)
+    ours = offer.media[at]
+    taken = _take(answer, media, local, _DIRECTIONS[offer.direction_of(ours)])
+    if isinstance(taken, str):
+        raise SipError(488, f"answer cannot be taken: {taken}")
+    row, settings, held = taken
+    if settings.rtcp_mux and ours.attribute("rtcp-mux") is None:
+        settings = dataclasses.replace(settings, rtcp_mux=False, rtcp_port=settings.port + 1)
+    return Negotiated(offer, settings, row, held)
+
+
+def _take(
+    theirs: SessionDescription, media: MediaDescription, local: LocalMedia, direction: Direction
+) -> tuple[CodecRow, RtpSettings, bool] | str:
+    """Codec, settings, held; or why this stream of the far end cannot be had."""
+    if media.protocol.upper() not in PROTOCOLS:
+        return f"transport protocol {media.protocol[:20]}"
+    address = theirs.address_of(media)
+    family = address_family(address)
+    if family is None:
+        return f"connection address {address[:60]!r} is not numeric"
+    unspecified = address in _UNSPECIFIED
+    if family != address_family(local.address) and not unspecified:
+        return f"connection address {address} is not of the family of {local.address}"
+    maps = media.rtpmaps()
+    chosen = _choose(media, maps, local)
+    if chosen is None:
+        return "no codec in common"
+    payload, row = chosen
+    wanted = _MIRRORED[theirs.direction_of(media)]
+    if unspecified:
+        # RFC 2543's hold (RFC 3264 8.4): nothing may be sent there.
+        wanted = _BITS[wanted & Direction.RECVONLY]
+    mux = media.attribute("rtcp-mux") is not None
+    settings = RtpSettings(
+        address,
+        media.port,
+        media.port if mux else _rtcp_port(media),
+        row.codec,
+        payload,
+        _event_payload(media, maps, row.clock) if local.telephone_event else None,
+        _packet_milliseconds(theirs, media, local.packet_milliseconds),
+        _BITS[wanted & direction],
+        mux,
+    )
+    return row, settings, not wanted & Direction.SENDONLY
+
+
+def _choose(media: MediaDescription, maps: dict[str, RtpMap], local: LocalMedia) -> tuple[int, CodecRow] | None:
+    found: dict[str, int] = {}
+    chosen: list[CodecRow] = []
+    for payload in media.formats:
+        described = maps.get(payload) or STATIC_PAYLOADS.get(payload)
+        if described is None or not payload.isdecimal() or int(payload) > MAX_PAYLOAD_TYPE:
+            continue
+        for row in local.codecs:
+            if row.described == described and row.name not in found:
+                found[row.name] = int(payload)
+                chosen.append(row)
+    if not chosen:
+        return None
+    if local.prefer_local:
+        chosen.sort(key=local.codecs.index)
+    return found[chosen[0].name], chosen[0]
+
+
+def _event_payload(media: MediaDescription, maps: dict[str, RtpMap], clock: int) -> int | None:
+    for payload, described in maps.items():
+        if described.encoding == TELEPHONE_EVENT and described.clock == clock and payload in media.formats:
+            return int(payload) if payload.isdecimal() and int(payload) <= MAX_PAYLOAD_TYPE else None
+    return None
+
+
+def _rtcp_port(media: MediaDescription) -> int:
+    """RFC 3605; without the attribute (or with a senseless one) the port after the media's."""
+    value = media.attribute("rtcp")
+    if value:
+        port = value.split()[0]
+        if port.isdecimal() and port.isascii() and 0 < int(port[:6]) < 65536:
+            return int(port)
+    return min(media.port + 1, 65535)
+
+
+def _packet_milliseconds(theirs: SessionDescription, media: MediaDescription, ours: int) -> int:
+    """What the far end likes to receive, within its maxptime and what we can send."""
+    wanted = _whole(media.attribute("ptime") or theirs.attribute("ptime")) or ours
+    most = _whole(media.attribute("maxptime") or theirs.attribute("maxptime")) or PACKET_MILLISECONDS[-1]
+    fitting = [length for length in PACKET_MILLISECONDS if length <= min(wanted, most)]
+    return fitting[-1] if fitting else PACKET_MILLISECONDS[0]
+
+
+def _whole(text: str | None) -> int | None:
+    if not text:
+        return None
+    whole = text.partition(".")[0]
+    return int(whole) if whole.isdecimal() and whole.isascii() and len(whole) <= 5 else None
+
+
+def _audio(
+    local: LocalMedia,
+    formats: list[tuple[int, CodecRow]],
+    event_payload: int | None,
+    protocol: str,
+    packet_milliseconds: int,
+    direction: Direction,
+    rtcp_mux: bool,
+) -> MediaDescription:
+    lines: list[Line] = []
+    for payload, row in formats:
+        lines.append(("a", f"rtpmap:{payload} {row.rtpmap}"))
+        if row.fmtp is not None:
+            lines.append(("a", f"fmtp:{payload} {row.fmtp}"))
+    payloads = [str(payload) for payload, _ in formats]
+    if event_payload is not None and formats:
+        payloads.append(str(event_payload))
+        lines.append(("a", f"rtpmap:{event_payload} {TELEPHONE_EVENT}/{formats[0][1].clock}"))
+        lines.append(("a", f"fmtp:{event_payload} {TELEPHONE_EVENTS}"))
+    lines.append(("a", f"ptime:{packet_milliseconds}"))
+    lines.append(("a", _NAMES[direction]))
+    if rtcp_mux:
+        lines.append(("a", "rtcp-mux"))
+    return MediaDescription("audio", local.port, protocol, tuple(payloads), tuple(lines))
+
+
+def _refused(media: MediaDescription) -> MediaDescription:
+    """The same m= line with port 0 and nothing else (RFC 3264 6)."""
+    return MediaDescription(media.media, 0, media.protocol, media.formats)
+
+
+def _audio_index(description: SessionDescription) -> int:
+    """Which m= line is ours: the first audio with a port, else the first audio, else 0."""
+    audio = [number for number, media in enumerate(description.media) if media.media == "audio"]
+    for number in audio:
+        if description.media[number].port:
+            return number
+    return audio[0] if audio else 0
+
+
+def _describe(
+    local: LocalMedia, media: tuple[MediaDescription, ...], previous: SessionDescription | None
+) -> SessionDescription:
+    family = address_family(local.address) or "IP4"
+    version = local.session_id if previous is None else previous.origin.version
+    lines: tuple[Line, ...] = (("c", f"IN {family} {local.address}"), ("t", "0 0"))
+    origin = Origin(local.username, str(local.session_id), version, family, local.address)
+    description = SessionDescription(origin, local.session_name, lines, media)
+    if previous is None or description == previous:
+        return description
+    # RFC 3264 8: by one, and only if anything changed.
+    return msgspec.structs.replace(description, origin=msgspec.structs.replace(origin, version=version + 1))

@@ -1,0 +1,136 @@
+"""How requests leave: Via and Contact of ours, the next hop's flow, and TCP for what is too long (RFC 3261 18.1.1).
+
+Names in Contacts and Routes are not looked up here: a next hop without a literal address goes back over the flow its
+dialog came by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gateway.voip.sip.errors import SipError
+from gateway.voip.sip.flow import DEFAULT_PORT, TCP, UDP, Flow, literal_address
+from gateway.voip.sip.hop import MAX_DATAGRAM_REQUEST, AdvertisedAddress, Listener, sent_by
+from gateway.voip.sip.message import Request, Response
+from gateway.voip.sip.transaction import ClientTransaction, ClientUser, Trouble
+from gateway.voip.sip.transactions import TableFull, Transactions
+from gateway.voip.sip.uri import Uri
+
+
+class Outbound:
+    """Sends requests for legs and sessions. One per endpoint."""
+
+    def __init__(
+        self,
+        transactions: Transactions,
+        listeners: tuple[Listener, ...],
+        advertised: AdvertisedAddress,
+        send: Callable[[Flow, bytes], None],
+    ) -> None:
+        self.transactions = transactions
+        self.advertised = advertised
+        self._send = send
+        self._listeners = listeners
+        self._has_tcp = any(listener.transport == TCP for listener in listeners)
+        self._sent_by: dict[tuple[str, str, int], str] = {}
+
+    def listener_for(self, transport: str, address: str) -> int | None:
+        """The index of our socket for ``transport`` that reaches ``address``; TCP needs none to connect."""
+        for number, listener in enumerate(self._listeners):
+            if listener.transport == transport and listener.reaches(address):
+                return number
+        return None
+
+    def sent_by(self, flow: Flow) -> str:
+        """Our ``host:port`` for Via and Contact on ``flow``."""
+        key = (flow.transport, flow.address, flow.listener)
+        value = self._sent_by.get(key)
+        if value is None:
+            number = flow.listener
+            if number >= len(self._listeners) or self._listeners[number].transport != flow.transport:
+                number = self.listener_for(flow.transport, flow.address) or 0
+            port = self._listeners[number].port if self._listeners else DEFAULT_PORT
+            if len(self._sent_by) >= AdvertisedAddress.MAX_KEPT:
+                self._sent_by.clear()
+            value = self._sent_by[key] = sent_by(self.advertised.of(flow.address, number), port)
+        return value
+
+    def via(self, flow: Flow) -> str:
+        """A Via value with a new branch; rport asks for RFC 3581 treatment (of no use on a stream)."""
+        tail = "" if flow.reliable else ";rport"
+        return f"SIP/2.0/{flow.transport} {self.sent_by(flow)};branch={self.transactions.branch()}{tail}"
+
+    def contact(self, flow: Flow, user: str) -> str:
+        """Our Contact value towards ``flow``."""
+        at = f"{user}@" if user else ""
+        transport = "" if flow.transport == UDP else f";transport={flow.transport.lower()}"
+        return f"<sip:{at}{self.sent_by(flow)}{transport}>"
+
+    def flow_to(self, uri: Uri, fallback: Flow) -> Flow:
+        """The flow to the next hop ``uri``; ``fallback`` where that is a name, or the same place."""
+        host = uri.params.get("maddr") or uri.host
+        address = literal_address(host.strip("[]"))
+        transport = (uri.transport or "udp").upper()
+        if address is None or uri.scheme not in ("sip", "sips") or transport not in (UDP, TCP):
+            return fallback
+        port = uri.port or DEFAULT_PORT
+        if fallback.transport == transport and fallback.address == address and fallback.port == port:
+            return fallback
+        listener = 0
+        if transport == UDP:
+            same = fallback.transport == UDP
+            listener = fallback.listener if same else self.listener_for(transport, address) or 0
+        return Flow(transport, address, port, 0, listener)
+
+    def dialog_flow(self, next_hop: Callable[[], Uri], fallback: Flow) -> Flow:
+        """``flow_to`` for a dialog whose next hop may be unusable."""
+        try:
+            return self.flow_to(next_hop(), fallback)
+        except SipError:
+            return fallback
+
+    def request(self, request: Request, flow: Flow, user: ClientUser, now: int) -> ClientTransaction:
+        """Send ``request`` (complete, its Via made for ``flow``) in a transaction; raises TableFull."""
+        data = request.to_bytes()
+        if flow.transport == UDP and len(data) > MAX_DATAGRAM_REQUEST and self._has_tcp:
+            stream = Flow(TCP, flow.address, flow.port)
+            request.headers.replace_first("Via", self.via(stream))
+            # 18.1.1: if the far end has no TCP after all, the request goes out as a datagram.
+            user = _DatagramInstead(self, flow, user)
+            return self.transactions.request(request, request.to_bytes(), stream, user, now)
+        return self.transactions.request(request, data, flow, user, now)
+
+    def send_alone(self, request: Request, flow: Flow) -> bytes:
+        """Send an ACK for a 2xx, which has no transaction (13.2.2.4); returns its bytes to repeat it."""
+        data = request.to_bytes()
+        self._send(flow, data)
+        return data
+
+    def send_bytes(self, flow: Flow, data: bytes) -> None:
+        """Repeat what was sent."""
+        self._send(flow, data)
+
+
+class _DatagramInstead:
+    """Retries a request by UDP whose TCP attempt failed before any response."""
+
+    def __init__(self, outbound: Outbound, flow: Flow, user: ClientUser) -> None:
+        self._outbound = outbound
+        self._flow = flow
+        self._user = user
+        self._answered = False
+
+    def on_response(self, transaction: ClientTransaction, response: Response, now: int) -> None:
+        self._answered = True
+        self._user.on_response(transaction, response, now)
+
+    def on_trouble(self, transaction: ClientTransaction, trouble: Trouble, now: int) -> None:
+        if self._answered or trouble is not Trouble.TRANSPORT:
+            self._user.on_trouble(transaction, trouble, now)
+            return
+        request = transaction.request
+        request.headers.replace_first("Via", self._outbound.via(self._flow))
+        try:
+            self._outbound.transactions.request(request, request.to_bytes(), self._flow, self._user, now)
+        except TableFull:
+            self._user.on_trouble(transaction, trouble, now)

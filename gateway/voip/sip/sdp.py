@@ -1,0 +1,256 @@
+"""Session descriptions (SDP, RFC 8866 and 4566): parse and serialise, order and unknown lines kept.
+
+Takes what the field sends: bare LF, no last line end, s= or t= missing. Does not negotiate; see offer_answer.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import itertools
+import re
+
+import msgspec
+
+from gateway.voip.sip.errors import SipError
+from gateway.voip.sip.syntax import parse_number
+
+MAX_DESCRIPTION = 16_384
+"""Longest description taken, in octets."""
+MAX_LINES = 512
+MAX_MEDIA = 16
+"""Most m= lines of a description."""
+MAX_FORMATS = 64
+"""Most formats of one m= line."""
+MAX_VERSION = 2**64 - 1
+
+Line = tuple[str, str]
+"""Type letter and value: ("a", "ptime:20")."""
+
+DIRECTIONS = frozenset({"sendrecv", "sendonly", "recvonly", "inactive"})
+
+
+class RtpMap(msgspec.Struct, frozen=True):
+    """What a=rtpmap says of one payload type (RFC 8866 6.6). ``encoding`` is in lower case, ``clock`` in hertz."""
+
+    encoding: str
+    clock: int
+    channels: int = 1
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """The o= line. ``family`` is IP4 or IP6."""
+
+    username: str
+    session_id: str
+    version: int
+    family: str
+    address: str
+
+    @classmethod
+    def parse(cls, value: str) -> Origin:
+        """Parse ``user id version IN IP4 address``; raises SipError(400)."""
+        parts = value.split()
+        if len(parts) != 6:
+            raise SipError(400, f"o= has {len(parts)} fields, expected 6")
+        return cls(parts[0], parts[1], parse_number(parts[2], MAX_VERSION, "o= version"), parts[4].upper(), parts[5])
+
+    def __str__(self) -> str:
+        return f"{self.username} {self.session_id} {self.version} IN {self.family} {self.address}"
+
+
+class MediaDescription(msgspec.Struct, frozen=True):
+    """One m= line and the lines that belong to it, in order (c=, b=, a= and any other)."""
+
+    media: str
+    port: int
+    protocol: str
+    formats: tuple[str, ...]
+    lines: tuple[Line, ...] = ()
+    port_count: int = 1
+
+    @classmethod
+    def parse(cls, value: str, lines: tuple[Line, ...]) -> MediaDescription:
+        """Parse the value of an m= line; raises SipError(400)."""
+        parts = value.split()
+        if len(parts) < 4 or len(parts) > MAX_FORMATS + 3:
+            raise SipError(400, f"m= has {len(parts)} fields, expected 4 to {MAX_FORMATS + 3}")
+        port, slash, count = parts[1].partition("/")
+        return cls(
+            parts[0].lower(),
+            parse_number(port, 65535, "m= port"),
+            parts[2],
+            tuple(parts[3:]),
+            lines,
+            parse_number(count, 65535, "m= number of ports") if slash else 1,
+        )
+
+    def __str__(self) -> str:
+        port = f"{self.port}/{self.port_count}" if self.port_count != 1 else str(self.port)
+        return f"{self.media} {port} {self.protocol} {' '.join(self.formats)}"
+
+    def attribute(self, name: str) -> str | None:
+        """The value of the first a=name ("" for a flag), or None if there is none."""
+        return find_attribute(self.lines, name)
+
+    def attributes(self, name: str) -> list[str]:
+        """The values of all a=name."""
+        start = f"{name}:"
+        return [value[len(start) :] for kind, value in self.lines if kind == "a" and value.startswith(start)]
+
+    @property
+    def direction(self) -> str | None:
+        """sendrecv, sendonly, recvonly or inactive; None if this level does not say."""
+        return find_direction(self.lines)
+
+    @property
+    def connection(self) -> str | None:
+        """The address of this level's c= line, or None."""
+        return find_connection(self.lines)
+
+    def rtpmaps(self) -> dict[str, RtpMap]:
+        """What a=rtpmap says, by format. A line that makes no sense is left out."""
+        maps: dict[str, RtpMap] = {}
+        for kind, value in self.lines:
+            if kind == "a" and value.startswith("rtpmap:"):
+                payload, _, encoding = value[7:].strip().partition(" ")
+                name, _, rest = encoding.strip().partition("/")
+                clock, _, channels = rest.partition("/")
+                if clock.isdecimal() and clock.isascii() and len(clock) < 8 and payload not in maps:
+                    maps[payload] = RtpMap(name.lower(), int(clock), int(channels) if channels in _CHANNELS else 1)
+        return maps
+
+    def fmtp(self, payload: str) -> str | None:
+        """The parameters of a=fmtp for ``payload``, or None."""
+        start = f"fmtp:{payload} "
+        for kind, value in self.lines:
+            if kind == "a" and value.startswith(start):
+                return value[len(start) :].strip()
+        return None
+
+
+class SessionDescription(msgspec.Struct, frozen=True):
+    """A whole description. ``lines`` are those between s= and the first m=, in order (c=, t=, a= and any other)."""
+
+    origin: Origin
+    name: str = "-"
+    lines: tuple[Line, ...] = ()
+    media: tuple[MediaDescription, ...] = ()
+
+    @classmethod
+    def parse(cls, data: bytes) -> SessionDescription:
+        """Parse a description; raises SipError(400)."""
+        if len(data) > MAX_DESCRIPTION:
+            raise SipError(400, f"session description of {len(data)} octets, at most {MAX_DESCRIPTION} expected")
+        lines = _lines(data.decode("utf-8", "surrogateescape"))
+        if not lines or lines[0] != ("v", "0"):
+            raise SipError(400, "session description does not begin with v=0")
+        if len(lines) < 2 or lines[1][0] != "o":
+            raise SipError(400, "session description without o= after v=")
+        origin = Origin.parse(lines[1][1])
+        first = 2
+        name = "-"
+        if len(lines) > 2 and lines[2][0] == "s":
+            name, first = lines[2][1], 3
+        starts = [at for at in range(first, len(lines)) if lines[at][0] == "m"]
+        if len(starts) > MAX_MEDIA:
+            raise SipError(400, f"{len(starts)} m= lines, at most {MAX_MEDIA} expected")
+        starts.append(len(lines))
+        media = tuple(
+            [
+                MediaDescription.parse(lines[start][1], tuple(lines[start + 1 : end]))
+                for start, end in itertools.pairwise(starts)
+            ]
+        )
+        return cls(origin, name, tuple(lines[first : starts[0]]), media)
+
+    def __str__(self) -> str:
+        text = [f"v=0\r\no={self.origin}\r\ns={self.name}"]
+        text.extend([f"{kind}={value}" for kind, value in self.lines])
+        for media in self.media:
+            text.append(f"m={media}")
+            text.extend([f"{kind}={value}" for kind, value in media.lines])
+        text.append("")
+        return "\r\n".join(text)
+
+    def to_bytes(self) -> bytes:
+        """The description as sent."""
+        return str(self).encode("utf-8", "surrogateescape")
+
+    def attribute(self, name: str) -> str | None:
+        """The value of the first session-level a=name ("" for a flag), or None if there is none."""
+        return find_attribute(self.lines, name)
+
+    def address_of(self, media: MediaDescription) -> str:
+        """Where ``media`` is to be sent: its own c= or the session's; raises SipError(400) if there is neither."""
+        address = media.connection or find_connection(self.lines)
+        if address is None:
+            raise SipError(400, f"no c= for m={media.media}")
+        return address
+
+    def direction_of(self, media: MediaDescription) -> str:
+        """The direction of ``media``: its own, the session's, or sendrecv (RFC 8866 6.7)."""
+        return media.direction or find_direction(self.lines) or "sendrecv"
+
+
+_BYTE = r"(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])"
+_IPV4 = re.compile(rf"{_BYTE}\.{_BYTE}\.{_BYTE}\.{_BYTE}\Z").match
+_CHANNELS = frozenset("123456789")
+
+
+def find_attribute(lines: tuple[Line, ...], name: str) -> str | None:
+    """The value of the first a=name ("" for a flag), or None."""
+    start = f"{name}:"
+    for kind, value in lines:
+        if kind == "a":
+            if value == name:
+                return ""
+            if value.startswith(start):
+                return value[len(start) :].strip()
+    return None
+
+
+def find_direction(lines: tuple[Line, ...]) -> str | None:
+    """The first direction attribute, or None."""
+    for kind, value in lines:
+        if kind == "a" and value in DIRECTIONS:
+            return value
+    return None
+
+
+def find_connection(lines: tuple[Line, ...]) -> str | None:
+    """The address in the first c= line without TTL, or None; raises SipError(400) if the line is malformed."""
+    for kind, value in lines:
+        if kind == "c":
+            parts = value.split()
+            if len(parts) != 3 or parts[0].upper() != "IN":
+                raise SipError(400, f"c= is {value[:60]!r}, expected IN IP4 or IN IP6 and an address")
+            return parts[2].partition("/")[0]
+    return None
+
+
+def address_family(address: str) -> str | None:
+    """IP4 or IP6 for a numeric ``address``, else None."""
+    if _IPV4(address):
+        return "IP4"
+    if ":" not in address:
+        return None
+    try:
+        ipaddress.IPv6Address(address)
+    except ValueError:
+        return None
+    return "IP6"
+
+
+def _lines(text: str) -> list[Line]:
+    """Letter and value of each line; empty lines at the end are dropped."""
+    raw = text.rstrip("\r\n\0 ").split("\n")
+    if len(raw) > MAX_LINES:
+        raise SipError(400, f"session description of {len(raw)} lines, at most {MAX_LINES} expected")
+    lines: list[Line] = []
+    for line in raw:
+        if line.endswith("\r"):
+            line = line[:-1]
+        if line[1:2] != "=" or not line[0].isalpha() or "\r" in line:
+            raise SipError(400, f"line {line[:60]!r} in a session description")
+        lines.append((line[0], line[2:]))
+    return lines

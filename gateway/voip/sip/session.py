@@ -1,0 +1,604 @@
+"""The INVITE usage of one dialog (RFC 3261 12 to 15, RFC 5057): what arrives inside it, ACK, BYE, digits, expiry.
+
+Our own re-INVITE and UPDATE are in ``changes.py``, the first INVITE in ``uac.py`` and ``uas.py``. An early session of a
+forked call is one of several of its leg.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from enum import Enum
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from gateway.cause import Cause
+from gateway.core import SECOND
+from gateway.identity import Party
+from gateway.voip.sip.body import find_sdp
+from gateway.voip.sip.causes import cause_for_bye
+from gateway.voip.sip.changes import Changes
+from gateway.voip.sip.dialog import Dialog
+from gateway.voip.sip.dtmf_info import DTMF_RELAY, decode, encode_relay
+from gateway.voip.sip.errors import SipError
+from gateway.voip.sip.flow import Flow
+from gateway.voip.sip.host import ACCEPT, ALLOW, SUPPORTED, Fields, Host
+from gateway.voip.sip.message import Request, Response
+from gateway.voip.sip.negotiation import Negotiation
+from gateway.voip.sip.parties import asserted_party, q850_of, reason_fields
+from gateway.voip.sip.peers import PeerSettings
+from gateway.voip.sip.refresh import SessionTimer
+from gateway.voip.sip.timers import SipTimer
+from gateway.voip.sip.transaction import ClientTransaction, ServerTransaction, Trouble
+from gateway.voip.sip.transactions import TableFull
+
+if TYPE_CHECKING:
+    from gateway.voip.sip.reliable import ReliableResponses
+
+log = logging.getLogger(__name__)
+
+MAX_QUEUED_DIGITS = 64
+MAX_RETRY_AFTER = 10
+"""RFC 3261 14.2: a Retry-After of 0 to 10 s for an INVITE that came too early."""
+SDP_TYPE = ("Content-Type", "application/sdp")
+
+
+class Phase(Enum):
+    """Where a session is."""
+
+    EARLY = "early"
+    CONFIRMED = "confirmed"
+    ENDING = "ending"
+    OVER = "over"
+
+
+class SessionOwner(Protocol):
+    """The leg of a session."""
+
+    def on_session_media(self, session: Session, now: int) -> None:
+        """Offer and answer settled new terms."""
+
+    def on_session_hold(self, session: Session, held: bool, now: int) -> None:
+        """The far end put us on hold, or took us back."""
+
+    def on_session_digits(self, session: Session, digits: str, milliseconds: int, now: int) -> None:
+        """Digits came by INFO."""
+
+    def on_session_identity(self, session: Session, party: Party, now: int) -> None:
+        """The far end says who is connected now."""
+
+    def on_session_over(self, session: Session, cause: Cause, text: str, now: int) -> None:
+        """The session ended and not because the leg asked."""
+
+
+class Session:
+    """One dialog's session. ``flow`` is where its first request went to or came from."""
+
+    def __init__(
+        self,
+        host: Host,
+        owner: SessionOwner,
+        peer: PeerSettings,
+        dialog: Dialog,
+        negotiation: Negotiation,
+        flow: Flow,
+        contact: str,
+    ) -> None:
+        self.host = host
+        self.owner: SessionOwner | None = owner
+        self.peer = peer
+        self.dialog = dialog
+        self.negotiation = negotiation
+        self.flow = flow
+        self.contact = contact
+        self.phase = Phase.EARLY
+        self.allow: frozenset[str] = frozenset()
+        self.timer = SessionTimer(
+            peer.session_timers,
+            host.durations[SipTimer.REFRESH] // SECOND,
+            host.durations[SipTimer.EXPIRY] // SECOND,
+        )
+        self.changes = Changes(self)
+        self.reliable: ReliableResponses | None = None
+        # On the called side: the INVITE that has no final response yet.
+        self.invited: ServerTransaction | None = None
+        self.identity: Party | None = None
+        self._accepted: tuple[ServerTransaction, bytes] | None = None
+        self._accepted_cseq = 0
+        self._interval = 0
+        self._answer_due = False
+        self._bye: tuple[Cause, str] | None = None
+        self._acks: dict[int, bytes] = {}
+        self._digits: deque[tuple[str, int]] = deque()
+        self._info: ClientTransaction | None = None
+        self._running: set[SipTimer] = set()
+        host.add_dialog(dialog.key, self)
+
+    # -- timers --
+
+    def start(self, timer: SipTimer, now: int, duration: int | None = None) -> None:
+        """Start (or start again) one of the session's timers."""
+        self._running.add(timer)
+        self.host.timers.start((self, timer), now + (self.host.durations[timer] if duration is None else duration))
+
+    def stop(self, timer: SipTimer) -> None:
+        """Stop one of the session's timers if it runs."""
+        if timer in self._running:
+            self._running.discard(timer)
+            self.host.timers.stop((self, timer))
+
+    def expire(self, timer: SipTimer, now: int) -> None:
+        """A timer ran out."""
+        self._running.discard(timer)
+        handler = self._EXPIRIES.get(timer)
+        if handler is not None:
+            handler(self, now)
+
+    def restart_session_timer(self, now: int) -> None:
+        """The session was set up or refreshed."""
+        self.stop(SipTimer.REFRESH)
+        self.stop(SipTimer.EXPIRY)
+        if not self.timer.interval or self.phase is not Phase.CONFIRMED:
+            return
+        if self.timer.we_refresh:
+            self.start(SipTimer.REFRESH, now, self.timer.refresh_after)
+        self.start(SipTimer.EXPIRY, now, self.timer.expire_after)
+
+    # -- requests of ours --
+
+    def send(self, method: str, now: int, fields: list[tuple[str, str]], body: bytes = b"") -> ClientTransaction | None:
+        """Send a request inside the dialog; None if the transaction table is full."""
+        flow = self._flow()
+        outbound = self.host.outbound
+        request = self.dialog.request(method, outbound.via(flow), fields, body)
+        try:
+            return outbound.request(request, flow, self, now)
+        except TableFull:
+            return None
+
+    def acknowledge(self, response: Response, body: bytes = b"") -> None:
+        """Send the ACK of a 2xx to our INVITE (13.2.2.4), or send it again if this one had it already."""
+        number = response.cseq.number
+        flow = self._flow()
+        data = self._acks.get(number)
+        if data is not None:
+            self.host.outbound.send_bytes(flow, data)
+            return
+        fields = [SDP_TYPE] if body else []
+        request = self.dialog.request("ACK", self.host.outbound.via(flow), fields, body)
+        while len(self._acks) >= 2:
+            del self._acks[next(iter(self._acks))]
+        self._acks[number] = self.host.outbound.send_alone(request, flow)
+
+    @property
+    def quiet(self) -> bool:
+        """True if a change of ours may go out now."""
+        return (
+            self.phase is Phase.CONFIRMED
+            and self._accepted is None
+            and SipTimer.GLARE not in self._running
+            and not self.negotiation.awaiting_answer
+        )
+
+    def has_acknowledged(self, response: Response) -> bool:
+        """True if ``response`` is a retransmission of a 2xx that was dealt with."""
+        return response.cseq.number in self._acks
+
+    def release(self, cause: Cause, text: str, now: int) -> None:
+        """End the session from our side: BYE, held back until our 2xx is acknowledged (RFC 3261 15)."""
+        if self.phase in (Phase.ENDING, Phase.OVER):
+            return
+        self.owner = None
+        self._set_phase(Phase.ENDING)
+        self._stop_usage(now)
+        if self._accepted is not None:
+            self._bye = (cause, text)
+            return
+        self._send_bye(cause, text, now)
+
+    def abandon(self, now: int) -> None:
+        """Drop an early dialog without a word: its INVITE was refused, or another branch was taken."""
+        self.owner = None
+        self._over(now)
+
+    def keypad(self, digits: str, milliseconds: int, now: int) -> None:
+        """Send digits by INFO, one request a digit, in order. Beyond MAX_QUEUED_DIGITS they are dropped."""
+        for digit in digits:
+            if len(self._digits) < MAX_QUEUED_DIGITS:
+                self._digits.append((digit, milliseconds))
+        self._next_digit(now)
+
+    def _next_digit(self, now: int) -> None:
+        if self._info is None and self._digits and self.phase is Phase.CONFIRMED:
+            digit, milliseconds = self._digits.popleft()
+            self._info = self.send("INFO", now, [("Content-Type", DTMF_RELAY)], encode_relay(digit, milliseconds))
+
+    def _send_bye(self, cause: Cause, text: str, now: int) -> None:
+        self._bye = None
+        self.stop(SipTimer.BYE_WAIT)
+        if self.send("BYE", now, reason_fields(cause, text)) is None:
+            self._over(now)
+
+    def _flow(self) -> Flow:
+        return self.host.outbound.dialog_flow(self.dialog.next_hop, self.flow)
+
+    # -- responses to requests of ours --
+
+    def on_response(self, transaction: ClientTransaction, response: Response, now: int) -> None:
+        """A response to a request of this session."""
+        method = transaction.request.method
+        if method == "INVITE" and 200 <= response.status < 300 and self.has_acknowledged(response):
+            self.acknowledge(response)
+            return
+        if response.status < 200:
+            return
+        if self.phase is Phase.OVER or (self.phase is Phase.ENDING and method != "BYE"):
+            if method == "INVITE" and response.status < 300:
+                self.acknowledge(response)
+            return
+        if method == "BYE":
+            self._over(now)
+        elif response.status in (408, 481) and method != "PRACK":
+            # RFC 3261 12.2.1.2: the far end has lost the dialog.
+            self._lost(Cause.RECOVERY_ON_TIMER_EXPIRY if response.status == 408 else Cause.NORMAL_UNSPECIFIED, now)
+        elif method == "INFO":
+            self._info = None
+            self._next_digit(now)
+        elif method == "PRACK":
+            if response.status < 300:
+                self._pracked(response, now)
+        else:
+            self.changes.on_response(transaction, response, now)
+
+    def on_trouble(self, transaction: ClientTransaction, trouble: Trouble, now: int) -> None:
+        """A request of this session got no final response: as 408 or 503 (RFC 3261 8.1.3.1)."""
+        if self.phase in (Phase.ENDING, Phase.OVER):
+            self._over(now)
+            return
+        log.info("call %s: %s of %s", self.dialog.call_id, trouble.value, transaction.request.method)
+        self._lost(Cause.RECOVERY_ON_TIMER_EXPIRY, now)
+
+    def _lost(self, cause: Cause, now: int) -> None:
+        self.fail(cause, "no response inside the dialog", now)
+
+    def fail(self, cause: Cause, text: str, now: int) -> None:
+        """End the session with BYE and tell the leg."""
+        owner = self.owner
+        if self.phase is Phase.EARLY:
+            # Before a final response only the INVITE itself can be ended, and that is the leg's.
+            if owner is not None:
+                owner.on_session_over(self, cause, text, now)
+            return
+        self.release(cause, text, now)
+        if owner is not None:
+            owner.on_session_over(self, cause, text, now)
+
+    # -- the caller's side: early and final responses --
+
+    def learn(self, message: Request | Response) -> None:
+        """Keep what the far end says it can do."""
+        if "allow" in message.headers:
+            self.allow = message.allow
+
+    def prack(self, response: Response, body: bytes, now: int) -> None:
+        """Acknowledge a reliable provisional response (RFC 3262 4)."""
+        fields = [("RAck", f"{response.rseq} {response.cseq.number} INVITE")]
+        if body:
+            fields.append(SDP_TYPE)
+        self.send("PRACK", now, fields, body)
+
+    def _pracked(self, response: Response, now: int) -> None:
+        body = find_sdp(response)
+        if body is not None and self.negotiation.awaiting_answer:
+            try:
+                self.negotiation.take_answer(body)
+            except SipError as error:
+                self.fail(Cause.BEARER_CAPABILITY_NOT_IMPLEMENTED, error.text, now)
+                return
+            self.media_settled(now)
+
+    def confirm(self, response: Response | None, now: int) -> None:
+        """The INVITE was answered with 2xx."""
+        self.dialog.confirm(response)
+        self._set_phase(Phase.CONFIRMED)
+        if response is not None:
+            self.learn(response)
+            self.timer.take_success(response)
+            self.restart_session_timer(now)
+
+    def media_settled(self, now: int) -> None:
+        """Offer and answer changed the terms of the media."""
+        if self.owner is not None:
+            self.owner.on_session_media(self, now)
+            held = self.negotiation.held
+            if held != self.negotiation.was_held and self.phase is Phase.CONFIRMED:
+                self.negotiation.was_held = held
+                self.owner.on_session_hold(self, held, now)
+
+    def note_identity(self, message: Request | Response, now: int, *, report: bool) -> None:
+        """Keep the identity that ``message`` asserts; ``report`` a new one to the leg."""
+        if not self.peer.trust_identity:
+            return
+        party = asserted_party(message, self.peer)
+        if party is None or party == self.identity:
+            return
+        self.identity = party
+        if report and self.owner is not None:
+            self.owner.on_session_identity(self, party, now)
+
+    # -- the called side: 2xx and its ACK --
+
+    def accept(
+        self, transaction: ServerTransaction, fields: Fields, body: bytes, now: int, *, answer_due: bool
+    ) -> None:
+        """Send the 2xx to an INVITE and repeat it until its ACK (13.3.1.4). ``answer_due``: the ACK has the answer."""
+        data = self.host.respond(transaction, 200, now, fields, body)
+        self._accepted = (transaction, data)
+        self._accepted_cseq = transaction.request.cseq.number
+        self._answer_due = answer_due
+        self._interval = self.host.durations[SipTimer.ACCEPT_RETRANSMIT]
+        self.start(SipTimer.ACCEPT_RETRANSMIT, now)
+        self.start(SipTimer.ACCEPT_TIMEOUT, now)
+
+    @property
+    def awaits_ack(self) -> bool:
+        """True while a 2xx of ours is not acknowledged."""
+        return self._accepted is not None
+
+    @property
+    def awaits_answer(self) -> bool:
+        """True while an offer of ours in a 2xx waits for its answer in the ACK."""
+        return self._accepted is not None and self._answer_due
+
+    def _retransmit_accept(self, now: int) -> None:
+        if self._accepted is None:
+            return
+        transaction, data = self._accepted
+        transaction.respond(200, data, now)
+        self._interval = min(2 * self._interval, self.host.durations[SipTimer.T2])
+        self.start(SipTimer.ACCEPT_RETRANSMIT, now, self._interval)
+
+    def _never_acknowledged(self, now: int) -> None:
+        self._accepted = None
+        self.stop(SipTimer.ACCEPT_RETRANSMIT)
+        if self._bye is not None:
+            self._send_bye(*self._bye, now)
+        else:
+            self.fail(Cause.RECOVERY_ON_TIMER_EXPIRY, "2xx was never acknowledged", now)
+
+    def _on_ack(self, request: Request, now: int) -> None:
+        if self._accepted is None or request.cseq.number != self._accepted_cseq:
+            return
+        self._accepted = None
+        self.stop(SipTimer.ACCEPT_RETRANSMIT)
+        self.stop(SipTimer.ACCEPT_TIMEOUT)
+        if self._bye is not None:
+            self._send_bye(*self._bye, now)
+            return
+        if self._answer_due:
+            self._answer_due = False
+            try:
+                body = find_sdp(request)
+                if body is None:
+                    raise SipError(None, "ACK has no answer to our offer")
+                self.negotiation.take_answer(body)
+            except SipError as error:
+                self.fail(Cause.BEARER_CAPABILITY_NOT_IMPLEMENTED, error.text, now)
+                return
+            self.media_settled(now)
+        self.changes.proceed(now)
+
+    # -- requests of the far end --
+
+    def receive(self, request: Request, transaction: ServerTransaction | None, now: int) -> None:
+        """A request inside the dialog; ``transaction`` is None for ACK only."""
+        if transaction is None:
+            if request.method == "ACK":
+                self._on_ack(request, now)
+            return
+        transaction.tag = self.dialog.local_tag
+        if not self.dialog.in_order(request):
+            self._refuse(transaction, 500, now, [("Retry-After", str(self.host.rng.randint(0, MAX_RETRY_AFTER)))])
+            return
+        if self.phase is Phase.OVER or (self.phase is Phase.ENDING and request.method != "BYE"):
+            self._refuse(transaction, 481, now)
+            return
+        handler = self._REQUESTS.get(request.method)
+        if handler is None:
+            self._refuse(transaction, 405, now, [("Allow", ALLOW)])
+            return
+        try:
+            handler(self, request, transaction, now)
+        except SipError as error:
+            self._refuse(transaction, error.status or 400, now, reason=None)
+
+    def _refuse(
+        self, transaction: ServerTransaction, status: int, now: int, fields: Fields = (), reason: str | None = None
+    ) -> None:
+        self.host.respond(transaction, status, now, fields, b"", reason)
+
+    def _on_bye(self, request: Request, transaction: ServerTransaction, now: int) -> None:
+        self.host.respond(transaction, 200, now)
+        if self.invited is not None:
+            # RFC 3261 15.1.2: a BYE to an early dialog ends its INVITE with 487.
+            invited, self.invited = self.invited, None
+            self.host.respond(invited, 487, now)
+        owner = self.owner
+        self._over(now)
+        if owner is not None:
+            owner.on_session_over(self, cause_for_bye(q850_of(request)), "", now)
+
+    def _on_reinvite(self, request: Request, transaction: ServerTransaction, now: int) -> None:
+        transaction.user = self
+        if self.invited is not None:
+            self._refuse(transaction, 500, now, [("Retry-After", str(self.host.rng.randint(0, MAX_RETRY_AFTER)))])
+            return
+        if self.changes.busy or self.awaits_answer or self.phase is not Phase.CONFIRMED:
+            self._refuse(transaction, 491, now)
+            return
+        if self.timer.too_small(request):
+            self._refuse(transaction, 422, now, self.timer.refusal_fields())
+            return
+        body = find_sdp(request)
+        answer = self.negotiation.take_offer(body) if body is not None else self.negotiation.make_offer()
+        fields = self._success_fields(request)
+        fields.append(SDP_TYPE)
+        # A newer INVITE ends the wait for the ACK of the one before (RFC 5407 3.1.4).
+        self.accept(transaction, fields, answer, now, answer_due=body is None)
+        self._refreshed(request, body is not None, now)
+
+    def _on_update(self, request: Request, transaction: ServerTransaction, now: int) -> None:
+        body = find_sdp(request)
+        if body is not None:
+            if self.changes.offering or self.negotiation.awaiting_answer:
+                self._refuse(transaction, 491, now)
+                return
+            if self.negotiation.owes_answer:
+                # RFC 3311 5.2: the INVITE's own offer is still without an answer.
+                self._refuse(transaction, 500, now, [("Retry-After", str(self.host.rng.randint(0, MAX_RETRY_AFTER)))])
+                return
+        if self.timer.too_small(request):
+            self._refuse(transaction, 422, now, self.timer.refusal_fields())
+            return
+        answer = self.negotiation.take_offer(body) if body is not None else b""
+        fields = self._success_fields(request)
+        if answer:
+            fields.append(SDP_TYPE)
+        self.host.respond(transaction, 200, now, fields, answer)
+        self._refreshed(request, body is not None, now)
+
+    def _success_fields(self, request: Request) -> list[tuple[str, str]]:
+        return [
+            ("Contact", self.contact),
+            ("Allow", ALLOW),
+            ("Supported", SUPPORTED),
+            *self.timer.take_request(request),
+        ]
+
+    def _refreshed(self, request: Request, offered: bool, now: int) -> None:
+        self.dialog.refresh_target(request)
+        self.learn(request)
+        if self.phase is Phase.CONFIRMED:
+            self.restart_session_timer(now)
+        if offered:
+            self.media_settled(now)
+        self.note_identity(request, now, report=True)
+
+    def _on_prack(self, request: Request, transaction: ServerTransaction, now: int) -> None:
+        rack = request.rack
+        if rack is None or self.reliable is None or not self.reliable.matches(rack):
+            self._refuse(transaction, 481, now)
+            return
+        body = find_sdp(request)
+        fields: list[tuple[str, str]] = []
+        answer = b""
+        settled = False
+        if body is not None:
+            if self.negotiation.awaiting_answer:
+                self.negotiation.take_answer(body)
+            else:
+                answer = self.negotiation.take_offer(body)
+                fields.append(SDP_TYPE)
+            settled = True
+        self.host.respond(transaction, 200, now, fields, answer)
+        if settled:
+            self.media_settled(now)
+        self.reliable.acknowledged(now)
+
+    def _on_info(self, request: Request, transaction: ServerTransaction, now: int) -> None:
+        content_type = request.content_type
+        if content_type is None or not request.body:
+            self.host.respond(transaction, 200, now)
+            return
+        try:
+            digits, milliseconds = decode(content_type.full, request.body)
+        except SipError as error:
+            self._refuse(transaction, error.status or 400, now, [("Accept", ACCEPT)] if error.status == 415 else ())
+            return
+        self.host.respond(transaction, 200, now)
+        if self.owner is not None:
+            self.owner.on_session_digits(self, digits, milliseconds, now)
+
+    def _on_options(self, _request: Request, transaction: ServerTransaction, now: int) -> None:
+        self.host.respond(transaction, 200, now, options_fields(self.contact))
+
+    def _on_refer(self, _request: Request, transaction: ServerTransaction, now: int) -> None:
+        # Transfer joins here: Refer-To becomes Transferred(target), answered 202 with NOTIFYs (RFC 3515).
+        self._refuse(transaction, 603, now)
+
+    def _on_notify(self, _request: Request, transaction: ServerTransaction, now: int) -> None:
+        # RFC 6665 4.1.3: we have subscribed to nothing.
+        self._refuse(transaction, 481, now)
+
+    def on_cancel(self, transaction: ServerTransaction, cancel: Request, now: int) -> None:
+        """CANCEL of a re-INVITE: those are answered at once, so nothing is left to cancel."""
+
+    def on_server_trouble(self, transaction: ServerTransaction, trouble: Trouble, now: int) -> None:
+        """The refusal of a re-INVITE was never acknowledged: the session stays as it was."""
+
+    # -- endings --
+
+    def _expired(self, now: int) -> None:
+        self.fail(Cause.RECOVERY_ON_TIMER_EXPIRY, "session timer expired", now)
+
+    def _refresh(self, now: int) -> None:
+        self.changes.refresh(now)
+
+    def _glare_over(self, now: int) -> None:
+        self.changes.proceed(now)
+
+    def _stop_usage(self, now: int) -> None:
+        self.changes.drop(now)
+        for timer in (SipTimer.REFRESH, SipTimer.EXPIRY, SipTimer.GLARE):
+            self.stop(timer)
+        self._digits.clear()
+        if self.reliable is not None:
+            self.reliable.stop()
+            self.reliable = None
+
+    def _over(self, now: int) -> None:
+        if self.phase is Phase.OVER:
+            return
+        self._set_phase(Phase.OVER)
+        self.owner = None
+        self._accepted = None
+        self._stop_usage(now)
+        for timer in tuple(self._running):
+            self.stop(timer)
+        self.dialog.terminate()
+        self.host.remove_dialog(self.dialog.key)
+
+    def _set_phase(self, phase: Phase) -> None:
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("session %s: %s -> %s", self.dialog.call_id, self.phase.value, phase.value)
+        self.phase = phase
+
+    _EXPIRIES: ClassVar[dict[SipTimer, Callable[[Session, int], None]]] = {
+        SipTimer.ACCEPT_RETRANSMIT: _retransmit_accept,
+        SipTimer.ACCEPT_TIMEOUT: _never_acknowledged,
+        SipTimer.REFRESH: _refresh,
+        SipTimer.EXPIRY: _expired,
+        SipTimer.GLARE: _glare_over,
+    }
+    _REQUESTS: ClassVar[dict[str, Callable[[Session, Request, ServerTransaction, int], None]]] = {
+        "BYE": _on_bye,
+        "INVITE": _on_reinvite,
+        "UPDATE": _on_update,
+        "PRACK": _on_prack,
+        "INFO": _on_info,
+        "OPTIONS": _on_options,
+        "REFER": _on_refer,
+        "NOTIFY": _on_notify,
+    }
+
+
+def options_fields(contact: str) -> list[tuple[str, str]]:
+    """What a 200 to OPTIONS says of us (RFC 3261 11.2)."""
+    return [
+        ("Contact", contact),
+        ("Allow", ALLOW),
+        ("Accept", ACCEPT),
+        ("Accept-Encoding", "identity"),
+        ("Accept-Language", "en"),
+        ("Supported", SUPPORTED),
+    ]

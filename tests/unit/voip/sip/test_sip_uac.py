@@ -1,0 +1,662 @@
+"""Outgoing calls against a far end played by hand (RFC 3261 9, 13.2; field: early media and wrong causes)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from gateway.cause import Cause
+from gateway.identity import Number, Party, Presentation, Redirection, RedirectionReason, Screening
+from gateway.leg import (
+    Alerting,
+    Answered,
+    MediaChanged,
+    Proceeding,
+    Progress,
+    Setup,
+)
+from gateway.media.api import Codec, Direction, Failure
+from gateway.voip.sip.flow import TCP, UDP
+from gateway.voip.sip.leg import SipLeg
+from gateway.voip.sip.message import Request, Response
+from gateway.voip.sip.peers import PeerKind, PeerSettings, RedirectionHeader
+from gateway.voip.sip.reason import q850_reason
+from gateway.voip.sip.sdp import SessionDescription
+from tests.unit.voip.sip.sip_far_end import FarEnd, sdp
+from tests.unit.voip.sip.sip_pair import A_ADDRESS, B_ADDRESS, Notes, simple_setup
+
+# -- the INVITE --
+
+
+def test_invite_carries_number_caller_offer_and_what_we_can_do() -> None:
+    far = FarEnd()
+    leg, _, invite = far.call_out()
+    assert invite.uri_text == f"sip:4165551234@{B_ADDRESS}"
+    assert invite.from_.display_name == "Alice"
+    assert invite.from_.uri.user == "2125550000"
+    assert invite.from_.tag
+    assert invite.to.tag is None
+    assert invite.max_forwards == 70
+    assert invite.via.wants_rport
+    assert invite.via.sent_by == f"{A_ADDRESS}:5060"
+    assert {"INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "UPDATE", "PRACK", "INFO"} <= invite.allow
+    assert invite.supported == {"100rel", "timer"}
+    assert invite.contacts[0].uri.host == A_ADDRESS
+    offer = SessionDescription.parse(invite.body)
+    assert offer.media[0].port == 10_002
+    assert offer.media[0].formats == ("8", "0", "101")
+    assert far.media.open == {leg.stream: A_ADDRESS}
+
+
+def test_phone_is_called_by_its_name_and_trunk_by_the_number() -> None:
+    far = FarEnd(peer=lambda peer: replace(peer, kind=PeerKind.PHONE))
+    _, _, invite = far.call_out()
+    assert invite.uri_text == f"sip:b@{B_ADDRESS}"
+
+
+def test_peer_on_another_port_is_called_there() -> None:
+    far = FarEnd(peer=lambda peer: replace(peer, port=5070))
+    _, _, invite = far.call_out()
+    assert invite.uri_text == f"sip:4165551234@{B_ADDRESS}:5070"
+    assert far.flows[-1].port == 5070
+
+
+def test_restricted_caller_is_anonymous_in_from_and_asserted_with_privacy_to_a_trusted_peer() -> None:
+    number = Number("2125550000", presentation=Presentation.RESTRICTED, screening=Screening.NETWORK)
+    far = FarEnd()
+    _, _, invite = far.call_out(Setup(Number("4165551234"), Party(number, "Alice")))
+    assert invite.from_.uri.user == "anonymous"
+    assert "2125550000" in str(invite.addresses("p-asserted-identity")[0])
+    assert invite.headers.get("privacy") == "id"
+    other = FarEnd(peer=lambda peer: replace(peer, trust_identity=False))
+    _, _, invite = other.call_out(Setup(Number("4165551234"), Party(number, "Alice")))
+    assert b"2125550000" not in invite.to_bytes()
+
+
+@pytest.mark.parametrize("header", [RedirectionHeader.DIVERSION, RedirectionHeader.HISTORY_INFO, RedirectionHeader.OFF])
+def test_diverted_call_says_so_in_the_peers_way(header: RedirectionHeader) -> None:
+    far = FarEnd(peer=lambda peer: replace(peer, redirection=header))
+    redirection = Redirection(Number("5551000"), RedirectionReason.BUSY)
+    _, _, invite = far.call_out(replace(simple_setup(), redirection=redirection))
+    assert ("diversion" in invite.headers) == (header is RedirectionHeader.DIVERSION)
+    assert ("history-info" in invite.headers) == (header is RedirectionHeader.HISTORY_INFO)
+
+
+def test_unknown_peer_gives_no_leg() -> None:
+    assert FarEnd().endpoint.new_leg("nobody", 0) is Cause.NO_ROUTE_TO_DESTINATION
+
+
+def test_peer_whose_name_is_not_resolved_gives_no_leg() -> None:
+    far = FarEnd(peer=lambda peer: replace(peer, host="pbx.example.org"))
+    assert far.endpoint.new_leg("b", far.now) is Cause.DESTINATION_OUT_OF_ORDER
+    far.endpoint.resolved("pbx.example.org", (B_ADDRESS,), far.now)
+    leg, _, invite = far.call_out()
+    assert leg.flow.address == B_ADDRESS
+    assert invite.uri.host == "pbx.example.org"
+
+
+def test_call_limit_gives_no_leg() -> None:
+    far = FarEnd(settings=lambda settings: replace(settings, max_calls=1))
+    far.call_out()
+    assert far.endpoint.new_leg("b", far.now) is Cause.SWITCHING_EQUIPMENT_CONGESTION
+
+
+def test_invite_waits_for_the_media_engine() -> None:
+    far = FarEnd(delayed_media=True)
+    leg = far.endpoint.new_leg("b", far.now)
+    assert isinstance(leg, SipLeg)
+    leg.listener = notes = Notes()
+    leg.place(simple_setup(), far.now)
+    assert far.take() == []
+    far.media.flush()
+    far.take_request("INVITE")
+    assert notes.events == [MediaChanged(leg.stream)]
+
+
+def test_release_before_the_media_engine_replied_leaks_nothing() -> None:
+    far = FarEnd(delayed_media=True)
+    leg = far.endpoint.new_leg("b", far.now)
+    assert isinstance(leg, SipLeg)
+    leg.listener = notes = Notes()
+    leg.place(simple_setup(), far.now)
+    leg.release(Cause.NORMAL_CALL_CLEARING, far.now)
+    assert far.take() == []
+    assert notes.released is None
+    far.media.flush()
+    assert far.take() == []
+    assert notes.names() == ["Released"]
+    far.assert_clean()
+
+
+def test_release_is_reported_even_if_the_engine_never_gives_its_counters() -> None:
+    far = FarEnd(delayed_media=True)
+    leg = far.endpoint.new_leg("b", far.now)
+    assert isinstance(leg, SipLeg)
+    leg.listener = notes = Notes()
+    leg.place(simple_setup(), far.now)
+    leg.release(Cause.NORMAL_CALL_CLEARING, far.now)
+    far.run(2)
+    assert notes.names() == ["Released"]
+
+
+def test_no_rtp_port_releases_with_cause_47_and_sends_nothing() -> None:
+    far = FarEnd()
+    far.media.refuse = Failure(98, "no free port")
+    leg = far.endpoint.new_leg("b", far.now)
+    assert isinstance(leg, SipLeg)
+    leg.listener = notes = Notes()
+    leg.place(simple_setup(), far.now)
+    assert far.take() == []
+    assert notes.released is not None
+    assert notes.released.cause is Cause.RESOURCE_UNAVAILABLE
+    far.assert_clean()
+
+
+def test_media_engine_that_does_not_answer_releases_the_call() -> None:
+    far = FarEnd(delayed_media=True)
+    leg = far.endpoint.new_leg("b", far.now)
+    assert isinstance(leg, SipLeg)
+    leg.listener = notes = Notes()
+    leg.place(simple_setup(), far.now)
+    far.run(7)
+    assert notes.released is not None
+    assert notes.released.cause is Cause.RESOURCE_UNAVAILABLE
+
+
+# -- early media: field.md 6 --
+
+
+def test_180_without_sdp_rings_without_audio() -> None:
+    far = FarEnd()
+    _, notes, invite = far.call_out()
+    far.answer(invite, 100, tag=None)
+    far.answer(invite, 180)
+    assert notes.events[1:] == [Alerting(inband=False)]
+    assert far.media.history == []
+
+
+def test_180_with_sdp_rings_with_the_far_ends_tone() -> None:
+    far = FarEnd()
+    leg, notes, invite = far.call_out()
+    far.answer(invite, 180, body=sdp())
+    assert notes.events[1:] == [Alerting(inband=True)]
+    assert leg.stream is not None
+    assert far.media.rtp[leg.stream].address == B_ADDRESS
+    assert far.media.rtp[leg.stream].port == 20_000
+    assert far.media.rtp[leg.stream].codec is Codec.ALAW
+
+
+def test_183_with_sdp_then_180_without_keeps_the_far_ends_audio() -> None:
+    far = FarEnd()
+    _, notes, invite = far.call_out()
+    far.answer(invite, 183, body=sdp())
+    far.answer(invite, 180)
+    assert notes.events[1:] == [Proceeding(), Progress(inband=True), Alerting(inband=True)]
+    assert len(far.media.history) == 1
+
+
+def test_180_without_sdp_then_183_with_sdp_brings_audio_later() -> None:
+    far = FarEnd()
+    _, notes, invite = far.call_out()
+    far.answer(invite, 180)
+    far.answer(invite, 183, body=sdp())
+    assert notes.events[1:] == [Alerting(inband=False), Progress(inband=True)]
+
+
+def test_183_without_sdp_is_progress_without_audio() -> None:
+    far = FarEnd()
+    _, notes, invite = far.call_out()
+    far.answer(invite, 183)
+    assert notes.events[1:] == [Proceeding(), Progress(inband=False)]
+
+
+def test_183_with_a_cause_hands_it_on() -> None:
+    far = FarEnd()
+    _, notes, invite = far.call_out()
+    far.answer(invite, 183, ("Reason", "Q.850;cause=1"), body=sdp())
+    assert notes.events[-1] == Progress(inband=True, cause=Cause.UNALLOCATED_NUMBER)
+
+
+def test_answer_without_ringing() -> None:
+    far = FarEnd()
+    leg, notes, invite = far.call_out()
+    far.answer(invite, 200, body=sdp())
+    ack = far.take_request("ACK")
+    assert ack.uri_text == f"sip:far@{B_ADDRESS}:5060"
+    assert ack.cseq.number == invite.cseq.number
+    assert ack.via.branch != invite.via.branch
+    assert notes.names() == ["MediaChanged", "Answered"]
+    assert leg.stream in far.media.rtp
+
+
+@pytest.mark.parametrize("status", [181, 182])
+def test_forwarding_and_queueing_are_progress(status: int) -> None:
+    far = FarEnd()
+    _, notes, invite = far.call_out()
+    far.answer(invite, status)
+    assert notes.events[1:] == [Proceeding(), Progress(inband=False)]
+
+
+def test_repeated_180_is_reported_once() -> None:
+    far = FarEnd()
+    _, notes, invite = far.call_out()
+    far.answer(invite, 180)
+    far.answer(invite, 180)
+    assert len(notes.of(Alerting)) == 1
+
+
+def test_180_without_a_tag_still_rings() -> None:
+    far = FarEnd()
+    _, notes, invite = far.call_out()
+    far.answer(invite, 180, tag=None)
+    assert notes.events[1:] == [Alerting(inband=False)]
+    assert far.endpoint.dialogs == {}
+
+
+def test_200_with_other_sdp_than_the_183_is_taken() -> None:
+    far = FarEnd()
+    leg, _, invite = far.call_out()
+    far.answer(invite, 183, body=sdp())
+    far.answer(invite, 200, body=sdp(version=2, formats="0 101"))
+    assert leg.stream is not None
+    assert far.media.rtp[leg.stream].codec is Codec.ULAW
+
+
+def test_200_without_sdp_after_a_183_with_it_is_an_answer() -> None:
+    far = FarEnd()
+    _, notes, invite = far.call_out()
+    far.answer(invite, 183, body=sdp())
+    far.answer(invite, 200)
+    assert notes.of(Answered)
+    assert far.names() == ["ACK"]
+
+
+def test_200_without_any_sdp_is_acknowledged_and_ended() -> None:
+    far = FarEnd()
+    _, notes, invite = far.call_out()
+    far.answer(invite, 200)
+    assert far.names() == ["ACK", "BYE"]
+    assert notes.released is not None
+    assert not notes.of(Answered)
+
+
+def test_200_with_a_codec_that_was_not_offered_is_acknowledged_and_ended() -> None:
+    far = FarEnd()
+    _, notes, invite = far.call_out()
+    far.answer(invite, 200, body=sdp(formats="18"))
+    assert far.names() == ["ACK", "BYE"]
+    assert notes.released is not None
+    assert notes.released.cause is Cause.BEARER_CAPABILITY_NOT_IMPLEMENTED
+
+
+def test_connected_party_comes_with_the_answer() -> None:
+    far = FarEnd()
+    _, notes, invite = far.call_out()
+    far.answer(invite, 200, ("P-Asserted-Identity", '"Carol" <sip:4165559999@b>'), body=sdp())
+    (answered,) = notes.of(Answered)
+    assert isinstance(answered, Answered)
+    assert answered.connected is not None
+    assert answered.connected.name == "Carol"
+    assert answered.connected.number is not None
+    assert answered.connected.number.digits == "4165559999"
+
+
+# -- forks --
+
+
+def test_of_several_early_dialogs_the_latest_is_heard() -> None:
+    far = FarEnd()
+    leg, _, invite = far.call_out()
+    far.answer(invite, 183, tag="one", body=sdp())
+    far.answer(invite, 183, tag="two", body=sdp(formats="0 101"))
+    assert len(far.endpoint.dialogs) == 2
+    assert leg.stream is not None
+    assert far.media.rtp[leg.stream].codec is Codec.ULAW
+
+
+def test_further_2xx_is_acknowledged_and_ended_with_bye() -> None:
+    far = FarEnd()
+    _, notes, invite = far.call_out()
+    far.answer(invite, 180, tag="one")
+    far.answer(invite, 180, tag="two")
+    far.answer(invite, 200, tag="one", body=sdp())
+    assert far.names() == ["ACK"]
+    far.answer(invite, 200, tag="two", body=sdp())
+    ack, bye = far.take()
+    assert isinstance(ack, Request)
+    assert isinstance(bye, Request)
+    assert (ack.method, bye.method) == ("ACK", "BYE")
+    assert ack.to.tag == bye.to.tag == "two"
+    far.answer(invite, 200, tag="two", body=sdp())
+    assert far.names() == ["ACK"]
+    far.answer(bye, 200)
+    assert len(notes.of(Answered)) == 1
+    assert notes.released is None
+    assert len(far.endpoint.dialogs) == 1
+
+
+def test_repeated_2xx_gets_the_same_ack_again() -> None:
+    far = FarEnd()
+    leg, notes, invite = far.call_out()
+    far.answer(invite, 200, body=sdp())
+    far.answer(invite, 200, body=sdp())
+    first, second = far.raw[-2:]
+    assert first == second
+    assert first.startswith(b"ACK ")
+    assert len(notes.of(Answered)) == 1
+    leg.release(Cause.NORMAL_CALL_CLEARING, far.now)
+
+
+def test_199_ends_one_branch_only() -> None:
+    far = FarEnd()
+    _, notes, invite = far.call_out()
+    far.answer(invite, 180, tag="one")
+    far.answer(invite, 180, tag="two")
+    far.answer(invite, 199, tag="one")
+    assert len(far.endpoint.dialogs) == 1
+    assert notes.released is None
+
+
+def test_forks_beyond_the_limit_are_ignored() -> None:
+    far = FarEnd()
+    _, _, invite = far.call_out()
+    for number in range(12):
+        far.answer(invite, 180, tag=f"t{number}")
+    assert len(far.endpoint.dialogs) == 8
+
+
+# -- failures and causes --
+
+
+@pytest.mark.parametrize(
+    ("status", "cause"),
+    [
+        (403, Cause.CALL_REJECTED),
+        (404, Cause.UNALLOCATED_NUMBER),
+        (408, Cause.RECOVERY_ON_TIMER_EXPIRY),
+        (480, Cause.NO_USER_RESPONDING),
+        (484, Cause.INVALID_NUMBER_FORMAT),
+        (486, Cause.USER_BUSY),
+        (503, Cause.TEMPORARY_FAILURE),
+        (600, Cause.USER_BUSY),
+        (604, Cause.NO_ROUTE_TO_DESTINATION),
+        (302, Cause.REDIRECTION_TO_NEW_DESTINATION),
+        (401, Cause.CALL_REJECTED),
+        (407, Cause.CALL_REJECTED),
+    ],
+)
+def test_failure_is_acknowledged_and_released_with_its_cause(status: int, cause: Cause) -> None:
+    far = FarEnd()
+    leg, notes, invite = far.call_out()
+    far.answer(invite, 180)
+    far.answer(invite, status)
+    assert far.names() == ["ACK"]
+    assert notes.released is not None
+    if status not in (404, 408, 480, 604, 503):
+        assert notes.released.cause is cause
+    assert not notes.released.ours
+    assert leg.record()["sip_status"] == status
+    far.assert_clean()
+
+
+def test_reason_header_wins_over_the_status() -> None:
+    far = FarEnd()
+    _, notes, invite = far.call_out()
+    far.answer(invite, 480, ("Reason", "Q.850;cause=20"))
+    assert notes.released is not None
+    assert notes.released.cause is Cause.SUBSCRIBER_ABSENT
+
+
+def test_default_reason_16_on_a_failure_is_not_believed() -> None:
+    far = FarEnd()
+    _, notes, invite = far.call_out()
+    far.answer(invite, 486, ("Reason", "Q.850;cause=16"))
+    assert notes.released is not None
+    assert notes.released.cause is Cause.USER_BUSY
+
+
+def test_no_response_releases_with_cause_102() -> None:
+    far = FarEnd()
+    _, notes, _ = far.call_out()
+    far.run(33)
+    assert notes.released is not None
+    assert notes.released.cause is Cause.RECOVERY_ON_TIMER_EXPIRY
+    far.assert_clean()
+
+
+def test_ringing_without_end_is_cancelled_by_timer_c() -> None:
+    far = FarEnd()
+    _, notes, invite = far.call_out()
+    far.answer(invite, 180)
+    far.run(186)
+    assert far.names()[0] == "CANCEL"
+    assert notes.released is not None
+    assert notes.released.cause is Cause.NO_ANSWER_FROM_USER
+    far.assert_clean()
+
+
+# -- CANCEL --
+
+
+def test_cancel_before_any_response_waits_for_a_provisional_one() -> None:
+    far = FarEnd()
+    leg, notes, invite = far.call_out()
+    leg.release(Cause.NORMAL_CALL_CLEARING, far.now)
+    assert far.take() == []
+    assert notes.released is not None
+    far.answer(invite, 100, tag=None)
+    cancel = far.take_request("CANCEL")
+    assert cancel.via.branch == invite.via.branch
+    assert cancel.cseq.number == invite.cseq.number
+    assert cancel.uri_text == invite.uri_text
+    assert cancel.to.tag is None
+    far.answer(cancel, 200)
+    far.answer(invite, 487)
+    assert far.names() == ["ACK"]
+    far.assert_clean()
+
+
+def test_cancel_carries_the_cause() -> None:
+    far = FarEnd()
+    leg, _, invite = far.call_out()
+    far.answer(invite, 180)
+    leg.release(Cause.NO_ANSWER_FROM_USER, far.now)
+    cancel = far.take_request("CANCEL")
+    reason = q850_reason(cancel)
+    assert reason is not None
+    assert reason.cause == 19
+
+
+def test_answer_that_crosses_the_cancel_is_acknowledged_and_ended() -> None:
+    far = FarEnd()
+    leg, notes, invite = far.call_out()
+    far.answer(invite, 180)
+    leg.release(Cause.NORMAL_CALL_CLEARING, far.now)
+    cancel = far.take_request("CANCEL")
+    far.answer(invite, 200, body=sdp())
+    _, bye = far.take()
+    assert isinstance(bye, Request)
+    assert bye.method == "BYE"
+    far.answer(cancel, 481)
+    far.answer(bye, 200)
+    assert notes.names() == ["MediaChanged", "Alerting", "Released"]
+    far.assert_clean()
+
+
+def test_far_end_that_never_ends_a_cancelled_invite_is_forgotten_after_64_t1() -> None:
+    far = FarEnd()
+    leg, _, invite = far.call_out()
+    far.answer(invite, 180)
+    leg.release(Cause.NORMAL_CALL_CLEARING, far.now)
+    far.answer(far.take_request("CANCEL"), 200)
+    far.run(33)
+    far.assert_clean(1)
+
+
+def test_response_after_the_leg_is_over_is_not_reported() -> None:
+    far = FarEnd()
+    leg, notes, invite = far.call_out()
+    leg.release(Cause.NORMAL_CALL_CLEARING, far.now)
+    far.answer(invite, 180)
+    far.answer(invite, 486)
+    assert notes.names() == ["MediaChanged", "Released"]
+    far.assert_clean()
+
+
+# -- further attempts --
+
+
+def test_overlap_484_waits_for_digits_and_sends_the_longer_number() -> None:
+    far = FarEnd()
+    leg, notes, invite = far.call_out(replace(simple_setup("416"), complete=False))
+    far.answer(invite, 484)
+    assert far.names() == ["ACK"]
+    assert notes.released is None
+    leg.digits("5551234", False, far.now)
+    second = far.take_request("INVITE")
+    assert second.uri.user == "4165551234"
+    assert second.call_id == invite.call_id
+    assert second.cseq.number == invite.cseq.number + 1
+    assert second.from_.tag == invite.from_.tag
+    assert second.via.branch != invite.via.branch
+    far.answer(second, 200, body=sdp())
+    assert notes.of(Answered)
+    assert far.media.closed == []
+
+
+def test_overlap_digits_that_came_meanwhile_go_out_with_the_484() -> None:
+    far = FarEnd()
+    leg, _, invite = far.call_out(replace(simple_setup("416"), complete=False))
+    leg.digits("555", False, far.now)
+    assert far.take() == []
+    far.answer(invite, 484)
+    _, second = far.take()
+    assert isinstance(second, Request)
+    assert second.uri.user == "416555"
+
+
+def test_overlap_that_ends_after_484_is_an_invalid_number() -> None:
+    far = FarEnd()
+    leg, notes, invite = far.call_out(replace(simple_setup("416"), complete=False))
+    far.answer(invite, 484)
+    leg.digits("", True, far.now)
+    far.drain()
+    assert notes.released is not None
+    assert notes.released.cause is Cause.INVALID_NUMBER_FORMAT
+    far.assert_clean()
+
+
+def test_release_while_waiting_for_digits_leaks_nothing() -> None:
+    far = FarEnd()
+    leg, notes, invite = far.call_out(replace(simple_setup("416"), complete=False))
+    far.answer(invite, 484)
+    leg.release(Cause.NORMAL_CALL_CLEARING, far.now)
+    far.assert_clean()
+    assert notes.released is not None
+
+
+def test_redirection_is_followed_only_where_configured() -> None:
+    far = FarEnd(peer=lambda peer: replace(peer, follow_redirects=True))
+    _, notes, invite = far.call_out()
+    far.answer(invite, 302, ("Contact", "<sip:9999@192.0.2.9:5080>"))
+    assert notes.released is None
+    _, second = far.take()
+    assert isinstance(second, Request)
+    assert second.uri_text == "sip:9999@192.0.2.9:5080"
+    assert far.flows[-1].address == "192.0.2.9"
+    assert far.flows[-1].port == 5080
+    assert second.call_id == invite.call_id
+
+
+def test_redirection_in_circles_ends() -> None:
+    far = FarEnd(peer=lambda peer: replace(peer, follow_redirects=True))
+    _, notes, invite = far.call_out()
+    sent = 1
+    while notes.released is None:
+        far.answer(invite, 302, ("Contact", f"<sip:9999@{B_ADDRESS}>"))
+        requests = [message for message in far.take() if isinstance(message, Request) and message.method == "INVITE"]
+        if requests:
+            (invite,) = requests
+            sent += 1
+    assert sent == 8
+    assert notes.released.cause is Cause.REDIRECTION_TO_NEW_DESTINATION
+
+
+def test_challenge_goes_to_the_credentials_and_the_invite_is_repeated() -> None:
+    class Digest:
+        def authorize(self, peer: PeerSettings, request: Request, challenge: Response) -> tuple[str, str] | None:
+            return ("Authorization", "Digest made-up") if "authorization" not in request.headers else None
+
+    far = FarEnd()
+    far.endpoint.credentials = Digest()
+    _, notes, invite = far.call_out()
+    far.answer(invite, 401, ("WWW-Authenticate", 'Digest realm="x", nonce="y"'))
+    _, second = far.take()
+    assert isinstance(second, Request)
+    assert second.headers.get("authorization") == "Digest made-up"
+    assert second.body == invite.body
+    far.answer(second, 401)
+    assert notes.released is not None
+    assert notes.released.cause is Cause.CALL_REJECTED
+
+
+# -- transports --
+
+
+def test_request_longer_than_1300_octets_goes_by_tcp_and_falls_back_to_udp() -> None:
+    far = FarEnd(transport=TCP, peer=lambda peer: replace(peer, transport=UDP))
+    setup = replace(simple_setup(), caller=Party(Number("2125550000"), "x" * 80))
+    far.endpoint.settings = replace(far.endpoint.settings, user_agent="y" * 800)
+    _, _, invite = far.call_out(setup)
+    assert len(invite.to_bytes()) > 1300
+    assert invite.via.transport == "TCP"
+    assert far.flows[-1].transport == TCP
+    far.endpoint.connection_lost(far.flows[-1], far.now)
+    second = far.take_request("INVITE")
+    assert second.via.transport == "UDP"
+    assert far.flows[-1].transport == UDP
+    assert second.via.branch != invite.via.branch
+    far.answer(second, 200, body=sdp())
+    assert "ACK" in far.names()
+
+
+def test_transport_error_releases_as_503() -> None:
+    far = FarEnd(transport=TCP)
+    _, notes, _ = far.call_out()
+    far.endpoint.connection_lost(far.flows[-1], far.now)
+    far.drain()
+    assert notes.released is not None
+    assert notes.released.cause is Cause.TEMPORARY_FAILURE
+    far.assert_clean()
+
+
+# -- late offer --
+
+
+def test_late_offer_is_answered_in_the_ack() -> None:
+    far = FarEnd(peer=lambda peer: replace(peer, late_offer=True))
+    leg, notes, invite = far.call_out()
+    assert invite.body == b""
+    far.answer(invite, 200, body=sdp(formats="0 8 101"))
+    ack = far.take_request("ACK")
+    answer = SessionDescription.parse(ack.body)
+    assert answer.media[0].port == 10_002
+    assert leg.stream in far.media.rtp
+    assert notes.of(Answered)
+
+
+def test_stream_that_the_answer_refuses_is_not_set_up() -> None:
+    far = FarEnd()
+    leg, notes, invite = far.call_out()
+    far.answer(invite, 200, body=sdp().replace(b"m=audio 20000", b"m=audio 0"))
+    assert leg.stream not in far.media.rtp
+    assert notes.of(Answered)
+
+
+def test_answer_on_hold_is_set_up_without_sending() -> None:
+    far = FarEnd()
+    leg, _, invite = far.call_out()
+    far.answer(invite, 200, body=sdp("sendonly"))
+    assert leg.stream is not None
+    assert far.media.rtp[leg.stream].direction is Direction.RECVONLY
