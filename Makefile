@@ -29,7 +29,7 @@ peers: ## build the test peers that are ours (libpri)
 
 .PHONY: run
 run: setup ## exchange, gateway and a SIP phone on loopback: a call each way, a verdict, then a live view (ONCE=1: stop after the verdict)
-	@$(BIN)/python -m gateway.demo $(if $(ONCE),--once)
+	@$(BIN)/python -m tests.demo $(if $(ONCE),--once)
 
 .PHONY: test lint format types c-test unit interop-local
 test: setup-test lint types c-test unit peers-test ## all checks: format, lint, types, C warnings and sanitizers, unit, property, simulation tests, packaged peers

@@ -184,8 +184,8 @@ class Leg(Protocol):
     def digits(self, digits: str, complete: bool, now: int) -> None:
         """More digits of the called number."""
 
-    def keypad(self, digits: str, milliseconds: int, now: int) -> None:
-        """Send digits pressed during the call by signalling, where this leg is set to do so; else ignored."""
+    def keypad(self, digits: str, milliseconds: int, now: int) -> bool:
+        """Send digits pressed during the call by signalling, where this leg is set to do so; False if it is not."""
 
     def hold(self, now: int) -> None:
         """Tell the far end it is on hold."""

@@ -161,6 +161,15 @@ static void hear_alarm(struct span_link *link, const char *text)
 		strcpy(link->alarm, word);
 }
 
+/* A cable that is plugged in is good until its far end says otherwise. */
+static void greet(struct span_link *link)
+{
+	if (link->line < 0)
+		return;
+	strcpy(link->alarm, "none");
+	link_say_alarm(link, "none");
+}
+
 static void accept_on(int listener, int *connection)
 {
 	int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -185,6 +194,19 @@ static void read_line(struct span_link *link)
 	hear_alarm(link, text);
 }
 
+void link_connect(struct span_link *link)
+{
+	if (link->listening || link->cut || monotonic_seconds() < link->retry_at)
+		return;
+	if (link->d_channel < 0)
+		link->d_channel = connect_to(link->d_path);
+	if (link->line < 0 && link->d_channel >= 0) {
+		link->line = connect_to(link->line_path);
+		greet(link);
+	}
+	link->retry_at = monotonic_seconds() + RETRY_MILLISECONDS / 1e3;
+}
+
 bool link_service(struct span_link *link, const struct pollfd *slots)
 {
 	char before[16];
@@ -193,21 +215,13 @@ bool link_service(struct span_link *link, const struct pollfd *slots)
 	strcpy(before, link->alarm);
 	if (slots[D_LISTENER].revents & POLLIN)
 		accept_on(link->d_listener, &link->d_channel);
-	if (slots[LINE_LISTENER].revents & POLLIN)
+	if (slots[LINE_LISTENER].revents & POLLIN) {
 		accept_on(link->line_listener, &link->line);
-	else if (link->line >= 0 && slots[LINE].fd == link->line && slots[LINE].revents)
+		greet(link);
+	} else if (link->line >= 0 && slots[LINE].fd == link->line && slots[LINE].revents) {
 		read_line(link);
-	if (!link->listening && !link->cut && monotonic_seconds() >= link->retry_at) {
-		if (link->d_channel < 0)
-			link->d_channel = connect_to(link->d_path);
-		if (link->line < 0 && link->d_channel >= 0)
-			link->line = connect_to(link->line_path);
-		link->retry_at = monotonic_seconds() + RETRY_MILLISECONDS / 1e3;
 	}
-	if (link->line >= 0 && link->line != line_before) {
-		strcpy(link->alarm, "none"); /* a cable that is plugged in is good until its far end says otherwise */
-		link_say_alarm(link, "none");
-	}
+	link_connect(link);
 	return link->d_channel != d_before || link->line != line_before || strcmp(before, link->alarm) != 0;
 }
 

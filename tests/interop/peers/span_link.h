@@ -44,6 +44,9 @@ void link_join(struct span_link *link);
 /* Fills `slots` (LINK_DESCRIPTORS of them) for poll(2); unused ones have fd -1. */
 void link_descriptors(const struct span_link *link, struct pollfd *slots);
 
+/* At the connecting end: tries to connect what is not connected, at most every RETRY_MILLISECONDS. */
+void link_connect(struct span_link *link);
+
 /* Accepts, connects, reads the line and notices lost connections. True if the D channel or the alarm changed. */
 bool link_service(struct span_link *link, const struct pollfd *slots);
 

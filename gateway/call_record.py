@@ -1,0 +1,48 @@
+"""From a Call that is over to its record: the facts of the call model in the words of the record file."""
+
+from __future__ import annotations
+
+from gateway.call import Call
+from gateway.cause import Cause
+from gateway.record import (
+    AttemptRecord,
+    CallRecord,
+    WallClock,
+    party_record,
+    redirection_record,
+)
+
+
+def record_of(call: Call, clock: WallClock) -> CallRecord:
+    """The record of ``call``, which must have ended."""
+    history, setup = call.history, call.setup
+    started = clock.at(history.started)
+    ended = clock.at(history.ended)
+    if started is None or ended is None:
+        raise ValueError(f"call {call.identity} has not ended")
+    attempts = history.attempts
+    return CallRecord(
+        id=call.identity,
+        start=started,
+        source=call.source,
+        context=call.context,
+        dialled=setup.called.digits,
+        cause=int(history.cause if history.cause is not None else Cause.NORMAL_UNSPECIFIED),
+        released_by=history.released_by,
+        end=ended,
+        routed=clock.at(history.routed),
+        ringing=clock.at(history.alerting),
+        answer=clock.at(history.answered),
+        sent=attempts[-1].number if attempts else "",
+        caller=party_record(setup.caller),
+        connected=party_record(history.connected) if history.connected is not None else None,
+        redirection=redirection_record(setup.redirection),
+        incoming=history.incoming,
+        attempts=tuple(
+            AttemptRecord(a.destination, a.number, None if a.cause is None else int(a.cause), a.leg) for a in attempts
+        ),
+        facts=tuple(sorted(setup.facts)),
+        emergency=history.emergency,
+        one_way=history.one_way,
+        notes=tuple(history.notes),
+    )

@@ -1,0 +1,187 @@
+"""Checks across sections: names that lead somewhere, once each; ports and addresses that do not collide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import ip_address
+
+from gateway.config.draft import Draft
+from gateway.config.fields import Reader
+from gateway.config.model import MEDIA_CODECS, Span, Trunk
+from gateway.config.problems import Path, did_you_mean
+from gateway.config.routes import check_routes
+from gateway.config.timers import check_together as check_timers_together
+from gateway.config.timers import merged
+from gateway.config.values import (
+    MAX_SOCKET_PATH,
+    Listen,
+    Transport,
+    VirtualChannels,
+    read_address,
+    socket_path_too_long,
+)
+from gateway.media.tones import COUNTRIES, TONE_NAMES
+from gateway.pri.channels import MAX_TABLES_IN_GROUP
+
+MAX_SPANS = 64
+MAX_PEERS = 4096
+PORTS_PER_CALL = 2
+DEFAULT_PORT = 5060
+
+
+def check_together(reader: Reader, draft: Draft) -> None:
+    """Note everything that is wrong between sections."""
+    _gateway(reader, draft)
+    _names(reader, draft)
+    _spans(reader, draft)
+    _peers(reader, draft)
+    _ports(reader, draft)
+    _causes(reader, draft)
+    check_routes(reader, draft)
+
+
+def _once(reader: Reader, entries: Iterable[tuple[Path, str]], what: str) -> None:
+    """Note each of ``entries`` that was there before."""
+    seen: dict[str, Path] = {}
+    for path, name in entries:
+        first = seen.setdefault(name, path)
+        if first is not path:
+            reader.error(path, f"expected {what} of its own; line {reader.line(first)} has the same", name)
+
+
+def _gateway(reader: Reader, draft: Draft) -> None:
+    country = draft.gateway.country
+    if country not in COUNTRIES:
+        known = sorted(COUNTRIES)
+        text = f"expected one of {', '.join(known)}{did_you_mean(country, known)}"
+        reader.error(("gateway", "country"), text, country)
+    control = draft.media.control or draft.gateway.run_dir / "media.sock"
+    where = ("media", "control") if draft.media.control else ("gateway", "run_dir")
+    if socket_path_too_long([str(control)]):
+        text = f"expected a path of at most {MAX_SOCKET_PATH} bytes for the socket {control}"
+        reader.error(where, text, draft.written(*where))
+    if draft.media.media_address is not None:
+        try:
+            address = read_address(draft.media.media_address)
+        except ValueError as error:
+            reader.error(("media", "media_address"), str(error), draft.media.media_address)
+        else:
+            if address.is_unspecified or address.is_multicast:
+                text = "expected an address that peers can send voice to"
+                reader.error(("media", "media_address"), text, draft.media.media_address)
+
+
+def _names(reader: Reader, draft: Draft) -> None:
+    _once(reader, (((*path, "name"), name) for path, name in draft.names("span")), "a name")
+    # sip:NAME may mean either, so they share one space.
+    peers = [*draft.names("trunk"), *draft.names("phone")]
+    _once(reader, (((*path, "name"), name) for path, name in peers), "a name")
+    for section, limit in (("span", MAX_SPANS), ("trunk", MAX_PEERS), ("phone", MAX_PEERS)):
+        tables = draft.written(section)
+        if isinstance(tables, list) and len(tables) > limit:
+            reader.error((section, limit), f"expected at most {limit} of [[{section}]], found {len(tables)}")
+
+
+def _spans(reader: Reader, draft: Draft) -> None:
+    directories = []
+    groups: dict[str, int] = {}
+    for path, span in draft.spans:
+        if isinstance(span.channels, VirtualChannels):
+            directories.append(((*path, "channels"), str(span.channels)))
+            _channel_directory(reader, (*path, "channels"), span, span.channels.directory)
+        if span.timeslots is not None and set(span.timeslots) - set(span.b_channels):
+            text = f"expected B channels of {span.line.value}; the D channel is on {span.d_channel}"
+            reader.error((*path, "timeslots"), text, draft.written(*path, "timeslots"))
+        for group in span.group:
+            groups[group] = groups.get(group, 0) + 1
+            if groups[group] == MAX_TABLES_IN_GROUP + 1:
+                reader.error((*path, "group"), f"expected at most {MAX_TABLES_IN_GROUP} spans in a group", group)
+        check_timers_together(reader, (*path, "timers"), merged(draft.timers, span.timers), span.side)
+    _once(reader, directories, "channels")
+
+
+def _channel_directory(reader: Reader, path: Path, span: Span, directory: str) -> None:
+    longest = (f"{directory}/{name}" for name in ("line", span.line.timeslots))
+    too_long = socket_path_too_long(longest)
+    if too_long:
+        text = f"expected socket paths of at most {MAX_SOCKET_PATH} bytes; {too_long[-12:]!r} ends one that is longer"
+        reader.error(path, text, str(span.channels))
+
+
+def _peers(reader: Reader, draft: Draft) -> None:
+    addresses = []
+    for path, peer in draft.peers():
+        if not peer.codecs and all(name in MEDIA_CODECS for name in peer.allow):
+            reader.error((*path, "disallow"), "expected to leave a codec of allow", draft.written(*path, "disallow"))
+        elif not peer.codecs:
+            names = ", ".join(name.value for name in MEDIA_CODECS)
+            reader.error((*path, "allow"), f"expected one of {names} among them", draft.written(*path, "allow"))
+        if peer.session_expires < peer.session_minse:
+            text = f"expected at least session_minse, which is {peer.session_minse} (RFC 4028 5)"
+            reader.error((*path, "session_expires"), text, peer.session_expires)
+        if not peer.host.dynamic:
+            port = peer.host.port or DEFAULT_PORT
+            addresses.append(((*path, "host"), f"{peer.transport.value} {peer.host.host.lower()} {port}"))
+        if isinstance(peer, Trunk) and peer.fromdomain is not None and peer.fromdomain.dynamic:
+            reader.error((*path, "fromdomain"), "expected an address or a name", "dynamic")
+    _once_host(reader, draft, addresses)
+
+
+def _once_host(reader: Reader, draft: Draft, addresses: Iterable[tuple[Path, str]]) -> None:
+    seen: dict[str, Path] = {}
+    for path, address in addresses:
+        first = seen.setdefault(address, path)
+        if first is not path:
+            text = (
+                f"expected an address of its own, as calls from it belong to one peer; line {reader.line(first)} has it"
+            )
+            reader.error(path, text, draft.written(*path))
+
+
+def _ports(reader: Reader, draft: Draft) -> None:
+    if not draft.sip.listen:
+        reader.error(("sip", "listen"), "expected at least one TRANSPORT:ADDRESS:PORT", [])
+    seen: list[tuple[Path, Listen]] = []
+    points = [(("sip", "listen", index), listen) for index, listen in enumerate(draft.sip.listen)]
+    if draft.iax is not None:
+        points += [(("iax", "listen", index), listen) for index, listen in enumerate(draft.iax.listen)]
+    for path, listen in points:
+        for other_path, other in seen:
+            if _collide(listen, other):
+                text = f"expected a port of its own; {other} is on line {reader.line(other_path)}"
+                reader.error(path, text, str(listen))
+                break
+        seen.append((path, listen))
+        if listen.transport is Transport.UDP and listen.port in draft.media.rtp_ports:
+            ports = draft.media.rtp_ports
+            reader.error(path, f"expected a port outside rtp_ports, {ports.first} to {ports.last}", str(listen))
+    needed = PORTS_PER_CALL * sum(len(span.b_channels) for _, span in draft.spans)
+    if draft.spans and len(draft.media.rtp_ports) < needed:
+        text = f"expected room for {needed} ports, two for each B channel; further calls get cause 47"
+        reader.warning(("media", "rtp_ports"), text, draft.written("media", "rtp_ports"))
+
+
+def _collide(one: Listen, other: Listen) -> bool:
+    """Whether both cannot be bound: ``::`` takes IPv4 too; TLS runs over TCP."""
+    if one.port != other.port or (one.transport is Transport.UDP) != (other.transport is Transport.UDP):
+        return False
+    if one.address == other.address:
+        return True
+    everything = ip_address("::")
+    if everything in (one.address, other.address):
+        return True
+    same_family = one.address.version == other.address.version
+    return same_family and (one.address.is_unspecified or other.address.is_unspecified)
+
+
+def _causes(reader: Reader, draft: Draft) -> None:
+    _once(reader, (((*path, "cause"), rule.cause.name.lower()) for path, rule in draft.causes), "a cause")
+    statuses = []
+    for path, rule in draft.causes:
+        statuses += [((*path, "from_sip", index), str(status)) for index, status in enumerate(rule.from_sip)]
+        if rule.tone is not None and rule.tone not in TONE_NAMES:
+            text = f"expected one of {', '.join(TONE_NAMES)}{did_you_mean(rule.tone, TONE_NAMES)}"
+            reader.error((*path, "tone"), text, rule.tone)
+        if rule.to_sip is None and not rule.from_sip and rule.failover is None and rule.tone is None:
+            reader.error(path, "expected to_sip, from_sip, failover or tone beside the cause")
+    _once(reader, statuses, "a status")

@@ -1,0 +1,228 @@
+"""Reads and checks a configuration file: text to ``Configuration``, or every mistake in it.
+
+``load`` reads a file, ``parse`` a text; both raise ConfigError. ``check`` only tells. Nothing is started or written.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path as FileSystemPath
+from typing import TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
+from gateway.config.checks import check_together
+from gateway.config.draft import Draft
+from gateway.config.fields import Reader
+from gateway.config.locator import Locator
+from gateway.config.model import (
+    SCHEMA,
+    CauseRule,
+    Configuration,
+    GatewaySection,
+    IaxSection,
+    MediaSection,
+    NetworkSection,
+    Phone,
+    Route,
+    SipSection,
+    Span,
+    Timers,
+    Trunk,
+)
+from gateway.config.problems import ConfigError, Path, Problem, Severity
+from gateway.config.timers import read_timers
+from gateway.config.unfinished import check_unfinished
+from gateway.config.values import VirtualChannels
+
+MAX_FILE = 8 * 1024 * 1024
+MAX_DEPTH = 8
+"""Our own tables are four levels deep."""
+
+_ROOT_KEYS = [
+    "schema",
+    "gateway",
+    "network",
+    "media",
+    "sip",
+    "iax",
+    "timers",
+    "span",
+    "trunk",
+    "phone",
+    "route",
+    "cause",
+]
+_LINE_OF_ERROR = re.compile(r"line (\d+)")
+
+Section = TypeVar("Section", bound=msgspec.Struct)
+
+
+def load(path: FileSystemPath | str) -> Configuration:
+    """The configuration in the file ``path``; ConfigError if it cannot be read or has an error."""
+    path = FileSystemPath(path)
+    return parse(read_text(path), path)
+
+
+def read_text(path: FileSystemPath) -> str:
+    """The text of the file; ConfigError if it cannot be had, is too long or is not UTF-8."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE + 1)
+    except OSError as error:
+        raise ConfigError([Problem(str(path), 1, "", "", f"cannot be read: {error.strerror}")]) from None
+    if len(data) > MAX_FILE:
+        raise ConfigError([Problem(str(path), 1, "", "", f"longer than {MAX_FILE} bytes")])
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError([Problem(str(path), line, "", "", "expected UTF-8 text")]) from None
+
+
+def parse(text: str, path: FileSystemPath) -> Configuration:
+    """The configuration that ``text`` is; ``path`` is for messages, and relative paths start at its directory."""
+    configuration, problems = _read(text, path)
+    errors = [problem for problem in problems if problem.severity is Severity.ERROR]
+    if errors or configuration is None:
+        raise ConfigError(errors)
+    return configuration
+
+
+def check(text: str, path: FileSystemPath) -> list[Problem]:
+    """Everything to be said about ``text``, errors and warnings, in the order of the lines."""
+    return _read(text, path)[1]
+
+
+def _read(text: str, path: FileSystemPath) -> tuple[Configuration | None, list[Problem]]:
+    file = str(path)
+    if len(text) > MAX_FILE:
+        return None, [Problem(file, 1, "", "", f"longer than {MAX_FILE} bytes")]
+    try:
+        root = tomllib.loads(text)
+    except RecursionError:
+        return None, [Problem(file, 1, "", "", "nested too deeply")]
+    except ValueError as error:
+        return None, [_syntax_error(file, error)]
+    deep = _too_deep(root)
+    if deep is not None:
+        return None, [Problem(file, 1, deep, "", f"nested deeper than {MAX_DEPTH} levels")]
+    locator = Locator(text)
+    reader = Reader(file, path.parent, locator.line, root)
+    configuration = _read_root(reader, root, path)
+    problems = sorted(reader.problems, key=lambda problem: problem.line)
+    if reader.failed or configuration is None:
+        return None, problems
+    return replace(configuration, warnings=tuple(problems)), problems
+
+
+def _syntax_error(file: str, error: ValueError) -> Problem:
+    found = _LINE_OF_ERROR.search(str(error))
+    text = str(error).splitlines()[0][:200]
+    return Problem(file, int(found[1]) if found else 1, "", "", f"not TOML: {text}")
+
+
+def _too_deep(root: dict[str, object]) -> str | None:
+    """The first key below which tables and lists are nested deeper than MAX_DEPTH."""
+    for key, value in root.items():
+        level: list[object] = [value]
+        for _ in range(MAX_DEPTH):
+            level = [
+                item
+                for node in level
+                if isinstance(node, dict | list)
+                for item in (node.values() if isinstance(node, dict) else node)
+            ]
+        if any(isinstance(node, dict | list) for node in level):
+            return key[:60]
+    return None
+
+
+def _read_root(reader: Reader, root: dict[str, object], path: FileSystemPath) -> Configuration | None:
+    for key in root:
+        if key not in _ROOT_KEYS:
+            reader.unknown_key((key,), _ROOT_KEYS)
+    _check_schema(reader, root)
+    draft = _draft(reader, root, path.parent)
+    check_unfinished(reader, draft)
+    check_together(reader, draft)
+    return Configuration(
+        path=path,
+        gateway=draft.gateway,
+        network=draft.network,
+        media=draft.media,
+        sip=draft.sip,
+        iax=draft.iax,
+        timers=draft.timers,
+        spans=tuple(span for _, span in draft.spans),
+        trunks=tuple(trunk for _, trunk in draft.trunks),
+        phones=tuple(phone for _, phone in draft.phones),
+        routes=tuple(route for _, route in draft.routes),
+        causes=tuple(rule for _, rule in draft.causes),
+    )
+
+
+def _draft(reader: Reader, root: dict[str, object], directory: FileSystemPath) -> Draft:
+    gateway = _section(reader, root, "gateway", GatewaySection)
+    media = _section(reader, root, "media", MediaSection)
+    return Draft(
+        root=root,
+        directory=directory,
+        gateway=replace(gateway, run_dir=directory / gateway.run_dir),
+        network=_section(reader, root, "network", NetworkSection),
+        media=replace(media, prompts=directory / media.prompts),
+        sip=_section(reader, root, "sip", SipSection),
+        iax=_section(reader, root, "iax", IaxSection) if "iax" in root else None,
+        timers=read_timers(reader, root["timers"], ("timers",)) if "timers" in root else Timers(),
+        spans=_spans(reader, root, directory),
+        trunks=_tables(reader, root, "trunk", Trunk),
+        phones=_tables(reader, root, "phone", Phone),
+        routes=[(at, replace(route, line=reader.line(at))) for at, route in _tables(reader, root, "route", Route)],
+        causes=_tables(reader, root, "cause", CauseRule),
+    )
+
+
+def _check_schema(reader: Reader, root: dict[str, object]) -> None:
+    schema = root.get("schema")
+    if schema is None:
+        reader.error(("schema",), f"missing; expected schema = {SCHEMA}")
+    elif schema is True or schema != SCHEMA:
+        reader.error(("schema",), f"expected {SCHEMA}, the only one there is", schema)
+
+
+def _section(reader: Reader, root: dict[str, object], key: str, section: type[Section]) -> Section:
+    """A section every key of which has a default."""
+    table = reader.table(root[key], (key,)) if key in root else None
+    return (reader.struct(section, table, (key,)) if table is not None else None) or section()
+
+
+def _tables(reader: Reader, root: dict[str, object], key: str, section: type[Section]) -> list[tuple[Path, Section]]:
+    """The structs of ``[[key]]`` that could be read, each with its place."""
+    raw = root.get(key, [])
+    if not isinstance(raw, list):
+        reader.error((key,), f"expected [[{key}]], with two brackets", raw)
+        return []
+    read: list[tuple[Path, Section]] = []
+    for index, item in enumerate(raw):
+        path = (key, index)
+        table = reader.table(item, path)
+        struct = reader.struct(section, table, path) if table is not None else None
+        if struct is not None:
+            read.append((path, struct))
+    return read
+
+
+def _spans(reader: Reader, root: dict[str, object], directory: FileSystemPath) -> list[tuple[Path, Span]]:
+    raw = root.get("span")
+    spans: list[tuple[Path, Span]] = []
+    for path, span in _tables(reader, root, "span", Span):
+        table = raw[path[1]] if isinstance(raw, list) and isinstance(path[1], int) else {}
+        if "timers" in table:
+            timers = read_timers(reader, table["timers"], (*path, "timers"), sip=False)
+            span = replace(span, timers=timers)
+        if isinstance(span.channels, VirtualChannels):
+            span = replace(span, channels=VirtualChannels(str(directory / span.channels.directory)))
+        spans.append((path, span))
+    return spans

@@ -1,0 +1,170 @@
+"""Which line of a TOML text holds which key or list item, so that an error can name it; ``tomllib`` does not tell.
+
+It reads text that ``tomllib`` has accepted (TOML 1.0), so it looks for structure only and never judges.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from bisect import bisect_right
+
+from gateway.config.problems import Path
+
+_BLANK = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
+_SPACE = re.compile(r"[ \t]*")
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_STRING = re.compile(
+    r'"""(?:[^"\\]|\\.|"(?!""))*"{3,5}'
+    r"|'''(?:[^']|'(?!''))*'{3,5}"
+    r'|"(?:[^"\\]|\\.)*"'
+    r"|'[^']*'",
+    re.DOTALL,
+)
+_SCALAR = re.compile(r"[^,\]}#\n]+")
+
+
+class Locator:
+    """The line (from 1) of every table, key and list item of one TOML text."""
+
+    def __init__(self, text: str) -> None:
+        """Read all of ``text``; what cannot be read ends the reading, and what was found until then counts."""
+        self._text = text = text.replace("\r\n", "\n")
+        self._starts = [0, *(found.end() for found in re.finditer("\n", text))]
+        self._lines: dict[Path, int] = {(): 1}
+        self._array_sizes: dict[Path, int] = {}
+        self._at = 0
+        self._read()
+
+    def line(self, path: Path) -> int:
+        """The line where ``path`` is, or the nearest thing that holds it."""
+        while path not in self._lines:
+            path = path[:-1]
+        return self._lines[path]
+
+    def paths(self) -> dict[Path, int]:
+        """All that was found."""
+        return dict(self._lines)
+
+    def _mark(self, path: Path, at: int) -> None:
+        self._lines.setdefault(path, bisect_right(self._starts, at))
+
+    def _skip(self, pattern: re.Pattern[str]) -> None:
+        found = pattern.match(self._text, self._at)
+        if found:
+            self._at = found.end()
+
+    def _next(self, text: str) -> bool:
+        if self._text.startswith(text, self._at):
+            self._at += len(text)
+            return True
+        return False
+
+    def _read(self) -> None:
+        table: Path = ()
+        while True:
+            self._skip(_BLANK)
+            before = self._at
+            if before >= len(self._text):
+                return
+            if self._next("[["):
+                table = self._header(before, array=True)
+            elif self._next("["):
+                table = self._header(before, array=False)
+            else:
+                self._pair(table)
+            if self._at == before:
+                return
+
+    def _header(self, start: int, *, array: bool) -> Path:
+        keys = self._key()
+        self._skip(_SPACE)
+        self._next("]]" if array else "]")
+        path: Path = ()
+        for key in keys[:-1]:
+            path = self._inside((*path, key))
+            self._mark(path, start)
+        path = (*path, *keys[-1:])
+        self._mark(path, start)
+        if not array:
+            return self._inside(path)
+        size = self._array_sizes.get(path, 0)
+        self._array_sizes[path] = size + 1
+        path = (*path, size)
+        self._mark(path, start)
+        return path
+
+    def _inside(self, path: Path) -> Path:
+        """A name that is an array of tables stands for the last of them."""
+        size = self._array_sizes.get(path)
+        return path if size is None else (*path, size - 1)
+
+    def _key(self) -> list[str]:
+        keys: list[str] = []
+        while True:
+            self._skip(_SPACE)
+            quoted = _STRING.match(self._text, self._at)
+            found = quoted or _BARE_KEY.match(self._text, self._at)
+            if not found:
+                return keys
+            keys.append(_unquoted(found[0]) if quoted else found[0])
+            self._at = found.end()
+            self._skip(_SPACE)
+            if not self._next("."):
+                return keys
+
+    def _pair(self, table: Path) -> None:
+        start = self._at
+        path = table
+        for key in self._key():
+            path = (*path, key)
+            self._mark(path, start)
+        self._skip(_SPACE)
+        self._next("=")
+        self._skip(_SPACE)
+        self._value(path)
+
+    def _value(self, path: Path) -> None:
+        if self._next("["):
+            self._array(path)
+        elif self._next("{"):
+            self._inline_table(path)
+        else:
+            found = _STRING.match(self._text, self._at) or _SCALAR.match(self._text, self._at)
+            if found:
+                self._at = found.end()
+
+    def _array(self, path: Path) -> None:
+        index = 0
+        while True:
+            self._skip(_BLANK)
+            before = self._at
+            if before >= len(self._text) or self._next("]"):
+                return
+            item = (*path, index)
+            self._mark(item, before)
+            self._value(item)
+            self._skip(_BLANK)
+            self._next(",")
+            if self._at == before:
+                return
+            index += 1
+
+    def _inline_table(self, path: Path) -> None:
+        while True:
+            self._skip(_BLANK)
+            before = self._at
+            if before >= len(self._text) or self._next("}"):
+                return
+            self._pair(path)
+            self._skip(_BLANK)
+            self._next(",")
+            if self._at == before:
+                return
+
+
+def _unquoted(key: str) -> str:
+    try:
+        return str(tomllib.loads("key=" + key)["key"])
+    except ValueError:
+        return key

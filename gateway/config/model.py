@@ -1,0 +1,436 @@
+"""The typed model of the configuration file, schema 1: one struct a section, one field a key.
+
+This is the one place that knows the names, their defaults and their ranges. ``docs/configuration.md`` says what they
+mean. Relative paths are taken from the directory of the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from gateway.cause import Cause
+from gateway.cause_map import CauseRules
+from gateway.config.fields import Each, FilePath, Reads, Unread
+from gateway.config.problems import Problem
+from gateway.config.values import (
+    CallerId,
+    Channels,
+    Listen,
+    Network,
+    PeerHost,
+    PortRange,
+    Qualify,
+    Secret,
+    Transport,
+    read_callerid,
+    read_cause,
+    read_channels,
+    read_destination,
+    read_externip,
+    read_groups,
+    read_host,
+    read_listen,
+    read_localnet,
+    read_network,
+    read_pattern,
+    read_qualify,
+    read_rtp_ports,
+    read_secret,
+    read_timeslots,
+    read_udp_listen,
+)
+from gateway.media.api import Codec, Law
+from gateway.pri.channels import Line
+from gateway.pri.lapd import LapdTimer, Side
+from gateway.pri.q931.timers import Q931Timer
+from gateway.routing.destinations import Template
+from gateway.routing.patterns import Pattern
+from gateway.voip.sip.timers import SipTimer
+
+SCHEMA = 1
+DEFAULT_CONTEXT = "default"
+
+Name = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9A-Za-z][0-9A-Za-z._-]{0,63}\Z",
+        description="a name of up to 64 letters, digits, '.', '_' and '-', not beginning with a mark",
+    ),
+]
+Text = Annotated[str, Meta(max_length=200, description="text of at most 200 characters")]
+UserPart = Annotated[
+    str, Meta(pattern=r"^[0-9A-Za-z+*#._-]{1,64}\Z", description="a user name of up to 64 letters, digits, + * # . _ -")
+]
+Prefix = Annotated[str, Meta(pattern=r"^[0-9*#]{0,8}\Z", description="up to 8 digits, * or #")]
+
+
+class SwitchType(Enum):
+    """The dialect of Q.931 spoken on a span."""
+
+    EUROISDN = "euroisdn"
+    NI2 = "ni2"
+    DMS100 = "dms100"
+    ESS5 = "5ess"
+    ESS4 = "4ess"
+    QSIG = "qsig"
+
+
+class OverlapDial(Enum):
+    """In which direction digits of the called number may come one after the other."""
+
+    NO = "no"
+    INCOMING = "incoming"
+    OUTGOING = "outgoing"
+    BOTH = "both"
+
+
+class DialPlanType(Enum):
+    """What type of number a number is sent with: always the same, or as it came (``dynamic``)."""
+
+    UNKNOWN = "unknown"
+    INTERNATIONAL = "international"
+    NATIONAL = "national"
+    LOCAL = "local"
+    DYNAMIC = "dynamic"
+
+
+class Technology(Enum):
+    """What a trunk speaks."""
+
+    SIP = "sip"
+    IAX2 = "iax2"
+
+
+class MediaEncryption(Enum):
+    """SRTP: never, where the far end has it, or always."""
+
+    NO = "no"
+    OPTIONAL = "optional"
+    REQUIRED = "required"
+
+
+class DtmfMode(Enum):
+    """How digits go during a call; ``rfc2833`` is RFC 4733 under its old name."""
+
+    RFC4733 = "rfc4733"
+    RFC2833 = "rfc2833"
+    INFO = "info"
+    INBAND = "inband"
+    AUTO = "auto"
+
+
+class Prack(Enum):
+    """RFC 3262: not used, used where both sides can, or asked for."""
+
+    NO = "no"
+    SUPPORTED = "supported"
+    REQUIRED = "required"
+
+
+class SessionTimers(Enum):
+    """RFC 4028: we ask for it, we agree to it, or we do without."""
+
+    ORIGINATE = "originate"
+    ACCEPT = "accept"
+    REFUSE = "refuse"
+
+
+class Diversion(Enum):
+    """How a redirecting number is told to a SIP peer."""
+
+    DIVERSION = "diversion"
+    HISTORY_INFO = "history-info"
+    BOTH = "both"
+    NONE = "none"
+
+
+class SendRpid(Enum):
+    """In which header a caller's or connected number is asserted to a SIP peer."""
+
+    NO = "no"
+    PAI = "pai"
+    RPID = "rpid"
+
+
+class DirectMedia(Enum):
+    """Whether voice may go around the gateway."""
+
+    YES = "yes"
+    NO = "no"
+    NONAT = "nonat"
+    UPDATE = "update"
+    OUTGOING = "outgoing"
+
+
+class Insecure(Enum):
+    """What a peer need not prove."""
+
+    INVITE = "invite"
+    PORT = "port"
+
+
+class Nat(Enum):
+    """What is done for a phone behind NAT."""
+
+    NO = "no"
+    FORCE_RPORT = "force_rport"
+    COMEDIA = "comedia"
+    AUTO_FORCE_RPORT = "auto_force_rport"
+    AUTO_COMEDIA = "auto_comedia"
+
+
+class PhoneLocation(Enum):
+    """Where a phone stands: at the branch, or where we cannot vouch for its address."""
+
+    SITE = "site"
+    REMOTE = "remote"
+
+
+class CodecName(Enum):
+    """Codecs by Asterisk's names."""
+
+    ALAW = "alaw"
+    ULAW = "ulaw"
+    G722 = "g722"
+    OPUS = "opus"
+    SLIN16 = "slin16"
+    G729 = "g729"
+    ALL = "all"
+
+
+class Fact(Enum):
+    """What the incoming hop can vouch for."""
+
+    SECURE_SIGNALLING = "secure_signalling"
+    SECURE_MEDIA = "secure_media"
+
+
+MEDIA_CODECS: dict[CodecName, Codec] = {CodecName.ULAW: Codec.ULAW, CodecName.ALAW: Codec.ALAW}
+"""The codecs that the media engine has."""
+
+
+class GatewaySection(Struct, frozen=True, kw_only=True):
+    """``[gateway]``: the box itself. ``records`` None is ``calls.jsonl`` in ``run_dir``."""
+
+    name: Name = "gateway"
+    country: Annotated[str, Meta(pattern=r"^[a-z]{2}\Z", description="a country as two small letters, such as us")] = (
+        "us"
+    )
+    run_dir: Annotated[Path, FilePath()] = Path("/run/branch-gateway")
+    records: Annotated[Path | None, FilePath()] = None
+    records_megabytes: Annotated[int, Meta(ge=1, le=100_000)] = 10
+    records_files: Annotated[int, Meta(ge=1, le=1000)] = 5
+
+    @property
+    def records_path(self) -> Path:
+        """The file that call records go to."""
+        return self.records if self.records is not None else self.run_dir / "calls.jsonl"
+
+
+class NetworkSection(Struct, frozen=True, kw_only=True):
+    """``[network]``: how the gateway stands to the Internet."""
+
+    wan: Annotated[str, Meta(pattern=r"^[!-.0-9:-~]{1,15}\Z", description='a network interface, or "auto"')] = "auto"
+    externip: Annotated[str | PeerHost, Reads(read_externip)] = "auto"
+    externhost: Annotated[PeerHost | None, Reads(read_host)] = None
+    externrefresh: Annotated[int, Meta(ge=10, le=86_400)] = 300
+    localnet: Annotated[tuple[str | Network, ...], Each(read_localnet)] = ("auto",)
+
+
+class MediaSection(Struct, frozen=True, kw_only=True):
+    """``[media]``: voice. ``control`` None is ``media.sock`` in the runtime directory."""
+
+    rtp_ports: Annotated[PortRange, Reads(read_rtp_ports)] = PortRange(10000, 19999)
+    media_address: Annotated[str, Meta(max_length=45, description="an IP address")] | None = None
+    control: Annotated[Path | None, FilePath()] = None
+    prompts: Annotated[Path, FilePath()] = Path("prompts")
+    silence_ms: Annotated[int, Meta(ge=200, le=60_000)] = 2000
+    grace_seconds: Annotated[int, Meta(ge=0, le=3600)] = 30
+
+
+class SipSection(Struct, frozen=True, kw_only=True):
+    """``[sip]``: what holds for all of SIP."""
+
+    listen: Annotated[tuple[Listen, ...], Each(read_listen)] = (
+        read_listen("udp:[::]:5060"),
+        read_listen("tcp:[::]:5060"),
+    )
+    tls_certificate: Annotated[Path | None, FilePath()] = None
+    tls_key: Annotated[Path | None, FilePath()] = None
+    tls_ca: Annotated[Path | None, FilePath()] = None
+    context: Name = DEFAULT_CONTEXT
+    useragent: Annotated[
+        str, Meta(pattern=r"^[!-~]([ -~]{0,98}[!-~])?\Z", description="1 to 100 printable characters")
+    ] = "branch-gateway"
+
+
+class IaxSection(Struct, frozen=True, kw_only=True):
+    """``[iax]``: what holds for all of IAX2."""
+
+    listen: Annotated[tuple[Listen, ...], Each(read_udp_listen)] = (read_udp_listen("udp:[::]:4569"),)
+    encryption: bool = False
+    forceencryption: bool = False
+
+
+class Timers(Struct, frozen=True, kw_only=True):
+    """``[timers]``: values that differ from the standards' defaults; timers in microseconds, counters as they are."""
+
+    q921: Annotated[Mapping[LapdTimer, int], Unread()] = msgspec.field(default_factory=dict)
+    q931: Annotated[Mapping[Q931Timer, int], Unread()] = msgspec.field(default_factory=dict)
+    sip: Annotated[Mapping[SipTimer, int], Unread()] = msgspec.field(default_factory=dict)
+
+
+class Span(Struct, frozen=True, kw_only=True):
+    """``[[span]]``: one T1 or E1."""
+
+    name: Name
+    channels: Annotated[Channels, Reads(read_channels)]
+    line: Line
+    side: Side = Side.USER
+    switch_type: SwitchType = SwitchType.EUROISDN
+    group: Annotated[tuple[str, ...], Reads(read_groups)] = ("g0",)
+    context: Name = DEFAULT_CONTEXT
+    law: Annotated[str, Meta(pattern=r"^[au]law\Z", description="alaw or ulaw")] | None = None
+    timeslots: Annotated[tuple[int, ...] | None, Reads(read_timeslots)] = None
+    overlapdial: OverlapDial = OverlapDial.NO
+    pridialplan: DialPlanType = DialPlanType.DYNAMIC
+    prilocaldialplan: DialPlanType = DialPlanType.DYNAMIC
+    internationalprefix: Prefix = ""
+    nationalprefix: Prefix = ""
+    timers: Annotated[Timers, Unread()] = Timers()
+
+    @property
+    def companding(self) -> Law:
+        """The law of the B channels: as set, else A-law on E1 and µ-law on T1."""
+        if self.law is not None:
+            return Law.ALAW if self.law == "alaw" else Law.ULAW
+        return Law.ALAW if self.line is Line.E1 else Law.ULAW
+
+    @property
+    def d_channel(self) -> int:
+        """The timeslot of the D channel."""
+        return self.line.d_channel
+
+    @property
+    def b_channels(self) -> tuple[int, ...]:
+        """The timeslots that carry calls, ascending."""
+        every = range(1, self.line.timeslots + 1)
+        slots = tuple(slot for slot in every if slot != self.d_channel)
+        return slots if self.timeslots is None else tuple(slot for slot in self.timeslots if slot in slots)
+
+
+class SipPeer(Struct, frozen=True, kw_only=True):
+    """What trunks and phones have in common."""
+
+    name: Name
+    transport: Transport = Transport.UDP
+    secret: Annotated[Secret | None, Reads(read_secret)] = None
+    context: Name = DEFAULT_CONTEXT
+    allow: Annotated[tuple[CodecName, ...], Meta(max_length=20)] = (CodecName.ALAW, CodecName.ULAW)
+    disallow: Annotated[tuple[CodecName, ...], Meta(max_length=20)] = ()
+    media_encryption: MediaEncryption = MediaEncryption.NO
+    qualify: Annotated[Qualify, Reads(read_qualify)] = Qualify(None)
+    qualifyfreq: Annotated[int, Meta(ge=1, le=86_400)] = 60
+    directmedia: DirectMedia = DirectMedia.NO
+    dtmfmode: DtmfMode = DtmfMode.RFC4733
+    insecure: tuple[Insecure, ...] = ()
+    prack: Prack = Prack.SUPPORTED
+    session_timers: SessionTimers = SessionTimers.ACCEPT
+    session_expires: Annotated[int, Meta(ge=90, le=86_400)] = 1800
+    session_minse: Annotated[int, Meta(ge=90, le=86_400)] = 90
+    diversion: Diversion = Diversion.DIVERSION
+    trustrpid: bool = False
+    sendrpid: SendRpid = SendRpid.NO
+    plus: bool = True
+    call_limit: Annotated[int, Meta(ge=1, le=10_000)] | None = None
+    callerid: Annotated[CallerId | None, Reads(read_callerid)] = None
+
+    @property
+    def codecs(self) -> tuple[Codec, ...]:
+        """The codecs to offer, best first; those that the engine has not are left out."""
+        names = tuple(CodecName) if CodecName.ALL in self.allow else self.allow
+        without = () if CodecName.ALL in self.disallow else self.disallow
+        return tuple(
+            dict.fromkeys(MEDIA_CODECS[name] for name in names if name in MEDIA_CODECS and name not in without)
+        )
+
+
+class Trunk(SipPeer, frozen=True, kw_only=True):
+    """``[[trunk]]``: another exchange or a provider."""
+
+    technology: Technology
+    host: Annotated[PeerHost, Reads(read_host)]
+    defaultuser: UserPart | None = None
+    fromdomain: Annotated[PeerHost | None, Reads(read_host)] = None
+    register: bool = False
+    match: Annotated[tuple[Network, ...], Each(read_network)] = ()
+
+
+class Phone(SipPeer, frozen=True, kw_only=True):
+    """``[[phone]]``: a SIP telephone. ``host`` is its fixed address; ``dynamic`` if it registers."""
+
+    host: Annotated[PeerHost, Reads(read_host)] = PeerHost("", dynamic=True)
+    nat: tuple[Nat, ...] = ()
+    location: PhoneLocation = PhoneLocation.SITE
+
+
+class Route(Struct, frozen=True, kw_only=True):
+    """``[[route]]``: what a number leads to in a context, or contexts searched after it. ``line`` is the file's."""
+
+    context: Name
+    match: Annotated[Pattern | None, Reads(read_pattern)] = None
+    caller: Annotated[Pattern | None, Reads(read_pattern)] = None
+    to: Annotated[tuple[Template, ...], Each(read_destination)] = ()
+    include: tuple[Name, ...] = ()
+    require: tuple[Fact, ...] = ()
+    ring_seconds: Annotated[int, Meta(ge=1, le=3600)] | None = None
+    line: Annotated[int, Unread(key=False)] = 0
+
+
+class CauseRule(Struct, frozen=True, kw_only=True):
+    """``[[cause]]``: a change to what one cause means; what is left out stays as it is."""
+
+    cause: Annotated[Cause, Reads(read_cause)]
+    to_sip: Annotated[int, Meta(ge=400, le=699)] | None = None
+    from_sip: tuple[Annotated[int, Meta(ge=300, le=699)], ...] = ()
+    failover: bool | None = None
+    tone: str | None = None
+
+
+class Configuration(Struct, frozen=True, kw_only=True):
+    """A whole file that was read and checked without an error. ``warnings`` are what is still to be said."""
+
+    path: Path
+    gateway: GatewaySection = GatewaySection()
+    network: NetworkSection = NetworkSection()
+    media: MediaSection = MediaSection()
+    sip: SipSection = SipSection()
+    iax: IaxSection | None = None
+    timers: Timers = Timers()
+    spans: tuple[Span, ...] = ()
+    trunks: tuple[Trunk, ...] = ()
+    phones: tuple[Phone, ...] = ()
+    routes: tuple[Route, ...] = ()
+    causes: tuple[CauseRule, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+
+    @property
+    def media_control(self) -> Path:
+        """The socket of the media engine."""
+        return self.media.control if self.media.control is not None else self.gateway.run_dir / "media.sock"
+
+    @property
+    def cause_rules(self) -> CauseRules:
+        """What ``[[cause]]`` changes, in the form the translations take."""
+        return CauseRules(
+            to_sip={rule.cause: rule.to_sip for rule in self.causes if rule.to_sip is not None},
+            from_sip={status: rule.cause for rule in self.causes for status in rule.from_sip},
+            failover={rule.cause: rule.failover for rule in self.causes if rule.failover is not None},
+            tone={rule.cause: rule.tone for rule in self.causes if rule.tone is not None},
+        )

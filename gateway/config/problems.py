@@ -1,0 +1,97 @@
+"""What is wrong with a configuration file: each finding names file, line, key, value and what was expected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, time
+from difflib import get_close_matches
+from enum import Enum
+from pathlib import PurePath
+
+MAX_SHOWN = 60
+MAX_PROBLEMS = 100
+"""Of each severity; further ones are not told."""
+
+Path = tuple[str | int, ...]
+"""Where a value stands: keys and list indices from the root, such as ``("trunk", 0, "allow", 2)``."""
+
+# Never printed: a mistake in a secret must not put it into a log.
+_HIDDEN = frozenset({"secret"})
+
+
+class Severity(Enum):
+    """An error keeps the gateway from starting; a warning says what it will do otherwise than written."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One finding. ``line`` counts from 1; ``value`` is as written in TOML, or empty if there is none."""
+
+    file: str
+    line: int
+    key: str
+    value: str
+    text: str
+    severity: Severity = Severity.ERROR
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}: "
+        if self.severity is Severity.WARNING:
+            where += "warning: "
+        if not self.key:
+            return where + self.text
+        return f"{where}{self.key} = {self.value}: {self.text}" if self.value else f"{where}{self.key}: {self.text}"
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used. ``problems`` holds every finding; the text has one line for each."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, problems)))
+
+
+def shown(value: object) -> str:
+    """``value`` as TOML writes it, cut to a length that fits a line."""
+    text = _toml(value)
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
+
+
+def shown_at(path: Path, value: object) -> str:
+    """As ``shown``, but never a secret."""
+    return "…" if any(part in _HIDDEN for part in path) else shown(value)
+
+
+def _toml(value: object) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case str():
+            cut = value[: MAX_SHOWN + 1].replace("\\", "\\\\").replace('"', '\\"')
+            return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in cut) + '"'
+        case int():
+            # Python refuses to print integers of thousands of digits.
+            return str(value) if value.bit_length() < 200 else "a very large number"
+        case date() | time():
+            return value.isoformat()
+        case list() | tuple():
+            return "[" + ", ".join(_toml(item) for item in value[:MAX_SHOWN]) + "]"
+        case dict():
+            pairs = list(value.items())[:MAX_SHOWN]
+            return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in pairs) + " }" if pairs else "{}"
+        case PurePath():
+            return _toml(str(value))
+        case _:
+            return str(value)
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """A suggestion to end an error with, or nothing."""
+    close = get_close_matches(word.lower()[:MAX_SHOWN], {name.lower(): name for name in known}, n=1, cutoff=0.6)
+    if not close:
+        return ""
+    return f'; did you mean "{next(name for name in known if name.lower() == close[0])}"?'

@@ -1,0 +1,161 @@
+"""Checks of contexts and routes: that every name in them leads somewhere, and that no search runs in a circle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gateway.config.draft import Draft
+from gateway.config.fields import Reader
+from gateway.config.model import DEFAULT_CONTEXT, Fact, Route
+from gateway.config.problems import Path, did_you_mean
+from gateway.media.tones import TONE_NAMES
+from gateway.routing.destinations import MAX_DESTINATIONS, Kind, Template
+from gateway.routing.patterns import sort_key
+from gateway.routing.prompts import prompt_path
+
+MAX_ROUTES = 100_000
+
+
+def check_routes(reader: Reader, draft: Draft) -> None:
+    """Note everything that is wrong with contexts and routes."""
+    checks = _RouteChecks(reader, draft)
+    checks.contexts()
+    checks.shapes()
+    checks.include_loops()
+    checks.duplicates()
+    checks.destinations()
+
+
+class _RouteChecks:
+    def __init__(self, reader: Reader, draft: Draft) -> None:
+        self._reader = reader
+        self._draft = draft
+        # A route that could not be read still makes its context exist; only one complaint about it.
+        self._contexts = sorted({DEFAULT_CONTEXT, *self._written_contexts()})
+        self._groups = sorted({group for _, span in draft.spans for group in span.group})
+        self._trunks = [name for _, name in draft.names("trunk")]
+        self._phones = [name for _, name in draft.names("phone")]
+        spans = draft.written("span")
+        self._all_spans_read = isinstance(spans, list) and len(spans) == len(draft.spans)
+
+    def _written_contexts(self) -> Iterable[str]:
+        routes = self._draft.written("route")
+        for route in routes if isinstance(routes, list) else []:
+            context = route.get("context") if isinstance(route, dict) else None
+            if isinstance(context, str):
+                yield context
+
+    def _known(self, path: Path, name: str, known: list[str], what: str, value: object = None) -> None:
+        if name not in known:
+            text = f"expected {what}; there is no {name!r}{did_you_mean(name, known)}"
+            self._reader.error(path, text, name if value is None else value)
+
+    def contexts(self) -> None:
+        """Whoever starts in a context must find it."""
+        draft = self._draft
+        entries: list[tuple[Path, str]] = [((*path, "context"), span.context) for path, span in draft.spans]
+        entries += [((*path, "context"), peer.context) for path, peer in draft.peers()]
+        entries.append((("sip", "context"), draft.sip.context))
+        for path, context in entries:
+            self._known(path, context, self._contexts, "a context that has a [[route]]")
+
+    def shapes(self) -> None:
+        """A route either leads somewhere or includes."""
+        for path, route in self._draft.routes:
+            if route.include and (route.match is not None or route.to):
+                self._reader.error((*path, "include"), "expected either include, or match and to", list(route.include))
+            elif not route.include and route.match is None:
+                self._reader.error(path, "expected match and to, or include")
+            elif route.match is not None and not route.to:
+                self._reader.error((*path, "to"), "missing; expected a list of at least one destination")
+            if route.include and (route.require or route.caller is not None or route.ring_seconds is not None):
+                self._reader.error(path, "expected include without require, caller and ring_seconds")
+            if len(route.to) > MAX_DESTINATIONS:
+                self._reader.error((*path, "to"), f"expected at most {MAX_DESTINATIONS} destinations")
+            if Fact.SECURE_SIGNALLING in route.require or Fact.SECURE_MEDIA in route.require:
+                text = "not yet: no hop is secure, so every call by this route is refused"
+                self._reader.warning((*path, "require"), text, self._draft.written(*path, "require"))
+        if len(self._draft.routes) > MAX_ROUTES:
+            self._reader.error(("route", MAX_ROUTES), f"expected at most {MAX_ROUTES} routes")
+
+    def include_loops(self) -> None:
+        """Includes must exist and must not lead back."""
+        includes: dict[str, list[tuple[Path, str]]] = {}
+        for path, route in self._draft.routes:
+            for index, name in enumerate(route.include):
+                place = (*path, "include", index)
+                self._known(place, name, self._contexts, "a context that has a [[route]]")
+                includes.setdefault(route.context, []).append((place, name))
+        done: set[str] = set()
+        for context in includes:
+            self._walk(context, includes, done)
+
+    def _walk(self, start: str, includes: dict[str, list[tuple[Path, str]]], done: set[str]) -> None:
+        """Depth first from ``start``, without recursion, noting each include that closes a circle."""
+        if start in done:
+            return
+        way = [start]
+        rests = [iter(includes.get(start, []))]
+        while rests:
+            step = next(rests[-1], None)
+            if step is None:
+                rests.pop()
+                done.add(way.pop())
+                continue
+            place, name = step
+            if name in way:
+                circle = " -> ".join([*way[way.index(name) :], name])
+                self._reader.error(place, f"expected no circle of includes; found {circle}", name)
+            elif name not in done:
+                way.append(name)
+                rests.append(iter(includes.get(name, [])))
+
+    def duplicates(self) -> None:
+        """Of two routes with the same pattern only the first is ever used."""
+        seen: dict[tuple[object, ...], Path] = {}
+        for path, route in self._draft.routes:
+            if route.match is None:
+                continue
+            caller = sort_key(route.caller) if route.caller is not None else None
+            first = seen.setdefault((route.context, sort_key(route.match), caller), path)
+            if first is not path:
+                text = f"never used: line {self._reader.line(first)} has the same pattern in context {route.context}"
+                self._reader.warning((*path, "match"), text, route.match.text)
+
+    def destinations(self) -> None:
+        """Every destination's group, trunk, phone, prompt, tone and context must be there."""
+        for path, route in self._draft.routes:
+            for index, template in enumerate(route.to):
+                self._destination((*path, "to", index), template, route)
+
+    def _destination(self, path: Path, template: Template, route: Route) -> None:
+        target, text = template.target, template.text
+        match template.kind:
+            case Kind.PRI:
+                if self._all_spans_read or target in self._groups or not self._draft.written("span"):
+                    self._known(path, target, self._groups, "the group of a [[span]]", text)
+            case Kind.SIP:
+                self._sip(path, template)
+            case Kind.IAX2:
+                self._reader.error(path, "not yet: IAX2; expected another destination", text)
+            case Kind.PLAY:
+                file = prompt_path(self._draft.media.prompts, target)
+                if not file.is_file():
+                    self._reader.error(path, f"expected a prompt; there is no file {file}", text)
+            case Kind.TONE:
+                self._known(path, target, list(TONE_NAMES), f"one of {', '.join(TONE_NAMES)}", text)
+            case Kind.GOTO:
+                self._known(path, target, self._contexts, "a context that has a [[route]]", text)
+            case _:
+                pass
+        if template.kind is Kind.REJECT and template is not route.to[-1]:
+            self._reader.warning(path, "the destinations after it are never tried", text)
+
+    def _sip(self, path: Path, template: Template) -> None:
+        target, text = template.target, template.text
+        if target in self._phones and template.number is not None:
+            self._reader.error(path, f"expected sip:{target} without a number, as it is a phone", text)
+        elif target in self._trunks and template.number is None:
+            self._reader.error(path, f"expected sip:{target}/NUMBER, as it is a trunk", text)
+        else:
+            self._known(path, target, [*self._trunks, *self._phones], "a [[trunk]] or [[phone]]", text)

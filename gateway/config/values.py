@@ -1,0 +1,361 @@
+"""Values of the configuration that have a form of their own: addresses, listening points, channel paths, networks.
+
+Each ``read_…`` takes what TOML holds and returns the typed value, or raises ValueError saying what was expected.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from gateway.cause import Cause
+from gateway.routing.destinations import ALL_FORMS, GROUP, DestinationError, Template, parse_cause, parse_destination
+from gateway.routing.patterns import Pattern, PatternError, parse_pattern
+
+MAX_SOCKET_PATH = 107
+"""sockaddr_un holds 108 bytes with the closing NUL."""
+
+MAX_HOST = 253
+
+_HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})(?:\.[A-Za-z0-9_-]{1,63})*\.?\Z")
+_CALLERID = re.compile(r"(?:([^<>]{0,80})<([0-9*#A-D]{1,32})>|([0-9*#A-D]{1,32}))\Z")
+_PORT = re.compile(r"[0-9]{1,5}\Z")
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+
+class Transport(Enum):
+    """What carries SIP (or, for IAX2, UDP only)."""
+
+    UDP = "udp"
+    TCP = "tcp"
+    TLS = "tls"
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """One listening point; the address ``::`` is IPv4 and IPv6."""
+
+    transport: Transport
+    address: Address
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.transport.value}:{host_port(str(self.address), self.port)}"
+
+
+@dataclass(frozen=True, slots=True)
+class PeerHost:
+    """Where a trunk or phone is: an address or a name, and a port if one is written. ``dynamic``: it registers."""
+
+    host: str
+    port: int | None = None
+    dynamic: bool = False
+
+    @property
+    def address(self) -> Address | None:
+        """The host as an IP address, or None if it is a name."""
+        try:
+            return ip_address(self.host)
+        except ValueError:
+            return None
+
+    def __str__(self) -> str:
+        return host_port(self.host, self.port)
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualChannels:
+    """A span that is a directory of sockets."""
+
+    directory: str
+
+    def __str__(self) -> str:
+        return f"virtual:{self.directory}"
+
+
+@dataclass(frozen=True, slots=True)
+class DahdiChannels:
+    """A span of a card, by DAHDI's span number."""
+
+    span: int
+
+    def __str__(self) -> str:
+        return f"dahdi:{self.span}"
+
+
+Channels = VirtualChannels | DahdiChannels
+
+
+@dataclass(frozen=True, slots=True)
+class Qualify:
+    """How a peer is watched: ``milliseconds`` of answer time until it counts as lagged; None is not at all."""
+
+    milliseconds: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A password: written in the file, or the path of a file that holds it. Never shown."""
+
+    text: str | None = None
+    file: str | None = None
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+
+@dataclass(frozen=True, slots=True)
+class CallerId:
+    """Name and number that a peer's calls show."""
+
+    name: str
+    number: str
+
+
+@dataclass(frozen=True, slots=True)
+class PortRange:
+    """UDP ports, both ends included."""
+
+    first: int
+    last: int
+
+    def __len__(self) -> int:
+        return self.last - self.first + 1
+
+    def __contains__(self, port: object) -> bool:
+        return isinstance(port, int) and self.first <= port <= self.last
+
+
+def host_port(host: str, port: int | None) -> str:
+    """``host:port`` with brackets around an IPv6 address."""
+    shown = f"[{host}]" if ":" in host else host
+    return shown if port is None else f"{shown}:{port}"
+
+
+def read_port(text: str) -> int:
+    """A UDP or TCP port, 1 to 65535."""
+    if not _PORT.match(text) or not 1 <= int(text) <= 65535:
+        raise ValueError("expected a port from 1 to 65535")
+    return int(text)
+
+
+def _split_port(text: str) -> tuple[str, str | None]:
+    """Host and port texts of ``host``, ``host:port``, ``[v6]``, ``[v6]:port`` or a bare IPv6 address."""
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            raise ValueError("expected [IPv6 address]:PORT")
+        return host, rest[1:] if rest else None
+    if text.count(":") > 1:
+        return text, None
+    host, colon, port = text.partition(":")
+    return host, port if colon else None
+
+
+def read_address(raw: object) -> Address:
+    """An IPv4 or IPv6 address without brackets or port."""
+    if not isinstance(raw, str):
+        raise ValueError("expected an IP address")
+    try:
+        return ip_address(raw)
+    except ValueError:
+        raise ValueError("expected an IP address") from None
+
+
+def read_listen(raw: object) -> Listen:
+    """``TRANSPORT:ADDRESS:PORT``."""
+    expected = 'expected TRANSPORT:ADDRESS:PORT with transport udp, tcp or tls, such as "udp:[::]:5060"'
+    if not isinstance(raw, str):
+        raise ValueError(expected)
+    word, _, rest = raw.partition(":")
+    try:
+        transport = Transport(word)
+        host, port = _split_port(rest)
+        address = ip_address(host)
+    except ValueError:
+        raise ValueError(expected) from None
+    if port is None or "%" in host or (address.version == 6 and not rest.startswith("[")):
+        raise ValueError(expected)
+    return Listen(transport, address, read_port(port))
+
+
+def read_udp_listen(raw: object) -> Listen:
+    """``udp:ADDRESS:PORT``."""
+    listen = read_listen(raw)
+    if listen.transport is not Transport.UDP:
+        raise ValueError('expected udp:ADDRESS:PORT, such as "udp:[::]:4569"')
+    return listen
+
+
+def read_host(raw: object) -> PeerHost:
+    """``HOST`` or ``HOST:PORT`` with an address or a name, or ``dynamic``."""
+    expected = 'expected an address or a name, with ":PORT" if need be, or "dynamic"'
+    if not isinstance(raw, str):
+        raise ValueError(expected)
+    if raw == "dynamic":
+        return PeerHost("", dynamic=True)
+    host, port = _split_port(raw)
+    try:
+        host = str(ip_address(host))
+        named = False
+    except ValueError:
+        named = True
+    if "%" in host or (named and (not _HOST.match(host) or _looks_like_ipv4(host))):
+        raise ValueError(expected)
+    return PeerHost(host, None if port is None else read_port(port))
+
+
+def _looks_like_ipv4(host: str) -> bool:
+    """1.2.3 or 1.2.3.400 is a mistyped address and never a name."""
+    return bool(re.fullmatch(r"[0-9.]+", host))
+
+
+def read_externip(raw: object) -> str | PeerHost:
+    """``auto``, ``none``, or an address with a port if need be."""
+    expected = 'expected "auto", "none" or an address, with ":PORT" if need be'
+    if raw in ("auto", "none"):
+        return str(raw)
+    try:
+        host = read_host(raw)
+    except ValueError:
+        raise ValueError(expected) from None
+    if host.address is None:
+        raise ValueError(f"{expected}; a name goes into externhost")
+    return host
+
+
+def read_network(raw: object) -> Network:
+    """``NETWORK/LENGTH``, ``NETWORK/MASK`` or one address."""
+    expected = "expected a network as ADDRESS/LENGTH or ADDRESS/MASK, such as 192.168.0.0/16"
+    if not isinstance(raw, str):
+        raise ValueError(expected)
+    try:
+        return ip_network(raw)
+    except ValueError as error:
+        if "host bits" not in str(error):
+            raise ValueError(expected) from None
+    raise ValueError(f"expected the network's first address; it is {ip_network(raw, strict=False)}")
+
+
+def read_localnet(raw: object) -> str | Network:
+    """``auto`` or a network."""
+    return "auto" if raw == "auto" else read_network(raw)
+
+
+def read_channels(raw: object) -> Channels:
+    """``virtual:DIRECTORY`` or ``dahdi:SPAN``."""
+    expected = "expected virtual:DIRECTORY or dahdi:SPAN"
+    if not isinstance(raw, str):
+        raise ValueError(expected)
+    word, _, rest = raw.partition(":")
+    if word == "virtual" and rest and "\0" not in rest:
+        return VirtualChannels(rest)
+    if word == "dahdi" and re.fullmatch(r"[0-9]{1,3}", rest) and int(rest) >= 1:
+        return DahdiChannels(int(rest))
+    raise ValueError(expected)
+
+
+def read_groups(raw: object) -> tuple[str, ...]:
+    """One trunk group or a list of them, each ``g`` and a name."""
+    expected = 'expected a group that begins with g, such as "g0", or a list of them'
+    names = raw if isinstance(raw, list) else [raw]
+    if not names or not all(isinstance(name, str) and GROUP.match(name) and name[0] == "g" for name in names):
+        raise ValueError(expected)
+    if len(set(names)) < len(names):
+        raise ValueError("expected each group once")
+    return tuple(names)
+
+
+def read_qualify(raw: object) -> Qualify:
+    """Milliseconds, true (2000) or false."""
+    if isinstance(raw, bool):
+        return Qualify(2000 if raw else None)
+    if isinstance(raw, int) and 1 <= raw <= 60_000:
+        return Qualify(raw)
+    raise ValueError("expected milliseconds from 1 to 60000, true (2000) or false")
+
+
+def read_rtp_ports(raw: object) -> PortRange:
+    """``[FIRST, LAST]``."""
+    expected = "expected [FIRST, LAST] with ports from 1024 to 65535 and room for at least one pair"
+    if not isinstance(raw, list) or len(raw) != 2:
+        raise ValueError(expected)
+    first, last = raw
+    if any(isinstance(port, bool) or not isinstance(port, int) for port in raw):
+        raise ValueError(expected)
+    # RTP takes an even port and RTCP the next (RFC 3550 11).
+    if not 1024 <= first <= 65535 or not 1024 <= last <= 65535 or last - (first + first % 2) < 1:
+        raise ValueError(expected)
+    return PortRange(first, last)
+
+
+def read_cause(raw: object) -> Cause:
+    """A Q.850 cause by number or name."""
+    if not isinstance(raw, (str, int)):
+        raise ValueError("expected a Q.850 cause by number or name")
+    try:
+        return parse_cause(raw)
+    except DestinationError as error:
+        raise ValueError(str(error)) from None
+
+
+def read_secret(raw: object) -> Secret:
+    """A string, or a table with the path of a file."""
+    if isinstance(raw, str) and raw:
+        return Secret(text=raw)
+    if isinstance(raw, dict) and list(raw) == ["file"] and isinstance(raw["file"], str) and raw["file"]:
+        return Secret(file=raw["file"])
+    raise ValueError('expected a string, or a file as { file = "PATH" }')
+
+
+def read_callerid(raw: object) -> CallerId:
+    """``NAME <NUMBER>``, or a number alone."""
+    found = _CALLERID.match(raw) if isinstance(raw, str) else None
+    if not found:
+        raise ValueError('expected "NAME <NUMBER>" with a name of at most 80 characters and at most 32 digits')
+    return CallerId((found[1] or "").strip().strip('"'), found[2] or found[3])
+
+
+def read_pattern(raw: object) -> Pattern:
+    """A number, or an Asterisk pattern."""
+    expected = "expected a number or an Asterisk pattern with a leading _"
+    if not isinstance(raw, str):
+        raise ValueError(expected)
+    try:
+        return parse_pattern(raw)
+    except PatternError as error:
+        raise ValueError(f"{expected}, found {error}") from None
+
+
+def read_destination(raw: object) -> Template:
+    """One destination of a route."""
+    if not isinstance(raw, str):
+        raise ValueError(f"expected one of {ALL_FORMS}")
+    return parse_destination(raw)
+
+
+def read_timeslots(raw: object) -> tuple[int, ...]:
+    """Timeslots as ``1-15,17-31``, ascending and each once."""
+    expected = 'expected timeslots from 1 to 31, ascending, such as "1-15,17-31"'
+    if not isinstance(raw, str) or len(raw) > 100:
+        raise ValueError(expected)
+    slots: list[int] = []
+    for part in raw.split(","):
+        found = re.fullmatch(r" *([0-9]{1,2})(?:-([0-9]{1,2}))? *", part)
+        if not found:
+            raise ValueError(expected)
+        first, last = int(found[1]), int(found[2] or found[1])
+        slots.extend(range(first, last + 1) if first <= last else [0])
+    if slots != sorted(set(slots)) or not all(1 <= slot <= 31 for slot in slots):
+        raise ValueError(expected)
+    return tuple(slots)
+
+
+def socket_path_too_long(paths: Iterable[str]) -> str | None:
+    """The first of ``paths`` that no socket address can hold, or None."""
+    return next((path for path in paths if len(path.encode(errors="surrogateescape")) > MAX_SOCKET_PATH), None)

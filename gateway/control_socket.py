@@ -1,0 +1,89 @@
+"""Commands to a running program and what it tells: one JSON object a line, over a Unix stream socket.
+
+A request is ``{"command": …}`` with what that command needs; the reply is ``{"ok": true, …}`` or ``{"ok": false,
+"error": …}``. Every connection also gets the program's events, ``{"event": …}``. The exchange is commanded so, and the
+gateway shows its state so until its D-Bus interface is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+MAX_LINE = 16_384
+MAX_CLIENTS = 8
+MAX_UNSENT = 1_000_000
+
+Handler = Callable[[Mapping[str, object]], Awaitable[Mapping[str, object]]]
+
+
+class CommandError(Exception):
+    """A command that cannot be carried out; the text says why."""
+
+
+class ControlServer:
+    """Serves one path. A client that does not read its events is closed."""
+
+    def __init__(self, path: Path, handler: Handler) -> None:
+        self.path = path
+        self._handler = handler
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    async def start(self) -> None:
+        """Listen; OSError if the path cannot be used."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(self._client, str(self.path), limit=MAX_LINE)
+        self.path.chmod(0o600)
+
+    async def close(self) -> None:
+        """Close the socket and all clients."""
+        if self._server is not None:
+            self._server.close()
+        for writer in list(self._writers):
+            writer.close()
+        self.path.unlink(missing_ok=True)
+
+    def tell(self, event: Mapping[str, object]) -> None:
+        """Send ``event`` to every client."""
+        if not self._writers:
+            return
+        line = json.dumps(event).encode() + b"\n"
+        for writer in list(self._writers):
+            if writer.transport.get_write_buffer_size() > MAX_UNSENT:
+                writer.close()
+            else:
+                writer.write(line)
+
+    async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._writers) >= MAX_CLIENTS:
+            writer.close()
+            return
+        self._writers.add(writer)
+        try:
+            while line := await reader.readline():
+                writer.write(json.dumps(await self._answer(line)).encode() + b"\n")
+                await writer.drain()
+        except (ConnectionError, ValueError) as error:
+            log.info("control client: %s", error)
+        finally:
+            self._writers.discard(writer)
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def _answer(self, line: bytes) -> Mapping[str, object]:
+        try:
+            request = json.loads(line)
+            if not isinstance(request, dict):
+                raise CommandError("expected a JSON object")
+            return {"ok": True, **await self._handler(request)}
+        except (CommandError, ValueError) as error:
+            return {"ok": False, "error": str(error)}

@@ -1,0 +1,297 @@
+"""``gateway``: the composition root. Builds the parts from the configuration, runs them on asyncio, ends them.
+
+All decisions are in ``switch.py``; here are sockets, files, the clock and signals. systemd's notify joins here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+import click
+
+from gateway.assembly import span_directory
+from gateway.call_record import record_of
+from gateway.config import ConfigError, Configuration, load
+from gateway.control_socket import CommandError, ControlServer
+from gateway.media.api import MediaEvent
+from gateway.media.client import EngineSettings, MediaClient
+from gateway.media.connection import EngineConnection
+from gateway.media.engine_process import EngineProcess
+from gateway.pri.channels import Line
+from gateway.pri.span.endpoint import SpanError, monotonic_microseconds
+from gateway.pri.span.layer1 import CountersRead, LineChanged
+from gateway.pri.span.virtual import VirtualSpan
+from gateway.record import RecordWriter, WallClock
+from gateway.status import status_of
+from gateway.switch import CallEnded, SpanEvent, SpanFrame, Switch
+from gateway.trace import TraceLine
+from gateway.voip.sip.flow import Flow
+from gateway.voip.sip.hop import Listener
+from gateway.voip.sip.transport import ListenError, SipTransport, local_address_for
+
+log = logging.getLogger("gateway")
+
+STATUS_SOCKET = "status.sock"
+
+
+class Daemon:
+    """One running gateway. ``start`` raises ListenError, SpanError or OSError; then it runs until ``close``."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        *,
+        rng: random.Random | None = None,
+        trace: IO[str] | None = None,
+        clock: Callable[[], int] = monotonic_microseconds,
+    ) -> None:
+        self.configuration = configuration
+        self.clock = clock
+        self._wall = WallClock(time.time_ns() // 1000, clock())
+        self._trace = trace
+        gateway, media = configuration.gateway, configuration.media
+        rng = rng or random.SystemRandom()
+        self.media = MediaClient(
+            rng,
+            EngineSettings(
+                rtp_ports=(media.rtp_ports.first, media.rtp_ports.last),
+                silence_milliseconds=media.silence_ms,
+                grace_seconds=media.grace_seconds,
+            ),
+        )
+        self.records = RecordWriter(
+            gateway.records_path, gateway.records_megabytes * 1024 * 1024, gateway.records_files
+        )
+        self.switch = Switch(
+            configuration,
+            self.media,
+            rng,
+            local_for=local_address_for,
+            tracer=None if trace is None else self._write_trace,
+        )
+        self.engine = EngineConnection(
+            self.media, str(configuration.media_control), clock, self._media_event, self.drain
+        )
+        self.spans = {
+            span.name: VirtualSpan(
+                span_directory(span),
+                Line(span.line.value),
+                partial(self._frame, span.name),
+                partial(self._line, span.name),
+                name=span.name,
+            )
+            for span in configuration.spans
+        }
+        self.sip = SipTransport(self.switch.sip.settings.listeners, clock, self.drain)
+        self.status = ControlServer(gateway.run_dir / STATUS_SOCKET, self._command)
+        self.listeners: tuple[Listener, ...] = ()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at: int | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def start(self) -> None:
+        """Open everything; nothing stays open if something cannot be had."""
+        self._loop = asyncio.get_running_loop()
+        self.configuration.gateway.run_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+        try:
+            self.listeners = await self.sip.start()
+            await self.status.start()
+            for span in self.spans.values():
+                span.start()
+        except BaseException:
+            await self.close()
+            raise
+        self.engine.start()
+        await self.sip.attach(_SipReceiver(self))
+        self.drain()
+
+    async def close(self) -> None:
+        """Let go of everything, at once."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._loop = None
+        self.sip.close()
+        for span in self.spans.values():
+            span.close()
+        self.engine.close()
+        await self.status.close()
+        self.records.close()
+
+    # -- in --
+
+    def _frame(self, span: str, frame: bytes, now: int) -> None:
+        self.switch.receive_frame(span, frame, now)
+        self.drain()
+
+    def _line(self, span: str, event: LineChanged | CountersRead, now: int) -> None:
+        if isinstance(event, LineChanged):
+            log.warning(
+                "span %s: layer 1 alarm %s%s", span, event.alarm.value, f" ({event.reason})" if event.reason else ""
+            )
+            self.switch.line_state(span, event.alarm, now)
+            self.drain()
+
+    def _media_event(self, event: MediaEvent, now: int) -> None:
+        self.switch.media_event(event, now)
+
+    def _expire(self) -> None:
+        self._timer = self._timer_at = None
+        self.switch.handle_timer(self.clock())
+        self.drain()
+
+    # -- out --
+
+    def drain(self) -> None:
+        """Carry out all the switch has to say, then set the one timer."""
+        loop = self._loop
+        if loop is None:
+            return
+        poll, sip, spans, engine = self.switch.poll, self.sip, self.spans, self.engine
+        while True:
+            # The engine's client first: what it has to tell may make the switch speak.
+            engine.drain()
+            output = poll()
+            if output is None:
+                break
+            while output is not None:
+                if isinstance(output, SpanFrame):
+                    spans[output.span].send_frame(output.frame)
+                elif isinstance(output, CallEnded):
+                    self._ended(output)
+                elif isinstance(output, SpanEvent):
+                    log.info("span %s: %s", output.span, output.event)
+                else:
+                    sip.perform(output)
+                output = poll()
+        at = self.switch.next_timer()
+        if at == self._timer_at:
+            return
+        # A timer that would fire too early costs less than moving it with every message: keep it and look again.
+        if at is not None and self._timer_at is not None and self._timer is not None and self._timer_at <= at:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._timer_at = at
+        if at is not None:
+            self._timer = loop.call_later(max(at - self.clock(), 0) / 1e6, self._expire)
+
+    def _ended(self, ended: CallEnded) -> None:
+        record = record_of(ended.call, self._wall)
+        self.records.write(record)
+        log.info(
+            "call %s from %s to %s: cause %d, released by %s, %.1f s",
+            record.id,
+            record.caller.get("number", "unknown"),
+            record.dialled,
+            record.cause,
+            record.released_by,
+            record.talk_seconds,
+        )
+        self.status.tell({"event": "call ended", "id": record.id, "cause": record.cause})
+
+    def _write_trace(self, line: TraceLine) -> None:
+        if self._trace is not None:
+            self._trace.write(line.to_json() + "\n")
+            self._trace.flush()
+
+    # -- commands --
+
+    async def _command(self, request: Mapping[str, object]) -> Mapping[str, object]:
+        match request.get("command"):
+            case "status":
+                return status_of(self.switch, self.spans, self.clock())
+            case "hangup":
+                if not self.switch.hang_up(str(request.get("call")), self.clock()):
+                    raise CommandError(f"there is no call {request.get('call')}")
+                self.drain()
+                return {}
+            case "explain":
+                return {"lines": self.switch.explain(str(request.get("context")), str(request.get("number")))}
+            case other:
+                raise CommandError(f"command {other!r}, expected status, hangup or explain")
+
+
+class _SipReceiver:
+    """What the SIP sockets feed: the switch."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._switch = daemon.switch
+
+    def receive(self, data: bytes, flow: Flow, now: int) -> None:
+        self._switch.receive_sip(data, flow, now)
+
+    def connection_lost(self, flow: Flow, now: int) -> None:
+        self._switch.sip_connection_lost(flow, now)
+
+    def resolved(self, host: str, addresses: tuple[str, ...], now: int) -> None:
+        self._switch.resolved(host, addresses, now)
+
+
+async def _run(configuration: Configuration, trace: IO[str] | None, start_engine: bool) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    with EngineProcess(configuration.media_control) if start_engine else nullcontext():
+        daemon = Daemon(configuration, trace=trace)
+        await daemon.start()
+        log.info("%s is up: %s", configuration.gateway.name, ", ".join(_where(one) for one in daemon.listeners))
+        await stop.wait()
+        await daemon.close()
+
+
+def _where(listener: Listener) -> str:
+    return f"{listener.transport.lower()}:{listener.address}:{listener.port}"
+
+
+@click.command(help="The branch telephone gateway.")
+@click.option("--config", "config", type=click.Path(path_type=Path), help="Run with this configuration file.")
+@click.option("--check", "check", type=click.Path(path_type=Path), help="Say what is wrong with a file; exit 1 or 0.")
+@click.option("--trace", type=click.Path(path_type=Path), help="Write every Q.931 and SIP message there, a line each.")
+@click.option("--start-engine", is_flag=True, help="Start a media engine of our own (else it must run already).")
+@click.option("--verbose", "-v", is_flag=True, help="Log protocol state changes.")
+@click.version_option(package_name="branch-gateway")
+def main(config: Path | None, check: Path | None, trace: Path | None, start_engine: bool, verbose: bool) -> None:
+    """Check a configuration, or run the gateway until SIGINT or SIGTERM."""
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    path = check or config
+    if path is None or (check and config):
+        raise click.UsageError("expected --config FILE or --check FILE")
+    try:
+        configuration = load(path)
+    except ConfigError as error:
+        click.echo(str(error), err=True)
+        sys.exit(1)
+    except OSError as error:
+        click.echo(f"{path}: {error.strerror}", err=True)
+        sys.exit(1)
+    for warning in configuration.warnings:
+        click.echo(str(warning), err=True)
+    if check:
+        return
+    try:
+        configuration.gateway.run_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+        if trace is None:
+            asyncio.run(_run(configuration, None, start_engine))
+        else:
+            with trace.open("w", encoding="utf-8") as file:
+                asyncio.run(_run(configuration, file, start_engine))
+    except (ListenError, SpanError, RuntimeError, OSError) as error:
+        click.echo(f"gateway: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,439 @@
+"""The signalling side of the media engine's control connection: ``gateway.media.api.Media`` over wire messages.
+
+Sans-I/O: the owner (``connection.py``) says when a connection is up or lost, hands in packets and sends what ``poll()``
+gives. Requests that need no reply carry request id 0 and are answered only if they fail. Replies are called back out of
+``receive()``, ``handle_timer()``, ``lost()`` or ``poll()``, never out of the request itself.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gateway.core import SECOND
+from gateway.media import wire
+from gateway.media.api import (
+    DigitHeard,
+    EngineLost,
+    EngineReady,
+    Failure,
+    FirstPacket,
+    HeardAgain,
+    Law,
+    MediaEvent,
+    OnOpened,
+    OnStatistics,
+    Opened,
+    PromptEnded,
+    RtpSettings,
+    Statistics,
+    StreamLost,
+    Tone,
+    WentSilent,
+)
+from gateway.media.wire import ListEntry, Opcode, WireError
+
+log = logging.getLogger(__name__)
+
+PENDING_MAX = 4096
+ADDRESSES_MAX = 1024
+TONES_MAX = 256
+STREAM_MAX = 0x7FFF_FFFF
+SWEEP = SECOND
+SWEEPS = 3  # a reply that is missing for 2 to 3 s is given up
+
+
+@dataclass(frozen=True, slots=True)
+class Transmit:
+    """One packet for the control connection."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """What the engine is told at every HELLO. ``rtp_ports`` inclusive; ``silence_milliseconds`` 0: never reported."""
+
+    rtp_ports: tuple[int, int] = (10000, 19999)
+    silence_milliseconds: int = 1500
+    grace_seconds: int = 60
+
+
+OnReply = Callable[[bytes | Failure], None]
+
+
+class MediaClient:
+    """One client of one engine. ``rng`` picks where stream numbers begin, so that those of two clients differ."""
+
+    def __init__(self, rng: random.Random, settings: EngineSettings | None = None) -> None:
+        self.settings = settings or EngineSettings()
+        self.up = False
+        self.kept: tuple[ListEntry, ...] = ()
+        """Streams of an earlier client that this one knows nothing of; adopt() or let the grace time end them."""
+        self.streams: set[int] = set()
+        """Streams opened (or being opened) and not closed."""
+        self._next_stream = rng.randrange(1, STREAM_MAX // 2)
+        self._next_request = 0
+        self._pending: dict[int, tuple[int, int, OnReply]] = {}
+        self._sweep = 0
+        self._sweep_at: int | None = None
+        self._now = 0
+        self._packets: deque[bytes] = deque()
+        self._out: list[bytes] = []
+        self._out_size = 0
+        self._events: deque[MediaEvent] = deque()
+        self._refused: deque[Callable[[], None]] = deque()
+        self._addresses: dict[str, tuple[int, bytes]] = {}
+        self._tones: dict[Tone, bytes] = {}
+        self._listed: list[ListEntry] = []
+        self._earlier: set[int] = set()  # streams opened over an earlier connection
+
+    # -- the connection --
+
+    def connected(self, now: int) -> None:
+        """A connection to the engine is up: say hello."""
+        self._now = now
+        self.up = True
+        self._forget_output()
+        self._earlier = set(self.streams)
+        low, high = self.settings.rtp_ports
+        body = wire.HELLO.pack(low, high, self.settings.silence_milliseconds, self.settings.grace_seconds)
+        self._request(Opcode.HELLO, 0, body, self._on_hello)
+
+    def lost(self, now: int) -> None:
+        """The connection is gone: every pending request fails; streams are kept for the next connection."""
+        self._now = now
+        if not self.up:
+            return
+        self.up = False
+        self._forget_output()
+        self._sweep_at = None
+        pending, self._pending = self._pending, {}
+        self._events.append(EngineLost())
+        failure = Failure(errno.ENOTCONN, "connection to the media engine lost")
+        for _, _, on_reply in pending.values():
+            on_reply(failure)
+
+    def _forget_output(self) -> None:
+        self._packets.clear()
+        self._out.clear()
+        self._out_size = 0
+
+    def _on_hello(self, reply: bytes | Failure) -> None:
+        if isinstance(reply, Failure):
+            log.error("media engine refuses: %s", reply.text)
+            return
+        if len(reply) < wire.HELLO_REPLY.size:
+            raise WireError(f"HELLO reply of {len(reply)} octets")
+        _, fresh, kept, limit, process = wire.HELLO_REPLY.unpack_from(reply)
+        log.info("media engine: process %d, %d streams at most, %d kept", process, limit, kept)
+        self._listed = []
+        if fresh:
+            self._settle()
+        else:
+            self._request(Opcode.LIST, 0, wire.LIST.pack(0), self._on_list)
+
+    def _on_list(self, reply: bytes | Failure) -> None:
+        if isinstance(reply, Failure):
+            log.error("media engine does not list its streams: %s", reply.text)
+            self._settle()
+            return
+        total, entries = wire.list_entries(reply)
+        self._listed += entries
+        if entries and len(self._listed) < total:
+            self._request(Opcode.LIST, 0, wire.LIST.pack(len(self._listed)), self._on_list)
+        else:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Adopt what is ours, drop what is no more, offer the rest."""
+        fresh = not self._listed
+        there = {entry.stream for entry in self._listed}
+        self.streams -= self._earlier - there
+        for stream in self._earlier & self.streams:
+            self._send(Opcode.ADOPT, stream)
+        self.kept = tuple(entry for entry in self._listed if entry.stream not in self.streams)
+        self._listed = []
+        self._events.append(EngineReady(fresh))
+
+    def adopt(self, stream: int) -> None:
+        """Take over a stream of ``kept``: it is this client's from now on."""
+        if any(entry.stream == stream for entry in self.kept):
+            self.streams.add(stream)
+            self.kept = tuple(entry for entry in self.kept if entry.stream != stream)
+            self._send(Opcode.ADOPT, stream)
+
+    # -- sans-I/O --
+
+    def receive(self, packet: bytes, now: int) -> None:
+        """A packet from the engine; raises WireError if it is malformed (drop the connection then)."""
+        self._now = now
+        for opcode, request, stream, body in wire.messages(packet):
+            if opcode & Opcode.REPLY:
+                self._on_message(opcode, request, stream, body)
+            else:
+                self._on_event(opcode, stream, body)
+
+    def handle_timer(self, now: int) -> None:
+        """Give up requests whose reply is missing."""
+        self._now = now
+        if self._sweep_at is None or now < self._sweep_at:
+            return
+        self._sweep += 1
+        overdue = []
+        for request, (sweep, _, _) in self._pending.items():
+            if sweep > self._sweep - SWEEPS:
+                break
+            overdue.append(request)
+        for request in overdue:
+            _, opcode, on_reply = self._pending.pop(request)
+            log.error("media engine: no reply to %s", Opcode(opcode).name)
+            on_reply(Failure(errno.ETIMEDOUT, f"no reply to {Opcode(opcode).name}"))
+        self._sweep_at = now + SWEEP if self._pending else None
+
+    def next_timer(self) -> int | None:
+        """When the next sweep for missing replies is due."""
+        return self._sweep_at
+
+    def poll(self) -> Transmit | MediaEvent | None:
+        """The next output; all requests made since the last call go out in one packet."""
+        while self._refused:
+            self._refused.popleft()()
+        if self._packets:
+            return Transmit(self._packets.popleft())
+        if self._out:
+            data = b"".join(self._out)
+            self._out.clear()
+            self._out_size = 0
+            return Transmit(data)
+        return self._events.popleft() if self._events else None
+
+    # -- Media --
+
+    def open_rtp(self, address: str, label: str, on_reply: OnOpened) -> int:
+        """See Media."""
+        stream = self._new_stream()
+        try:
+            family, octets = self._address(address)
+        except ValueError as error:
+            return self._refuse_open(stream, errno.EINVAL, str(error), on_reply)
+        body = wire.OPEN_RTP.pack(family, octets, wire.label_bytes(label))
+
+        def opened(reply: bytes | Failure) -> None:
+            if isinstance(reply, Failure):
+                self.streams.discard(stream)
+                on_reply(reply)
+                return
+            if len(reply) < wire.OPEN_RTP_REPLY.size:
+                raise WireError(f"OPEN_RTP reply of {len(reply)} octets")
+            on_reply(Opened(stream, address, wire.OPEN_RTP_REPLY.unpack_from(reply)[1]))
+
+        self._request(Opcode.OPEN_RTP, stream, body, opened)
+        return stream
+
+    def set_rtp(self, stream: int, settings: RtpSettings) -> None:
+        """See Media."""
+        try:
+            family, octets = self._address(settings.address)
+        except ValueError as error:
+            log.error("stream %d: %s", stream, error)
+            return
+        self._send(Opcode.SET_RTP, stream, wire.rtp_settings_body(family, octets, settings))
+
+    def open_tdm(self, path: str, law: Law, label: str, on_reply: OnOpened, *, listen: bool = False) -> int:
+        """See Media."""
+        body = wire.OPEN_TDM.pack(law, listen, wire.label_bytes(label))
+        return self._open_path(Opcode.OPEN_TDM, path, wire.SOCKET_PATH_MAX, body, on_reply)
+
+    def open_tone(self, tone: Tone, label: str, on_reply: OnOpened) -> int:
+        """See Media."""
+        stream = self._new_stream()
+        try:
+            body = self._tone(tone)
+        except ValueError as error:
+            return self._refuse_open(stream, errno.EINVAL, str(error), on_reply)
+        head = wire.OPEN_TONE.size - wire.LABEL_BYTES
+        body = body[:head] + wire.label_bytes(label).ljust(wire.LABEL_BYTES, b"\0") + body[wire.OPEN_TONE.size :]
+        return self._open(Opcode.OPEN_TONE, stream, body, on_reply)
+
+    def open_prompt(self, path: str, label: str, on_reply: OnOpened, *, repeat: bool = False) -> int:
+        """See Media."""
+        body = wire.OPEN_PROMPT.pack(repeat, wire.label_bytes(label))
+        return self._open_path(Opcode.OPEN_PROMPT, path, wire.FILE_PATH_MAX, body, on_reply)
+
+    def open_echo(self, label: str, on_reply: OnOpened) -> int:
+        """See Media."""
+        body = wire.OPEN_ECHO.pack(wire.label_bytes(label))
+        return self._open(Opcode.OPEN_ECHO, self._new_stream(), body, on_reply)
+
+    def open_recorder(self, path: str, label: str, on_reply: OnOpened, *, seconds: int = 3600) -> int:
+        """See Media."""
+        body = wire.OPEN_RECORDER.pack(seconds, wire.label_bytes(label))
+        return self._open_path(Opcode.OPEN_RECORDER, path, wire.FILE_PATH_MAX, body, on_reply)
+
+    def connect(self, first: int, second: int) -> None:
+        """See Media."""
+        if second in self.streams:
+            self._send(Opcode.CONNECT, first, wire.CONNECT.pack(second))
+
+    def disconnect(self, stream: int) -> None:
+        """See Media."""
+        self._send(Opcode.DISCONNECT, stream)
+
+    def send_digits(self, stream: int, digits: str, milliseconds: int = 100) -> None:
+        """See Media. Longer strings are sent in parts of DIGITS_MAX; what the engine cannot queue is refused by it."""
+        duration = min(max(milliseconds, 0), wire.DIGIT_MILLISECONDS_MAX)
+        octets = digits.encode("ascii", "replace")
+        for at in range(0, len(octets), wire.DIGITS_MAX):
+            body = wire.SEND_DIGITS.pack(duration) + octets[at : at + wire.DIGITS_MAX]
+            self._send(Opcode.SEND_DIGITS, stream, body)
+
+    def statistics(self, stream: int, on_reply: OnStatistics) -> None:
+        """See Media."""
+        self._ask(Opcode.STATISTICS, stream, on_reply)
+
+    def close(self, stream: int, on_reply: OnStatistics | None = None) -> None:
+        """See Media."""
+        if on_reply is None:
+            self._send(Opcode.CLOSE, stream)
+        else:
+            self._ask(Opcode.CLOSE, stream, on_reply)
+        self.streams.discard(stream)
+
+    # -- requests --
+
+    def _new_stream(self) -> int:
+        stream = self._next_stream
+        self._next_stream = stream + 1 if stream < STREAM_MAX else 1
+        return stream
+
+    def _address(self, address: str) -> tuple[int, bytes]:
+        known = self._addresses.get(address)
+        if known is None:
+            if len(self._addresses) >= ADDRESSES_MAX:
+                self._addresses.clear()
+            known = self._addresses[address] = wire.address_bytes(address)
+        return known
+
+    def _tone(self, tone: Tone) -> bytes:
+        known = self._tones.get(tone)
+        if known is None:
+            if len(self._tones) >= TONES_MAX:
+                self._tones.clear()
+            known = self._tones[tone] = wire.tone_body(tone, b"")
+        return known
+
+    def _refuse_open(self, stream: int, code: int, text: str, on_reply: OnOpened) -> int:
+        self._refused.append(lambda: on_reply(Failure(code, text)))
+        return stream
+
+    def _open_path(self, opcode: Opcode, path: str, most: int, body: bytes, on_reply: OnOpened) -> int:
+        stream = self._new_stream()
+        octets = os.fsencode(path)
+        if len(octets) > most:
+            text = f"path {path!r} has {len(octets)} octets, at most {most}"
+            return self._refuse_open(stream, errno.ENAMETOOLONG, text, on_reply)
+        return self._open(opcode, stream, body + octets, on_reply)
+
+    def _open(self, opcode: Opcode, stream: int, body: bytes, on_reply: OnOpened) -> int:
+        def opened(reply: bytes | Failure) -> None:
+            if isinstance(reply, Failure):
+                self.streams.discard(stream)
+                on_reply(reply)
+            else:
+                on_reply(Opened(stream))
+
+        self._request(opcode, stream, body, opened)
+        return stream
+
+    def _ask(self, opcode: Opcode, stream: int, on_reply: OnStatistics) -> None:
+        if stream not in self.streams:
+            self._refused.append(lambda: on_reply(Failure(errno.ENOENT, f"no stream {stream}")))
+            return
+
+        def answered(reply: bytes | Failure) -> None:
+            if isinstance(reply, Failure):
+                on_reply(reply)
+                return
+            if len(reply) < 4 + wire.STATISTICS_BYTES:
+                raise WireError(f"statistics of {len(reply)} octets")
+            on_reply(Statistics(*wire.STATISTICS.unpack_from(reply, 4)))
+
+        self._request(opcode, stream, b"", answered)
+
+    def _request(self, opcode: Opcode, stream: int, body: bytes, on_reply: OnReply) -> None:
+        if not self.up:
+            self._refused.append(lambda: on_reply(Failure(errno.ENOTCONN, "no connection to the media engine")))
+            return
+        if len(self._pending) >= PENDING_MAX:
+            self._refused.append(lambda: on_reply(Failure(errno.EAGAIN, f"{PENDING_MAX} requests wait for a reply")))
+            return
+        if Opcode.OPEN_RTP <= opcode <= Opcode.OPEN_RECORDER:
+            self.streams.add(stream)
+        request = self._next_request = self._next_request % 0xFFFF_FFFF + 1
+        self._pending[request] = (self._sweep, opcode, on_reply)
+        if self._sweep_at is None:
+            self._sweep_at = self._now + SWEEP
+        self._write(opcode, request, stream, body)
+
+    def _send(self, opcode: Opcode, stream: int, body: bytes = b"") -> None:
+        """A request without reply; one about a stream that failed or is closed is ignored."""
+        if self.up and stream in self.streams:
+            self._write(opcode, 0, stream, body)
+
+    def _write(self, opcode: Opcode, request: int, stream: int, body: bytes) -> None:
+        size = wire.HEADER.size + len(body)
+        if self._out_size + size > wire.PACKET_MAX:
+            self._packets.append(b"".join(self._out))
+            self._out.clear()
+            self._out_size = 0
+        self._out.append(wire.HEADER.pack(wire.MAGIC, wire.VERSION, opcode, request, stream, len(body)) + body)
+        self._out_size += size
+
+    # -- messages of the engine --
+
+    def _on_message(self, opcode: int, request: int, stream: int, body: bytes) -> None:
+        if len(body) < 4:
+            raise WireError(f"reply of {len(body)} octets, expected a code")
+        (code,) = wire.CODE.unpack_from(body)
+        entry = self._pending.pop(request, None) if request else None
+        if entry is not None:
+            entry[2](Failure(code, wire.text_of(body[4:])) if code else body)
+        elif code and stream in self.streams:
+            log.warning("stream %d: request %d: %s", stream, opcode & ~Opcode.REPLY, wire.text_of(body[4:]))
+
+    def _on_event(self, opcode: int, stream: int, body: bytes) -> None:
+        if stream not in self.streams:
+            return
+        decode = _EVENTS.get(opcode)
+        if decode is None:
+            raise WireError(f"unknown event {opcode:#x}")
+        self._events.append(decode(stream, body))
+
+
+def _digit(stream: int, body: bytes) -> DigitHeard:
+    if len(body) < wire.EVENT_DIGIT.size:
+        raise WireError(f"digit event of {len(body)} octets")
+    milliseconds, digit = wire.EVENT_DIGIT.unpack_from(body)
+    return DigitHeard(stream, chr(digit), milliseconds)
+
+
+def _silent(stream: int, body: bytes) -> WentSilent:
+    if len(body) < wire.EVENT_SILENT.size:
+        raise WireError(f"silence event of {len(body)} octets")
+    return WentSilent(stream, wire.EVENT_SILENT.unpack_from(body)[0])
+
+
+_EVENTS: dict[int, Callable[[int, bytes], MediaEvent]] = {
+    Opcode.EVENT_DIGIT: _digit,
+    Opcode.EVENT_FIRST: lambda stream, _: FirstPacket(stream),
+    Opcode.EVENT_SILENT: _silent,
+    Opcode.EVENT_HEARD: lambda stream, _: HeardAgain(stream),
+    Opcode.EVENT_ENDED: lambda stream, _: PromptEnded(stream),
+    Opcode.EVENT_LOST: lambda stream, body: StreamLost(stream, wire.text_of(body)),
+}

@@ -1,0 +1,224 @@
+#include "engine.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/random.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "law.h"
+
+/* The outer epoll wakes the engine: control socket, timer, disk. The media epoll holds all voice and is only looked at,
+ * never waited for, at each tick; so a thousand streams cost one wake-up a tick. */
+
+enum {
+    KEY_TIMER = 100,
+    KEY_DISK = 101,
+    BATCH = 256,
+    ROUNDS = 16,      /* of BATCH each, at one tick: a flood cannot stop the clock */
+    CATCH_UP = 50,    /* ticks made up for after a stall; beyond that time is lost */
+};
+
+static int64_t clock_microseconds(clockid_t id)
+{
+    struct timespec t;
+
+    clock_gettime(id, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+static void look_at_clock(struct engine *e)
+{
+    e->now = clock_microseconds(CLOCK_MONOTONIC);
+    e->wall = clock_microseconds(CLOCK_REALTIME) - e->now;
+}
+
+uint64_t engine_ntp(const struct engine *e)
+{
+    int64_t wall = e->now + e->wall;
+
+    return rtcp_ntp(wall / 1000000, wall % 1000000 * 1000);
+}
+
+/* splitmix64: good enough for SSRCs, ports and jittered intervals once seeded by the kernel. */
+uint32_t engine_random(struct engine *e)
+{
+    uint64_t z = e->random += UINT64_C(0x9e3779b97f4a7c15);
+
+    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+    return (uint32_t)((z ^ z >> 31) >> 32);
+}
+
+void log_line(const char *format, ...)
+{
+    char line[512];
+    va_list arguments;
+
+    va_start(arguments, format);
+    (void)vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    (void)fprintf(stderr, "gateway-media: %s\n", line);
+}
+
+static int watch(struct engine *e, int fd, uint32_t key)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = key};
+
+    return epoll_ctl(e->outer, EPOLL_CTL_ADD, fd, &event) ? errno : 0;
+}
+
+int engine_watch(struct engine *e, const struct stream *s, unsigned which, int fd)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = (uint64_t)s->slot << 1 | which};
+
+    return epoll_ctl(e->media, EPOLL_CTL_ADD, fd, &event) ? errno : 0;
+}
+
+int engine_open(struct engine *e, const struct options *options)
+{
+    int err;
+
+    memset(e, 0, sizeof *e);
+    e->options = *options;
+    e->control.listen_fd = e->control.client = e->timer = e->outer = e->media = NO_FD;
+    law_init();
+    tone_init();
+    look_at_clock(e);
+    if (getrandom(&e->random, sizeof e->random, 0) < 0)
+        e->random = (uint64_t)e->now;
+    e->next_phase = engine_random(e);
+    err = streams_open(&e->streams, options->streams, options->delay_milliseconds);
+    if (err)
+        return err;
+    e->waiting = calloc(options->streams, sizeof(struct stream *));
+    e->outer = epoll_create1(EPOLL_CLOEXEC);
+    e->media = epoll_create1(EPOLL_CLOEXEC);
+    e->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (!e->waiting || e->outer < 0 || e->media < 0 || e->timer < 0)
+        return e->waiting ? errno : ENOMEM;
+    err = disk_open(&e->disk, options->files);
+    if (!err)
+        err = watch(e, e->timer, KEY_TIMER);
+    if (!err)
+        err = watch(e, e->disk.event, KEY_DISK);
+    if (!err)
+        err = control_open(e, options->control);
+    return err;
+}
+
+void engine_close(struct engine *e)
+{
+    for (unsigned i = 0; i < e->streams.count; i++)
+        if (e->streams.all[i].kind)
+            requests_close(e, &e->streams.all[i]);
+    control_close(e);
+    if (e->disk.files)
+        disk_close(&e->disk);
+    if (e->timer >= 0)
+        close(e->timer);
+    if (e->media >= 0)
+        close(e->media);
+    if (e->outer >= 0)
+        close(e->outer);
+    free((void *)e->waiting);
+    streams_close(&e->streams);
+}
+
+/* Reads all that is ready, one packet a descriptor a round. */
+static void read_media(struct engine *e)
+{
+    struct epoll_event events[BATCH];
+    int count = 0;
+
+    for (int round = 0; round < ROUNDS; round++) {
+        count = epoll_wait(e->media, events, BATCH, 0);
+        for (int i = 0; i < count; i++) {
+            struct stream *s = &e->streams.all[events[i].data.u64 >> 1];
+            unsigned which = (unsigned)events[i].data.u64 & 1;
+
+            if (s->kind == GM_KIND_RTP)
+                rtp_readable(e, s, which);
+            else if (s->kind == GM_KIND_TDM)
+                tdm_readable(e, s, which);
+        }
+        if (count <= 0)
+            break;
+    }
+}
+
+/* The timer runs while there are streams. */
+static void arm(struct engine *e)
+{
+    struct itimerspec every = {{0, TICK_US * 1000}, {0, 0}};
+    bool needed = e->streams.used != 0 || e->control.graceful;
+
+    if (needed == e->armed)
+        return;
+    e->armed = needed;
+    if (needed) {
+        e->origin = e->now;
+        e->tick = 0;
+        e->waiting_count = 0;
+        for (unsigned i = 0; i < e->streams.count; i++)
+            e->streams.all[i].frame = -1;
+        every.it_value.tv_sec = (time_t)((e->now + TICK_US) / 1000000);
+        every.it_value.tv_nsec = (long)((e->now + TICK_US) % 1000000 * 1000);
+        e->tick = 1;
+        (void)timerfd_settime(e->timer, TFD_TIMER_ABSTIME, &every, NULL);
+    } else {
+        every.it_interval.tv_nsec = 0;
+        (void)timerfd_settime(e->timer, 0, &every, NULL);
+    }
+}
+
+static void run_ticks(struct engine *e)
+{
+    int64_t due = (e->now - e->origin) / TICK_US;
+
+    if (!e->armed || due < e->tick)
+        return;
+    if (due - e->tick > CATCH_UP) {
+        log_line("stalled for %lld ms", (long long)(due - e->tick) * TICK_US / 1000);
+        e->tick = due - CATCH_UP;
+    }
+    read_media(e);
+    for (; e->tick <= due; e->tick++)
+        bridge_tick(e);
+    control_grace(e);
+    control_flush(e);
+}
+
+int engine_run(struct engine *e, const volatile int *stop)
+{
+    struct epoll_event events[8];
+
+    while (!*stop) {
+        int count = epoll_wait(e->outer, events, 8, -1);
+
+        if (count < 0 && errno != EINTR)
+            return errno;
+        look_at_clock(e);
+        for (int i = 0; i < count; i++) {
+            uint64_t key = events[i].data.u64;
+            uint64_t drained;
+
+            if (key == KEY_TIMER) {
+                if (read(e->timer, &drained, sizeof drained) > 0)
+                    run_ticks(e);
+            } else if (key == KEY_DISK) {
+                if (read(e->disk.event, &drained, sizeof drained) > 0)
+                    requests_disk(e);
+            } else {
+                control_readable(e, (uint32_t)key);
+            }
+        }
+        arm(e);
+    }
+    return 0;
+}

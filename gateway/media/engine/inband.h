@@ -1,0 +1,30 @@
+/* In-band DTMF in a stream of G.711 (spandsp's receiver behind a gate that skips what is too faint). */
+#ifndef GM_INBAND_H
+#define GM_INBAND_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "law.h"
+
+struct inband {
+    struct dtmf_rx_state_s *rx;
+    char digit;       /* sounding now, 0: none */
+    uint32_t samples; /* since it began */
+    unsigned open;    /* frames for which the gate stays open */
+    char began, ended; /* set by the receiver within one frame */
+};
+
+struct inband_change {
+    char began, ended; /* digits, 0: none; `ended` applies first */
+    uint32_t samples;  /* of what ended */
+    bool mute;         /* the frame is (likely) part of a digit */
+};
+
+/* Allocates; 0 or an errno. */
+int inband_open(struct inband *b);
+void inband_close(struct inband *b);
+void inband_reset(struct inband *b);
+void inband_frame(struct inband *b, enum law law, const uint8_t *codes, struct inband_change *change);
+
+#endif

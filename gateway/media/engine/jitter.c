@@ -1,0 +1,392 @@
+#include "jitter.h"
+
+#include <limits.h>
+#include <string.h>
+
+enum {
+    WINDOW = 200,       /* packets: 4 s of 20 ms packets */
+    WINDOW_MAX = 3200,  /* 64 s: after trouble the delay shrinks more hesitantly */
+    WINDOW_SHORT = 50,  /* enough to see that the delay is far too long */
+    FAR_TOO_EARLY = 45000,
+    GUARD_US = 1000,    /* margin that shrinking leaves */
+    AHEAD_MAX = 16000,  /* a stamp further away than 2 s is another sequence */
+};
+
+static bool has(const struct jitter *j, uint32_t stamp)
+{
+    uint32_t bit = stamp % RING;
+
+    return j->present[bit / 64] >> bit % 64 & 1;
+}
+
+/* The presence bits of up to 64 samples from `stamp` that share a word; `*mask` selects them. */
+static uint64_t *word_at(struct jitter *j, uint32_t stamp, uint32_t left, uint64_t *mask, uint32_t *count)
+{
+    uint32_t bit = stamp % RING;
+
+    *count = 64 - bit % 64 < left ? 64 - bit % 64 : left;
+    *mask = (*count == 64 ? UINT64_MAX : (UINT64_C(1) << *count) - 1) << bit % 64;
+    return &j->present[bit / 64];
+}
+
+static void mark(struct jitter *j, uint32_t stamp, uint32_t samples, bool there)
+{
+    uint64_t mask;
+    uint32_t count;
+
+    for (uint32_t i = 0; i < samples; i += count) {
+        uint64_t *word = word_at(j, stamp + i, samples - i, &mask, &count);
+
+        *word = there ? *word | mask : *word & ~mask;
+    }
+}
+
+static bool has_frame(struct jitter *j, uint32_t stamp)
+{
+    uint64_t mask;
+    uint32_t count;
+
+    for (uint32_t i = 0; i < SAMPLES; i += count) {
+        const uint64_t *word = word_at(j, stamp + i, SAMPLES - i, &mask, &count);
+
+        if ((*word & mask) != mask)
+            return false;
+    }
+    return true;
+}
+
+static void copy_in(struct jitter *j, uint32_t stamp, const uint8_t *from, size_t count, enum law law)
+{
+    size_t at = stamp % RING;
+    size_t first = count < RING - at ? count : RING - at;
+
+    law_convert(j->law, j->ring + at, law, from, first);
+    law_convert(j->law, j->ring, law, from + first, count - first);
+}
+
+static void copy_out(const struct jitter *j, uint8_t *to, uint32_t stamp, size_t count)
+{
+    size_t at = stamp % RING;
+    size_t first = count < RING - at ? count : RING - at;
+
+    memcpy(to, j->ring + at, first);
+    memcpy(to + first, j->ring, count - first);
+}
+
+static void new_window(struct jitter *j)
+{
+    if (j->measured)
+        j->slack_mean = (int32_t)(j->slack_sum / j->measured);
+    j->slack_sum = 0;
+    j->measured = 0;
+    j->slack[0] = j->slack[1] = INT32_MAX;
+}
+
+int jitter_open(struct jitter *j, unsigned delay_max_milliseconds)
+{
+    memset(j, 0, sizeof *j);
+    j->delay_max = delay_max_milliseconds * (SAMPLE_RATE / 1000);
+    return conceal_open(&j->conceal);
+}
+
+void jitter_close(struct jitter *j)
+{
+    conceal_close(&j->conceal);
+}
+
+static void stop(struct jitter *j)
+{
+    j->running = false;
+    j->merge = false;
+    j->borrowed = 0;
+    j->window = WINDOW;
+    j->measured = 0;
+    new_window(j);
+    conceal_reset(&j->conceal);
+}
+
+void jitter_restart(struct jitter *j, enum law law)
+{
+    stop(j);
+    j->law = law;
+    j->played = 0;
+    memset(j->present, 0, sizeof j->present);
+}
+
+void jitter_reset(struct jitter *j, enum law law)
+{
+    jitter_restart(j, law);
+    j->slack_mean = 0;
+    j->late = j->concealed = j->slips = 0;
+}
+
+static void start(struct jitter *j, uint32_t stamp)
+{
+    stop(j);
+    memset(j->present, 0, sizeof j->present);
+    j->running = true;
+    j->play = j->newest = stamp;
+    j->played = 0;
+}
+
+/* Moves `play` on, forgetting what is skipped. */
+static void skip(struct jitter *j, uint32_t samples)
+{
+    mark(j, j->play, samples < RING ? samples : RING, false);
+    j->play += samples;
+    j->played = 0;
+}
+
+static void measure(struct jitter *j, int32_t ahead, int64_t arrival)
+{
+    int64_t due = j->next_pull + (int64_t)(ahead / SAMPLES) * FRAME_US;
+    int64_t margin = due - arrival;
+    int32_t slack = margin > INT_MAX ? INT_MAX : margin < -FRAME_US ? -FRAME_US : (int32_t)margin;
+
+    j->slack_sum += slack;
+    j->measured++;
+    if (slack < j->slack[0]) {
+        j->slack[1] = j->slack[0];
+        j->slack[0] = slack;
+    } else if (slack < j->slack[1]) {
+        j->slack[1] = slack;
+    }
+}
+
+bool jitter_put(struct jitter *j, uint32_t stamp, const uint8_t *payload, size_t count, enum law from, int64_t arrival)
+{
+    int32_t ahead = (int32_t)(stamp - j->play);
+    uint32_t held;
+
+    if (!count || count > RING / 2)
+        return false;
+    if (!j->running || ahead > AHEAD_MAX || ahead < -AHEAD_MAX) {
+        start(j, stamp);
+        ahead = 0;
+    }
+    if (ahead + (int32_t)count <= 0) {
+        j->late++;
+        return false;
+    }
+    measure(j, ahead, arrival);
+    if (ahead < 0) {
+        payload -= ahead;
+        count -= (size_t)-ahead;
+        stamp = j->play;
+        ahead = 0;
+    }
+    held = (uint32_t)ahead + (uint32_t)count;
+    if (held > j->delay_max + 2 * SAMPLES) {
+        skip(j, held - j->delay_max - SAMPLES);
+        j->slips++;
+        if ((int32_t)(stamp - j->play) < 0)
+            start(j, stamp);
+    }
+    copy_in(j, stamp, payload, count, from);
+    mark(j, stamp, (uint32_t)count, true);
+    if ((int32_t)(stamp + (uint32_t)count - j->newest) > 0)
+        j->newest = stamp + (uint32_t)count;
+    return true;
+}
+
+/* At the end of a window: may the delay shrink? */
+static void adapt(struct jitter *j, unsigned *phase)
+{
+    int32_t spare = j->slack[1] - GUARD_US;
+    unsigned steps;
+
+    if (j->measured < j->window && !(j->measured >= WINDOW_SHORT && spare >= FAR_TOO_EARLY))
+        return;
+    steps = spare <= 0 ? 0 : (unsigned)spare / TICK_US;
+    if (!steps) {
+        j->window = j->window > WINDOW * 2 ? j->window / 2 : WINDOW;
+    } else if (steps >= PHASES) {
+        j->merge = true;
+    } else if (*phase >= steps) {
+        *phase -= steps;
+    } else {
+        *phase += PHASES - steps;
+        j->merge = true;
+    }
+    new_window(j);
+}
+
+static uint32_t gap_at_play(const struct jitter *j)
+{
+    uint32_t gap = 0;
+
+    while ((int32_t)(j->newest - (j->play + gap)) > 0 && !has(j, j->play + gap))
+        gap++;
+    return gap;
+}
+
+static void fill(struct jitter *j, int16_t *out, unsigned count)
+{
+    uint8_t codes[2 * SAMPLES];
+    int16_t history[2 * SAMPLES];
+
+    if (!j->conceal.active) {
+        jitter_history(j, codes, 2 * SAMPLES);
+        law_decode(j->law, history, codes, 2 * SAMPLES);
+    }
+    conceal_fill(&j->conceal, out, count, history);
+}
+
+/* A frame with holes whose later packets are here: the holes are losses. */
+static void patch(struct jitter *j, uint8_t *frame)
+{
+    int16_t linear[SAMPLES];
+
+    for (unsigned i = 0; i < SAMPLES;) {
+        bool there = has(j, j->play + i);
+        unsigned run = 1;
+
+        while (i + run < SAMPLES && has(j, j->play + i + run) == there)
+            run++;
+        if (there) {
+            uint8_t codes[SAMPLES];
+
+            copy_out(j, codes, j->play + i, run);
+            law_decode(j->law, linear + i, codes, run);
+            conceal_blend(&j->conceal, linear + i, run);
+        } else {
+            fill(j, linear + i, run);
+        }
+        i += run;
+    }
+    law_encode(j->law, frame, linear, SAMPLES);
+    copy_in(j, j->play, frame, SAMPLES, j->law);
+    j->concealed++;
+}
+
+static void whole(struct jitter *j, uint8_t *frame)
+{
+    copy_out(j, frame, j->play, SAMPLES);
+    if (j->conceal.active) {
+        int16_t linear[SAMPLES];
+
+        law_decode(j->law, linear, frame, SAMPLES);
+        conceal_blend(&j->conceal, linear, SAMPLES);
+        law_encode(j->law, frame, linear, SAMPLES);
+    }
+}
+
+static void advance(struct jitter *j)
+{
+    mark(j, j->play, SAMPLES, false);
+    j->play += SAMPLES;
+    j->played = j->played + SAMPLES > RING ? RING : j->played + SAMPLES;
+}
+
+static void merge_two(struct jitter *j, uint8_t *frame)
+{
+    uint8_t codes[SAMPLES];
+    int16_t first[SAMPLES], second[SAMPLES];
+
+    whole(j, codes);
+    law_decode(j->law, first, codes, SAMPLES);
+    advance(j);
+    whole(j, codes);
+    law_decode(j->law, second, codes, SAMPLES);
+    conceal_merge(first, first, second);
+    law_encode(j->law, frame, first, SAMPLES);
+    j->merge = false;
+    j->slips++;
+}
+
+/* Nothing came in this whole frame: play something, and play the missing packet one frame later if it comes. */
+static enum jitter_result starve(struct jitter *j, uint8_t *frame, unsigned *phase)
+{
+    int16_t linear[SAMPLES];
+
+    j->borrowed += SAMPLES;
+    j->merge = false;
+    *phase = 0;
+    if (j->borrowed > j->delay_max) {
+        stop(j);
+        memset(frame, law_idle(j->law), SAMPLES);
+        return JITTER_SILENCE;
+    }
+    fill(j, linear, SAMPLES);
+    law_encode(j->law, frame, linear, SAMPLES);
+    j->concealed++;
+    new_window(j);
+    j->window = j->window * 2 > WINDOW_MAX ? WINDOW_MAX : j->window * 2;
+    return JITTER_FRAME;
+}
+
+enum jitter_result jitter_pull(struct jitter *j, uint8_t *frame, unsigned *phase, bool last)
+{
+    bool complete;
+
+    if (!j->running) {
+        memset(frame, law_idle(j->law), SAMPLES);
+        if (last)
+            *phase = 0;
+        return last ? JITTER_SILENCE : JITTER_WAIT;
+    }
+    complete = has_frame(j, j->play);
+    if (!complete && j->borrowed) {
+        uint32_t gap = gap_at_play(j);
+        uint32_t stood_for = gap < j->borrowed ? gap : j->borrowed;
+
+        if (gap && j->play + gap != j->newest) {
+            skip(j, stood_for);
+            j->borrowed -= stood_for;
+            complete = has_frame(j, j->play);
+        }
+    }
+    if (complete) {
+        if (j->merge && has_frame(j, j->play + SAMPLES)) {
+            merge_two(j, frame);
+        } else if (j->merge && !last) {
+            return JITTER_WAIT;
+        } else {
+            if (j->merge)
+                *phase = 0;
+            j->merge = false;
+            whole(j, frame);
+        }
+    } else if ((int32_t)(j->newest - (j->play + SAMPLES)) > 0) {
+        patch(j, frame);
+    } else {
+        return last ? starve(j, frame, phase) : JITTER_WAIT;
+    }
+    j->borrowed = 0;
+    advance(j);
+    adapt(j, phase);
+    return JITTER_FRAME;
+}
+
+void jitter_drain(struct jitter *j)
+{
+    if (!j->running)
+        return;
+    if ((int32_t)(j->newest - (j->play + SAMPLES)) >= 0)
+        advance(j);
+    else
+        stop(j);
+}
+
+void jitter_pass(struct jitter *j, const uint8_t *frame)
+{
+    copy_in(j, j->play, frame, SAMPLES, j->law);
+    j->play += SAMPLES;
+    j->played = j->played + SAMPLES > RING ? RING : j->played + SAMPLES;
+}
+
+size_t jitter_history(const struct jitter *j, uint8_t *to, size_t count)
+{
+    size_t real = j->played < count ? j->played : count;
+
+    memset(to, law_idle(j->law), count - real);
+    copy_out(j, to + (count - real), j->play - (uint32_t)real, real);
+    return real;
+}
+
+double jitter_delay(const struct jitter *j)
+{
+    int64_t mean = j->measured ? j->slack_sum / j->measured : j->slack_mean;
+
+    return j->running && mean > 0 ? (double)mean / 1000.0 : 0.0;
+}

@@ -1,0 +1,71 @@
+/* Adaptive jitter buffer: RTP audio in, one frame of 20 ms out for each frame of the stream that hears it.
+ *
+ * Delay has two parts: whole frames held here, and the tick within a 20 ms frame (the phase) at which the hearer asks.
+ * A frame not there yet is asked for again at the next tick, so small delays shift the phase and lose nothing. Once a
+ * packet misses the whole frame, a concealed frame is played in its stead; if the packet does come, the delay has grown
+ * by that frame, if it was lost, the concealed frame has stood for it. Delay shrinks when, over a window, even the
+ * second-latest packet came more than a tick too early: by an earlier phase, or by cross-fading two frames into one.
+ * A clock that drifts shows as exactly that, so drift is followed without a clock model. Pure: time is handed in.
+ */
+#ifndef GM_JITTER_H
+#define GM_JITTER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "conceal.h"
+#include "law.h"
+
+enum {
+    TICK_US = 5000,
+    FRAME_US = 20000,
+    PHASES = FRAME_US / TICK_US,
+    RING = 4096, /* samples; a power of two */
+};
+
+enum jitter_result {
+    JITTER_FRAME,   /* audio, maybe concealed */
+    JITTER_WAIT,    /* nothing yet: ask again at the next tick */
+    JITTER_SILENCE, /* nothing: idle code is in the frame */
+};
+
+struct jitter {
+    uint8_t ring[RING]; /* by time stamp; what has been played stays until overwritten */
+    uint64_t present[RING / 64]; /* a bit a sample */
+    uint32_t play;   /* time stamp of the next sample to play */
+    uint32_t newest; /* time stamp after the newest sample held */
+    uint32_t played; /* samples played in sequence, at most RING: what the ring holds of the past */
+    bool running;
+    bool merge; /* play the next two frames as one */
+    enum law law;
+    unsigned borrowed;  /* concealed samples played without moving `play` */
+    unsigned delay_max; /* samples */
+    int64_t next_pull;  /* when the hearer asks next, microseconds */
+    int32_t slack[2];   /* smallest and second smallest margin in this window, microseconds */
+    unsigned measured, window; /* packets in this window, packets it takes */
+    int32_t slack_mean;        /* of the last window */
+    int64_t slack_sum;
+    uint32_t late, concealed, slips;
+    struct conceal conceal;
+};
+
+/* Allocates the concealment's state. */
+int jitter_open(struct jitter *j, unsigned delay_max_milliseconds);
+void jitter_close(struct jitter *j);
+void jitter_reset(struct jitter *j, enum law law);
+/* Another sequence begins: forgets what is buffered, keeps the counters. */
+void jitter_restart(struct jitter *j, enum law law);
+/* `count` samples of `from` law, `stamp` the first one's time stamp; false if they were of no use any more. */
+bool jitter_put(struct jitter *j, uint32_t stamp, const uint8_t *payload, size_t count, enum law from, int64_t arrival);
+/* `*phase` is the hearer's tick in its frame, moved for the next frame; `last`: no more ticks in this frame. */
+enum jitter_result jitter_pull(struct jitter *j, uint8_t *frame, unsigned *phase, bool last);
+/* Drops a frame that nobody hears. */
+void jitter_drain(struct jitter *j);
+/* Notes a frame that is passed on at once (TDM), for jitter_history() only. */
+void jitter_pass(struct jitter *j, const uint8_t *frame);
+/* The last `count` samples played, oldest first; missing ones are idle. Returns how many are real. */
+size_t jitter_history(const struct jitter *j, uint8_t *to, size_t count);
+/* Mean time from arrival to playing, milliseconds. */
+double jitter_delay(const struct jitter *j);
+
+#endif

@@ -1,0 +1,381 @@
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "engine.h"
+
+enum { GRACE_LEAST_US = 5000000 /* a client that says hello late still gets the time to adopt */ };
+
+static void take_label(struct stream *s, struct cursor *c)
+{
+    cursor_copy(c, s->label, GM_LABEL_BYTES);
+    s->label[GM_LABEL_BYTES - 1] = 0;
+    for (char *p = s->label; *p; p++) /* it goes to the log */
+        if ((unsigned char)*p < ' ' || *p == 0x7f)
+            *p = '?';
+}
+
+void requests_close(struct engine *e, struct stream *s)
+{
+    bridge_leave(e, s);
+    if (s->kind == GM_KIND_RTP)
+        rtp_close(e, s);
+    if (s->kind == GM_KIND_TDM)
+        tdm_close(e, s);
+    if (s->file.file)
+        disk_release(&e->disk, s->file.file);
+    stream_free(&e->streams, s);
+}
+
+static int hello(struct engine *e, const struct message *m, struct cursor *c)
+{
+    unsigned first = cursor_le16(c);
+    unsigned last = cursor_le16(c);
+    uint32_t silence = cursor_le32(c);
+    uint32_t grace = cursor_le32(c);
+    struct writer w;
+
+    if (c->bad)
+        return EBADMSG;
+    if ((first || last) && (first < 1024 || last < first + 2))
+        return EINVAL;
+    if (first) {
+        e->options.port_first = (uint16_t)first;
+        e->options.port_last = (uint16_t)last;
+    }
+    e->options.silence_milliseconds = silence > 3600000 ? 3600000 : silence;
+    e->options.grace_seconds = grace > 86400 ? 86400 : grace;
+    if (e->control.graceful && e->control.grace_end < e->now + GRACE_LEAST_US)
+        e->control.grace_end = e->now + GRACE_LEAST_US;
+    log_line("client says hello: ports %u-%u, silence %u ms, grace %u s, %u streams kept", e->options.port_first,
+             e->options.port_last, e->options.silence_milliseconds, e->options.grace_seconds, e->streams.used);
+    w = control_begin(e, GM_HELLO | GM_REPLY, m->request, m->stream);
+    put_le32(&w, 0);
+    put_u8(&w, e->streams.used == 0);
+    put_zeros(&w, 3);
+    put_le32(&w, e->streams.used);
+    put_le32(&w, e->streams.count);
+    put_le32(&w, (uint32_t)getpid());
+    control_commit(e, &w);
+    return 0;
+}
+
+static int open_rtp(struct engine *e, const struct message *m, struct cursor *c, struct stream *s)
+{
+    int family = cursor_u8(c) == 6 ? AF_INET6 : AF_INET;
+    const uint8_t *address;
+    struct writer w;
+    int err;
+
+    cursor_take(c, 3);
+    address = cursor_take(c, 16);
+    take_label(s, c);
+    if (c->bad)
+        return EBADMSG;
+    err = rtp_open(e, s, family, address);
+    if (err || !m->request)
+        return err;
+    w = control_begin(e, GM_OPEN_RTP | GM_REPLY, m->request, m->stream);
+    put_le32(&w, 0);
+    put_le16(&w, s->rtp.port);
+    put_le16(&w, s->rtp.port + 1U);
+    control_commit(e, &w);
+    return 0;
+}
+
+static int open_tdm(struct engine *e, const struct message *m, struct cursor *c, struct stream *s)
+{
+    unsigned law = cursor_u8(c);
+    bool listening = cursor_u8(c);
+    size_t size;
+    const uint8_t *path;
+    char text[GM_FILE_PATH_MAX + 1];
+    int err;
+
+    cursor_take(c, 2);
+    take_label(s, c);
+    size = cursor_left(c);
+    path = cursor_take(c, size);
+    if (c->bad)
+        return EBADMSG;
+    if (law > GM_LAW_ALAW || !size || memchr(path, 0, size))
+        return EINVAL;
+    if (size > GM_SOCKET_PATH_MAX)
+        return ENAMETOOLONG;
+    memcpy(text, path, size);
+    text[size] = 0;
+    err = tdm_open(e, s, text, size, law == GM_LAW_ALAW ? ALAW : ULAW, listening);
+    if (!err)
+        control_reply(e, m);
+    return err;
+}
+
+static int open_tone(struct engine *e, const struct message *m, struct cursor *c, struct stream *s)
+{
+    struct tone *t = &s->tone;
+    unsigned steps = cursor_u8(c);
+
+    t->repeat_from = cursor_u8(c);
+    cursor_take(c, 2);
+    take_label(s, c);
+    if (!steps || steps > GM_STEPS_MAX || (t->repeat_from >= steps && t->repeat_from != GM_NO_REPEAT))
+        return EINVAL;
+    t->count = steps;
+    for (unsigned i = 0; i < steps; i++) {
+        struct tone_step *step = &t->steps[i];
+
+        for (int k = 0; k < GM_FREQUENCIES_MAX; k++) {
+            step->hertz[k] = cursor_le16(c);
+            if (step->hertz[k] >= SAMPLE_RATE / 2)
+                return EINVAL;
+        }
+        step->milliseconds = cursor_le32(c);
+        step->centibels = (int16_t)cursor_le16(c);
+        cursor_take(c, 2);
+        if (step->milliseconds > 3600000 || step->centibels > 317 || step->centibels < -9900)
+            return EINVAL;
+    }
+    if (c->bad)
+        return EBADMSG;
+    tone_start(t);
+    control_reply(e, m);
+    return 0;
+}
+
+static int open_file(struct engine *e, const struct message *m, struct cursor *c, struct stream *s)
+{
+    uint32_t first = cursor_le32(c); /* prompt: u8 repeat; recorder: seconds */
+    size_t size;
+    const uint8_t *path;
+    char text[GM_FILE_PATH_MAX + 1];
+
+    take_label(s, c);
+    size = cursor_left(c);
+    path = cursor_take(c, size);
+    if (c->bad)
+        return EBADMSG;
+    if (!size || memchr(path, 0, size) || (m->opcode == GM_OPEN_RECORDER && !first))
+        return EINVAL;
+    if (size > GM_FILE_PATH_MAX)
+        return ENAMETOOLONG;
+    memcpy(text, path, size);
+    text[size] = 0;
+    if (m->opcode == GM_OPEN_PROMPT) {
+        s->file.file = disk_start_read(&e->disk, text, first & 0xff);
+    } else {
+        s->file.file = disk_start_write(&e->disk, text, first);
+        bridge_join(e, s);
+    }
+    s->file.request = m->request;
+    return s->file.file ? 0 : ENFILE;
+}
+
+static int open_stream(struct engine *e, const struct message *m, struct cursor *c)
+{
+    static const uint8_t kinds[] = {[GM_OPEN_RTP] = GM_KIND_RTP,       [GM_OPEN_TDM] = GM_KIND_TDM,
+                                    [GM_OPEN_TONE] = GM_KIND_TONE,     [GM_OPEN_PROMPT] = GM_KIND_PROMPT,
+                                    [GM_OPEN_ECHO] = GM_KIND_ECHO,     [GM_OPEN_RECORDER] = GM_KIND_RECORDER};
+    struct stream *s;
+    int err = 0;
+
+    if (stream_find(&e->streams, m->stream))
+        return EEXIST;
+    s = stream_new(&e->streams, m->stream, kinds[m->opcode]);
+    if (!s)
+        return ENFILE;
+    s->expected_from = e->now;
+    switch (m->opcode) {
+    case GM_OPEN_RTP:
+        err = open_rtp(e, m, c, s);
+        break;
+    case GM_OPEN_TDM:
+        err = open_tdm(e, m, c, s);
+        break;
+    case GM_OPEN_TONE:
+        err = open_tone(e, m, c, s);
+        break;
+    case GM_OPEN_ECHO:
+        take_label(s, c);
+        err = c->bad ? EBADMSG : 0;
+        if (!err)
+            control_reply(e, m);
+        break;
+    default:
+        err = open_file(e, m, c, s);
+        break;
+    }
+    if (err)
+        requests_close(e, s);
+    return err;
+}
+
+static int send_digits(struct stream *s, struct cursor *c)
+{
+    uint32_t milliseconds = cursor_le32(c);
+    size_t count = cursor_left(c);
+    const uint8_t *digits = cursor_take(c, count);
+
+    if (c->bad || !count)
+        return EBADMSG;
+    if (s->kind != GM_KIND_RTP && s->kind != GM_KIND_TDM)
+        return EINVAL;
+    if (milliseconds > 60000 || count > GM_DIGITS_MAX - s->digits.count)
+        return ENOBUFS;
+    for (size_t i = 0; i < count; i++)
+        if (dtmf_event((char)digits[i]) < 0)
+            return EINVAL;
+    for (size_t i = 0; i < count; i++)
+        digits_add(&s->digits, (unsigned)dtmf_event((char)digits[i]), milliseconds * 8);
+    return 0;
+}
+
+static void report(struct engine *e, const struct message *m, const struct stream *s)
+{
+    struct writer w;
+
+    if (!m->request)
+        return;
+    w = control_begin(e, m->opcode | GM_REPLY, m->request, m->stream);
+    put_le32(&w, 0);
+    statistics_put(e, s, &w);
+    control_commit(e, &w);
+}
+
+static int list(struct engine *e, const struct message *m, struct cursor *c)
+{
+    uint32_t skip = cursor_le32(c);
+    unsigned entries = 0;
+    struct writer w;
+
+    if (c->bad)
+        return EBADMSG;
+    w = control_begin(e, GM_LIST | GM_REPLY, m->request, m->stream);
+    put_le32(&w, 0);
+    put_le32(&w, e->streams.used);
+    for (unsigned i = 0; i < e->streams.count && entries < GM_LIST_MAX; i++) {
+        const struct stream *s = &e->streams.all[i];
+
+        if (!s->kind)
+            continue;
+        if (skip) {
+            skip--;
+            continue;
+        }
+        put_le32(&w, s->id);
+        put_le32(&w, s->peer ? s->peer->id : 0);
+        put_le16(&w, s->rtp.port);
+        put_u8(&w, s->kind);
+        put_u8(&w, s->adopted);
+        put_bytes(&w, s->label, GM_LABEL_BYTES);
+        entries++;
+    }
+    control_commit(e, &w);
+    return 0;
+}
+
+static int close_stream(struct engine *e, const struct message *m, struct stream *s)
+{
+    if (s->file.request) {
+        struct message open = {.opcode = s->kind == GM_KIND_PROMPT ? GM_OPEN_PROMPT : GM_OPEN_RECORDER,
+                               .request = s->file.request,
+                               .stream = s->id};
+
+        control_failure(e, &open, ECANCELED, NULL);
+    }
+    report(e, m, s);
+    requests_close(e, s);
+    return 0;
+}
+
+/* Requests about a stream that exists. */
+static int on_stream(struct engine *e, const struct message *m, struct cursor *c, struct stream *s)
+{
+    struct stream *other;
+
+    switch (m->opcode) {
+    case GM_SET_RTP:
+        return s->kind == GM_KIND_RTP ? rtp_set(e, s, c) : EINVAL;
+    case GM_CONNECT:
+        other = stream_find(&e->streams, cursor_le32(c));
+        if (c->bad)
+            return EBADMSG;
+        if (!other)
+            return ENOENT;
+        if (other == s)
+            return EINVAL;
+        bridge_connect(e, s, other);
+        return 0;
+    case GM_DISCONNECT:
+        bridge_disconnect(e, s);
+        return 0;
+    case GM_SEND_DIGITS:
+        return send_digits(s, c);
+    case GM_ADOPT:
+        s->adopted = true;
+        return 0;
+    default:
+        return ENOSYS;
+    }
+}
+
+void request_execute(struct engine *e, const struct message *m, struct cursor *c)
+{
+    struct stream *s = stream_find(&e->streams, m->stream);
+    bool replied = true;
+    int err;
+
+    if (m->opcode == GM_HELLO) {
+        err = hello(e, m, c);
+    } else if (m->opcode == GM_LIST) {
+        err = list(e, m, c);
+    } else if ((m->opcode >= GM_OPEN_TDM && m->opcode <= GM_OPEN_RECORDER) || m->opcode == GM_OPEN_RTP) {
+        err = m->stream ? open_stream(e, m, c) : EINVAL;
+    } else if (!s) {
+        err = ENOENT;
+    } else if (m->opcode == GM_STATISTICS) {
+        report(e, m, s);
+        err = 0;
+    } else if (m->opcode == GM_CLOSE) {
+        err = close_stream(e, m, s);
+    } else {
+        err = on_stream(e, m, c, s);
+        replied = false;
+    }
+    if (err)
+        control_failure(e, m, err, NULL);
+    else if (!replied)
+        control_reply(e, m);
+}
+
+/* Files whose opening has ended, one way or the other, and those that failed later. */
+void requests_disk(struct engine *e)
+{
+    for (unsigned i = 0; i < e->streams.count; i++) {
+        struct stream *s = &e->streams.all[i];
+        struct disk_file *f = s->kind == GM_KIND_PROMPT || s->kind == GM_KIND_RECORDER ? s->file.file : NULL;
+        int state = f ? atomic_load(&f->state) : DISK_FREE;
+        struct message m = {.opcode = s->kind == GM_KIND_PROMPT ? GM_OPEN_PROMPT : GM_OPEN_RECORDER,
+                            .request = s->file.request,
+                            .stream = s->id};
+
+        if (!f || state == DISK_OPENING || state == DISK_FREE)
+            continue;
+        if (state == DISK_FAILED && !s->file.opened) {
+            if (m.request)
+                control_failure(e, &m, f->error, f->why);
+            requests_close(e, s);
+        } else if (state == DISK_FAILED && !s->file.ended) {
+            s->file.ended = true;
+            control_event_lost(e, s->id, f->why);
+        } else if (!s->file.opened) {
+            s->file.opened = true;
+            s->file.request = 0;
+            control_reply(e, &m);
+        } else if (state == DISK_ENDED && s->kind == GM_KIND_RECORDER && !s->file.ended) {
+            s->file.ended = true;
+            control_event_lost(e, s->id, "recording has its full length");
+        }
+    }
+    control_flush(e);
+}

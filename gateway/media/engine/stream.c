@@ -1,0 +1,125 @@
+#include "stream.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static unsigned bucket(const struct streams *t, uint32_t id)
+{
+    return (unsigned)(id * UINT32_C(2654435761) >> 7) & t->bucket_mask;
+}
+
+int streams_open(struct streams *t, unsigned count, unsigned delay_max_milliseconds)
+{
+    unsigned buckets = 1;
+    int err = 0;
+
+    memset(t, 0, sizeof *t);
+    while (buckets < 2 * count)
+        buckets *= 2;
+    t->all = calloc(count, sizeof *t->all);
+    t->buckets = calloc(buckets, sizeof(struct stream *));
+    if (!t->all || !t->buckets) {
+        err = ENOMEM;
+        goto out;
+    }
+    t->bucket_mask = buckets - 1;
+    for (; t->count < count && !err; t->count++) {
+        struct stream *s = &t->all[t->count];
+
+        s->slot = t->count;
+        s->rtp.fd = s->rtp.rtcp_fd = s->tdm.fd = s->tdm.listen_fd = NO_FD;
+        err = jitter_open(&s->jitter, delay_max_milliseconds);
+        if (!err)
+            err = inband_open(&s->inband);
+    }
+    for (unsigned i = t->count; i > 0; i--) {
+        t->all[i - 1].chain = t->free;
+        t->free = &t->all[i - 1];
+    }
+out:
+    if (err)
+        streams_close(t);
+    return err;
+}
+
+void streams_close(struct streams *t)
+{
+    for (unsigned i = 0; i < t->count; i++) {
+        jitter_close(&t->all[i].jitter);
+        inband_close(&t->all[i].inband);
+    }
+    free(t->all);
+    free((void *)t->buckets);
+    memset(t, 0, sizeof *t);
+}
+
+struct stream *stream_find(const struct streams *t, uint32_t id)
+{
+    struct stream *s = t->buckets[bucket(t, id)];
+
+    while (s && s->id != id)
+        s = s->chain;
+    return s;
+}
+
+struct stream *stream_new(struct streams *t, uint32_t id, uint8_t kind)
+{
+    struct stream *s = t->free;
+
+    if (!s)
+        return NULL;
+    t->free = s->chain;
+    t->used++;
+    s->id = id;
+    s->kind = kind;
+    s->adopted = true;
+    s->chain = t->buckets[bucket(t, id)];
+    t->buckets[bucket(t, id)] = s;
+    s->peer = s->before = s->after = NULL;
+    s->phase = 0;
+    s->frame = -1;
+    s->fed = 0;
+    s->cadence = s->first = s->silent = s->in_fault = s->tone_told = false;
+    s->heard_at = s->expected_from = 0;
+    s->packets_sent = s->octets_sent = s->packets_received = s->octets_received = 0;
+    s->rejected = s->dropped = 0;
+    s->sent_at = 0;
+    memset(s->label, 0, sizeof s->label);
+    digits_clear(&s->digits);
+    inband_reset(&s->inband);
+    jitter_reset(&s->jitter, ULAW);
+    memset(&s->rtp, 0, sizeof s->rtp);
+    memset(&s->tdm, 0, sizeof s->tdm);
+    memset(&s->file, 0, sizeof s->file);
+    s->rtp.fd = s->rtp.rtcp_fd = s->tdm.fd = s->tdm.listen_fd = NO_FD;
+    return s;
+}
+
+void stream_free(struct streams *t, struct stream *s)
+{
+    struct stream **at = &t->buckets[bucket(t, s->id)];
+
+    while (*at != s)
+        at = &(*at)->chain;
+    *at = s->chain;
+    s->kind = 0;
+    s->chain = t->free;
+    t->free = s;
+    t->used--;
+}
+
+enum law stream_law(const struct stream *s)
+{
+    return s->kind == GM_KIND_TDM ? s->tdm.law : s->kind == GM_KIND_RTP ? s->rtp.law : ULAW;
+}
+
+void stream_sent(struct stream *s, const uint8_t *codes, size_t count)
+{
+    size_t at = s->sent_at % SENT_RING;
+    size_t first = count < SENT_RING - at ? count : SENT_RING - at;
+
+    memcpy(s->sent + at, codes, first);
+    memcpy(s->sent, codes + first, count - first);
+    s->sent_at += (uint32_t)count;
+}

@@ -1,0 +1,222 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "engine.h"
+#include "law.h"
+
+enum {
+    RETRY_US = 500000,
+    SEND_BUFFER = 2304, /* doubled by the kernel: about five blocks; a far end that does not read hears no old voice */
+};
+
+static int unix_socket(struct sockaddr_un *a, const char *path, size_t size)
+{
+    if (size > GM_SOCKET_PATH_MAX)
+        return ENAMETOOLONG;
+    memset(a, 0, sizeof *a);
+    a->sun_family = AF_UNIX;
+    memcpy(a->sun_path, path, size);
+    return 0;
+}
+
+static int use(struct engine *e, struct stream *s, int fd)
+{
+    const int room = SEND_BUFFER;
+    int err;
+
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room); /* fails on a device, which has its own */
+    err = engine_watch(e, s, WATCH_MEDIA, fd);
+    if (err) {
+        close(fd);
+        return err;
+    }
+    s->tdm.fd = fd;
+    s->tdm.lost = false;
+    s->expected_from = e->now;
+    return 0;
+}
+
+static int connect_out(struct engine *e, struct stream *s)
+{
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int err;
+
+    if (fd < 0)
+        return errno;
+    if (connect(fd, (const struct sockaddr *)&s->tdm.path, sizeof s->tdm.path)) {
+        err = errno;
+        close(fd);
+        return err;
+    }
+    return use(e, s, fd);
+}
+
+/* A socket file that nobody listens at is left over from a program that is gone. */
+static bool left_over(const struct sockaddr_un *path)
+{
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    struct stat status;
+    bool left = fd >= 0 && !lstat(path->sun_path, &status) && S_ISSOCK(status.st_mode) &&
+                connect(fd, (const struct sockaddr *)path, sizeof *path) && errno == ECONNREFUSED;
+
+    if (fd >= 0)
+        close(fd);
+    return left;
+}
+
+static int listen_at(struct engine *e, struct stream *s)
+{
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int err = 0;
+
+    if (fd < 0)
+        return errno;
+    if (left_over(&s->tdm.path))
+        (void)unlink(s->tdm.path.sun_path);
+    if (bind(fd, (const struct sockaddr *)&s->tdm.path, sizeof s->tdm.path) || listen(fd, 1))
+        err = errno;
+    if (!err)
+        err = engine_watch(e, s, WATCH_SECOND, fd);
+    if (err)
+        close(fd);
+    else
+        s->tdm.listen_fd = fd;
+    return err;
+}
+
+static int open_device(struct engine *e, struct stream *s, const char *path)
+{
+    int fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+
+    (void)e;
+    (void)s;
+    if (fd < 0)
+        return errno;
+    /* A DAHDI channel needs its block size, law and buffers set by ioctl here, then use(). No card is supported yet. */
+    close(fd);
+    return ENOTSUP;
+}
+
+static void lose(struct engine *e, struct stream *s, const char *text)
+{
+    if (s->tdm.fd >= 0)
+        close(s->tdm.fd);
+    s->tdm.fd = NO_FD;
+    s->tdm.retry = e->now + RETRY_US;
+    if (!s->tdm.lost)
+        control_event_lost(e, s->id, text);
+    s->tdm.lost = true;
+}
+
+int tdm_open(struct engine *e, struct stream *s, const char *path, size_t size, enum law law, bool listening)
+{
+    int err = unix_socket(&s->tdm.path, path, size);
+    struct stat status;
+
+    if (err)
+        return err;
+    s->tdm.law = law;
+    jitter_reset(&s->jitter, law);
+    if (listening)
+        err = listen_at(e, s);
+    else if (!stat(s->tdm.path.sun_path, &status) && S_ISCHR(status.st_mode))
+        err = open_device(e, s, s->tdm.path.sun_path);
+    else if (connect_out(e, s))
+        s->tdm.retry = e->now; /* the far end may come yet: the line heals by itself */
+    bridge_join(e, s);
+    return err;
+}
+
+void tdm_close(struct engine *e, struct stream *s)
+{
+    (void)e;
+    if (s->tdm.fd >= 0)
+        close(s->tdm.fd);
+    if (s->tdm.listen_fd >= 0) {
+        close(s->tdm.listen_fd);
+        (void)unlink(s->tdm.path.sun_path);
+    }
+    s->tdm.fd = s->tdm.listen_fd = NO_FD;
+}
+
+/* One far end at a time: a second one is turned away. */
+static void accept_far_end(struct engine *e, struct stream *s)
+{
+    int fd = accept4(s->tdm.listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+    if (fd < 0)
+        return;
+    if (s->tdm.fd >= 0)
+        close(fd);
+    else
+        (void)use(e, s, fd);
+}
+
+void tdm_readable(struct engine *e, struct stream *s, unsigned which)
+{
+    uint8_t block[SAMPLES + 1]; /* a longer block is seen to be longer */
+    ssize_t got;
+
+    if (which == WATCH_SECOND) {
+        accept_far_end(e, s);
+        return;
+    }
+    got = read(s->tdm.fd, block, sizeof block);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (got <= 0) {
+        lose(e, s, got ? strerrordesc_np(errno) : "far end closed the channel");
+        return;
+    }
+    if (got != SAMPLES) {
+        s->rejected++;
+        return;
+    }
+    s->packets_received++;
+    s->octets_received += SAMPLES;
+    bridge_heard(e, s);
+    jitter_pass(&s->jitter, block);
+    if (bridge_inband(e, s, s->tdm.law, block))
+        memset(block, law_idle(s->tdm.law), SAMPLES);
+    bridge_push(e, s, s->tdm.law, block);
+}
+
+void tdm_send(struct engine *e, struct stream *s, enum law law, const uint8_t *frame)
+{
+    uint8_t block[SAMPLES];
+
+    if (digits_busy(&s->digits)) {
+        int16_t linear[SAMPLES];
+
+        digits_tones(&s->digits, linear);
+        law_encode(s->tdm.law, block, linear, SAMPLES);
+    } else {
+        law_convert(s->tdm.law, block, law, frame, SAMPLES);
+    }
+    if (s->tdm.fd < 0)
+        return;
+    if (write(s->tdm.fd, block, SAMPLES) == SAMPLES) {
+        s->packets_sent++;
+        s->octets_sent += SAMPLES;
+        stream_sent(s, block, SAMPLES);
+    } else if (errno == EAGAIN || errno == ENOBUFS) {
+        s->dropped++;
+    } else {
+        lose(e, s, strerrordesc_np(errno));
+    }
+}
+
+void tdm_upkeep(struct engine *e, struct stream *s)
+{
+    int err;
+
+    if (s->tdm.fd >= 0 || s->tdm.listen_fd >= 0 || e->now < s->tdm.retry)
+        return;
+    err = connect_out(e, s);
+    if (err)
+        lose(e, s, strerrordesc_np(err));
+}

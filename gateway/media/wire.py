@@ -1,0 +1,227 @@
+"""The control protocol between signalling and media engine: message layouts, the Python side of ``engine/protocol.h``.
+
+Bytes only: nothing here knows a request's meaning or keeps state.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from struct import Struct
+
+from gateway.core import ProtocolError
+from gateway.media.api import RtpSettings, Statistics, Tone
+
+MAGIC = 0x4D47
+VERSION = 1
+PACKET_MAX = 32768
+BODY_MAX = 4096
+LABEL_BYTES = 64
+TEXT_MAX = 200
+SOCKET_PATH_MAX = 107
+FILE_PATH_MAX = 1023
+DIGITS_MAX = 64
+STEPS_MAX = 16
+FREQUENCIES_MAX = 4
+LIST_MAX = 32
+NO_PAYLOAD_TYPE = 255
+NO_REPEAT = 255
+STATISTICS_BYTES = 100
+STEP_MILLISECONDS_MAX = 3_600_000
+DIGIT_MILLISECONDS_MAX = 60_000
+
+
+class Opcode(IntEnum):
+    """Requests; a reply has REPLY added."""
+
+    HELLO = 1
+    OPEN_RTP = 2
+    SET_RTP = 3
+    OPEN_TDM = 4
+    OPEN_TONE = 5
+    OPEN_PROMPT = 6
+    OPEN_ECHO = 7
+    OPEN_RECORDER = 8
+    CONNECT = 9
+    DISCONNECT = 10
+    SEND_DIGITS = 11
+    STATISTICS = 12
+    CLOSE = 13
+    LIST = 14
+    ADOPT = 15
+    EVENT_DIGIT = 0x40
+    EVENT_FIRST = 0x41
+    EVENT_SILENT = 0x42
+    EVENT_HEARD = 0x43
+    EVENT_ENDED = 0x44
+    EVENT_LOST = 0x45
+    REPLY = 0x80
+
+
+class Kind(IntEnum):
+    """Kinds of streams, as LIST tells them."""
+
+    RTP = 1
+    TDM = 2
+    TONE = 3
+    PROMPT = 4
+    ECHO = 5
+    RECORDER = 6
+
+
+HEADER = Struct("<HBBIII")
+CODE = Struct("<i")
+HELLO = Struct("<HHII")
+HELLO_REPLY = Struct("<iB3xIII")
+OPEN_RTP = Struct("<B3x16s64s")
+OPEN_RTP_REPLY = Struct("<iHH")
+SET_RTP = Struct("<BBBB16sHHBBBx")
+OPEN_TDM = Struct("<BBxx64s")
+OPEN_TONE = Struct("<BBxx64s")
+TONE_STEP = Struct("<4HIhxx")
+OPEN_PROMPT = Struct("<B3x64s")
+OPEN_ECHO = Struct("<64s")
+OPEN_RECORDER = Struct("<I64s")
+CONNECT = Struct("<I")
+SEND_DIGITS = Struct("<I")
+LIST = Struct("<I")
+LIST_REPLY = Struct("<iI")
+LIST_ENTRY = Struct("<IIHBB64s")
+STATISTICS = Struct("<4Q6I4fIfI4f")
+EVENT_DIGIT = Struct("<IB3x")
+EVENT_SILENT = Struct("<I")
+
+
+class WireError(ProtocolError):
+    """A packet of the control connection is not laid out as protocol.h says."""
+
+
+@dataclass(frozen=True, slots=True)
+class HelloReply:
+    """What the engine is: ``kept`` streams of an earlier client, ``limit`` streams at most."""
+
+    fresh: bool
+    kept: int
+    limit: int
+    process: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListEntry:
+    """One stream the engine has. ``peer`` 0: not wired; ``port`` 0: no RTP stream."""
+
+    stream: int
+    peer: int
+    port: int
+    kind: Kind
+    adopted: bool
+    label: str
+
+
+def message(opcode: int, request: int, stream: int, body: bytes = b"") -> bytes:
+    """One whole message."""
+    return HEADER.pack(MAGIC, VERSION, opcode, request, stream, len(body)) + body
+
+
+def messages(packet: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """Yield (opcode, request, stream, body) of each message in ``packet``; raises WireError at the first bad one."""
+    at, size = 0, len(packet)
+    while at < size:
+        if size - at < HEADER.size:
+            raise WireError(f"{size - at} octets left, expected a header of {HEADER.size}")
+        magic, version, opcode, request, stream, length = HEADER.unpack_from(packet, at)
+        if magic != MAGIC:
+            raise WireError(f"magic {magic:#06x}, expected {MAGIC:#06x}")
+        if version != VERSION:
+            raise WireError(f"protocol version {version}, expected {VERSION}")
+        at += HEADER.size
+        if length > BODY_MAX or length > size - at:
+            raise WireError(f"body of {length} octets, {size - at} left, {BODY_MAX} allowed")
+        yield opcode, request, stream, packet[at : at + length]
+        at += length
+
+
+def address_bytes(address: str) -> tuple[int, bytes]:
+    """(4 or 6, address padded to 16 octets) of a literal IP address; raises ValueError."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        return (6 if family == socket.AF_INET6 else 4), socket.inet_pton(family, address).ljust(16, b"\0")
+    except OSError:
+        raise ValueError(f"{address!r} is not an IP address") from None
+
+
+def label_bytes(label: str) -> bytes:
+    """At most LABEL_BYTES - 1 octets; ``Struct`` pads the rest."""
+    return label.encode("utf-8", "replace")[: LABEL_BYTES - 1]
+
+
+def rtp_settings_body(family: int, address: bytes, settings: RtpSettings) -> bytes:
+    """Body of SET_RTP."""
+    dtmf = settings.dtmf_payload_type
+    return SET_RTP.pack(
+        family,
+        settings.codec,
+        settings.payload_type,
+        NO_PAYLOAD_TYPE if dtmf is None else dtmf,
+        address,
+        settings.port,
+        settings.rtcp_port,
+        settings.packet_milliseconds,
+        settings.direction,
+        settings.rtcp_mux,
+    )
+
+
+def tone_body(tone: Tone, label: bytes) -> bytes:
+    """Body of OPEN_TONE; raises ValueError if the tone breaks a limit."""
+    steps = tone.steps
+    if not 1 <= len(steps) <= STEPS_MAX:
+        raise ValueError(f"tone of {len(steps)} steps, expected 1 to {STEPS_MAX}")
+    if tone.repeat_from is not None and not 0 <= tone.repeat_from < len(steps):
+        raise ValueError(f"tone repeats from step {tone.repeat_from}, it has {len(steps)}")
+    parts = [OPEN_TONE.pack(len(steps), NO_REPEAT if tone.repeat_from is None else tone.repeat_from, label)]
+    for step in steps:
+        if len(step.frequencies) > FREQUENCIES_MAX:
+            raise ValueError(f"{len(step.frequencies)} frequencies, at most {FREQUENCIES_MAX}")
+        if not all(0 < hertz < 4000 for hertz in step.frequencies):
+            raise ValueError(f"frequencies {step.frequencies}, expected 1 to 3999 Hz")
+        if not 0 <= step.milliseconds <= STEP_MILLISECONDS_MAX:
+            raise ValueError(f"tone step of {step.milliseconds} ms, expected 0 to {STEP_MILLISECONDS_MAX}")
+        if not -99.0 <= step.level <= 3.17:
+            raise ValueError(f"tone level {step.level} dBm0, expected -99 to 3.17")
+        hertz4 = (*step.frequencies, 0, 0, 0, 0)[:FREQUENCIES_MAX]
+        parts.append(TONE_STEP.pack(*hertz4, step.milliseconds, round(step.level * 100)))
+    return b"".join(parts)
+
+
+def statistics_body(statistics: Statistics) -> bytes:
+    """Body of a statistics reply after its code (for the simulation's engine)."""
+    s = statistics
+    return STATISTICS.pack(
+        *(s.packets_sent, s.octets_sent, s.packets_received, s.octets_received),
+        *(s.lost, s.late, s.duplicated, s.reordered, s.rejected, s.concealed),
+        *(s.jitter, s.jitter_maximum, s.round_trip, s.buffer_delay, s.remote_lost, s.remote_jitter, s.slips),
+        *(s.receive_level, s.send_level, s.frequency, s.mos),
+    )
+
+
+def text_of(body: bytes) -> str:
+    """The text of a failure or an event."""
+    return body.decode("utf-8", "replace")
+
+
+def list_entries(body: bytes) -> tuple[int, list[ListEntry]]:
+    """(streams in all, entries) of a LIST reply; raises WireError."""
+    if len(body) < LIST_REPLY.size or (len(body) - LIST_REPLY.size) % LIST_ENTRY.size:
+        raise WireError(f"LIST reply of {len(body)} octets")
+    _, total = LIST_REPLY.unpack_from(body)
+    entries = []
+    for stream, peer, port, kind, adopted, label in LIST_ENTRY.iter_unpack(body[LIST_REPLY.size :]):
+        try:
+            known = Kind(kind)
+        except ValueError:
+            raise WireError(f"stream {stream} is of unknown kind {kind}") from None
+        entries.append(ListEntry(stream, peer, port, known, bool(adopted), text_of(label.rstrip(b"\0"))))
+    return total, entries

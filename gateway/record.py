@@ -1,0 +1,321 @@
+"""The call record: one JSON object a line for every call, those that never got anywhere included, and the file of them.
+
+Times are wall-clock microseconds since 1970 inside, ISO 8601 with milliseconds in UTC in the file. Nothing here decides
+anything about calls; a record that cannot be written is counted and the calls go on.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+
+from gateway.cause import Cause
+from gateway.identity import Number, Party, Redirection
+from gateway.media.api import Statistics
+
+log = logging.getLogger(__name__)
+
+MAX_LINE = 64 * 1024
+VERSION = 1
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TIMES = ("start", "routed", "ringing", "answer", "end")
+_encoder = msgspec.json.Encoder()
+
+
+class RecordError(ValueError):
+    """A line that is no call record."""
+
+
+@dataclass(frozen=True, slots=True)
+class WallClock:
+    """The wall clock against the monotonic one, both microseconds: read both once, then map."""
+
+    wall: int
+    monotonic: int
+
+    def at(self, now: int | None) -> int | None:
+        """The wall-clock time of the monotonic ``now``."""
+        return None if now is None else self.wall + now - self.monotonic
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """One destination that was tried: as the dial plan wrote it, the number sent, how it ended, what its leg says."""
+
+    destination: str
+    number: str = ""
+    cause: int | None = None
+    leg: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """Everything about one call that is over. Times are wall-clock microseconds since 1970; None is "never came to it".
+
+    ``caller``, ``connected`` and ``redirection`` are as ``party_record`` and ``redirection_record`` give them;
+    ``incoming`` and each attempt's ``leg`` are what the leg's ``record()`` said. ``released_by`` is a word: caller,
+    called, dial plan, gateway, operator or far end.
+    """
+
+    id: str
+    start: int
+    source: str
+    context: str
+    dialled: str
+    cause: int
+    released_by: str
+    end: int
+    routed: int | None = None
+    ringing: int | None = None
+    answer: int | None = None
+    sent: str = ""
+    caller: Mapping[str, object] = field(default_factory=dict)
+    connected: Mapping[str, object] | None = None
+    redirection: Mapping[str, object] | None = None
+    incoming: Mapping[str, object] = field(default_factory=dict)
+    attempts: tuple[AttemptRecord, ...] = ()
+    facts: tuple[str, ...] = ()
+    emergency: bool = False
+    one_way: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def talk_seconds(self) -> float:
+        """From answer to end."""
+        return 0.0 if self.answer is None else (self.end - self.answer) / 1e6
+
+    @property
+    def outgoing(self) -> Mapping[str, object]:
+        """What the leg of the last attempt said; empty if none got so far."""
+        return self.attempts[-1].leg if self.attempts else {}
+
+    @property
+    def sip_status(self) -> int | None:
+        """The final SIP status of the outgoing leg, else of the incoming one, if either is SIP."""
+        for leg in (self.outgoing, self.incoming):
+            status = leg.get("sip_status")
+            if isinstance(status, int):
+                return status
+        return None
+
+    def to_json(self) -> bytes:
+        """One line without its end. A record too long for MAX_LINE loses its legs' details and notes, and says so."""
+        line = _encoder.encode(self._document())
+        if len(line) < MAX_LINE:
+            return line
+        cut = replace(self, incoming={}, attempts=(), caller={}, connected=None, redirection=None, notes=("cut short",))
+        return _encoder.encode(cut._document())
+
+    def _document(self) -> dict[str, object]:
+        return {
+            "v": VERSION,
+            "id": self.id,
+            "start": iso(self.start),
+            "routed": iso(self.routed),
+            "ringing": iso(self.ringing),
+            "answer": iso(self.answer),
+            "end": iso(self.end),
+            "talk_seconds": round(self.talk_seconds, 3),
+            "source": self.source,
+            "context": self.context,
+            "caller": self.caller,
+            "dialled": self.dialled,
+            "sent": self.sent,
+            "connected": self.connected,
+            "redirection": self.redirection,
+            "cause": self.cause,
+            "cause_name": Cause.of(self.cause).name.lower(),
+            "released_by": self.released_by,
+            "sip_status": self.sip_status,
+            "one_way": self.one_way,
+            "emergency": self.emergency,
+            "facts": self.facts,
+            "incoming": self.incoming,
+            "attempts": [
+                {"destination": a.destination, "number": a.number, "cause": a.cause, "leg": a.leg}
+                for a in self.attempts
+            ],
+            "notes": self.notes,
+        }
+
+    @classmethod
+    def from_json(cls, line: bytes | str) -> CallRecord:
+        """Read one line; RecordError if it is none of ours. Keys that this version does not know are ignored."""
+        try:
+            document = msgspec.json.decode(line)
+            if not isinstance(document, dict) or document.get("v") != VERSION:
+                raise RecordError("not a call record of a version we know")
+            for name in _TIMES:
+                document[name] = from_iso(document.get(name))
+            known = {row.name for row in fields(cls)}
+            return msgspec.convert({key: value for key, value in document.items() if key in known}, cls)
+        except (msgspec.DecodeError, UnicodeDecodeError, OverflowError) as error:
+            raise RecordError(f"not a call record: {error}") from None
+
+
+def iso(time: int | None) -> str | None:
+    """Wall-clock microseconds as ``2026-11-23T08:05:01.250Z``, rounded down to the millisecond."""
+    if time is None:
+        return None
+    moment = _EPOCH + timedelta(seconds=time // 1_000_000)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{time // 1000 % 1000:03d}Z"
+
+
+def from_iso(text: object) -> int | None:
+    """The reverse of ``iso``; RecordError if it is neither such a time nor None."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(str(text))
+        return (moment - _EPOCH) // timedelta(microseconds=1)
+    except (ValueError, TypeError) as error:
+        raise RecordError(f"not a time: {error}") from None
+
+
+# -- identities and voice as JSON types --
+
+
+def number_record(number: Number) -> dict[str, object]:
+    """A number with what the networks say of it, by the names of their tables."""
+    return {
+        "number": number.digits,
+        "type": number.type.name.lower(),
+        "plan": number.plan.name.lower(),
+        "presentation": number.presentation.name.lower(),
+        "screening": number.screening.name.lower(),
+    }
+
+
+def party_record(party: Party | None) -> dict[str, object]:
+    """A party's number and name, as far as known; empty if nothing is."""
+    if party is None:
+        return {}
+    result = number_record(party.number) if party.number is not None else {}
+    if party.name is not None:
+        result["name"] = party.name
+    return result
+
+
+def redirection_record(redirection: Redirection | None) -> dict[str, object] | None:
+    """The last diversion, or None."""
+    if redirection is None:
+        return None
+    result = number_record(redirection.number)
+    result["reason"] = redirection.reason.name.lower()
+    result["count"] = redirection.count
+    if redirection.original is not None:
+        result["original"] = redirection.original.digits
+    return result
+
+
+def voice_record(statistics: Statistics) -> dict[str, object]:
+    """The figures by which a stream's quality is judged; loss in percent, times in milliseconds."""
+    expected = statistics.packets_received + statistics.lost
+    return {
+        "packets_sent": statistics.packets_sent,
+        "packets_received": statistics.packets_received,
+        "loss_percent": round(100 * statistics.lost / expected, 2) if expected else 0.0,
+        "late": statistics.late,
+        "jitter": round(statistics.jitter, 2),
+        "jitter_maximum": round(statistics.jitter_maximum, 2),
+        "round_trip": round(statistics.round_trip, 1) if statistics.round_trip >= 0 else None,
+        "concealed": statistics.concealed,
+        "slips": statistics.slips,
+        "mos": round(statistics.mos, 2) if statistics.mos else None,
+    }
+
+
+# -- the file --
+
+
+class RecordWriter:
+    """Appends records to a file, each with one write, and starts a new file when it would grow past its limit.
+
+    ``errors`` counts records that could not be written; the first of a row is logged, and so is the recovery.
+    """
+
+    def __init__(self, path: Path, max_bytes: int = 10 * 1024 * 1024, files: int = 5) -> None:
+        """``files`` old ones are kept as ``NAME.1`` (the youngest) and so on. Nothing is opened before a write."""
+        self.path = path
+        self.written = 0
+        self.errors = 0
+        self._max_bytes = max_bytes
+        self._files = files
+        self._descriptor: int | None = None
+        self._size = 0
+        self._failing = False
+        self._torn = False
+
+    def write(self, record: CallRecord) -> bool:
+        """Append ``record``; False if it could not be."""
+        line = record.to_json() + b"\n"
+        try:
+            self._append(line)
+        except OSError as error:
+            self.errors += 1
+            if not self._failing:
+                self._failing = True
+                log.error("call records cannot be written to %s: %s; calls go on", self.path, error.strerror or error)
+            self.close()
+            return False
+        if self._failing:
+            self._failing = False
+            log.warning("call records are written to %s again; %d were lost so far", self.path, self.errors)
+        self.written += 1
+        return True
+
+    def close(self) -> None:
+        """Close the file; a further write opens it again (so does a file that was moved away by others)."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _append(self, line: bytes) -> None:
+        descriptor = self._open()
+        if self._size and self._size + len(line) > self._max_bytes:
+            self.close()
+            self._rotate()
+            descriptor = self._open()
+        if self._torn:
+            # What a full disk or a crash left of an earlier line must not swallow this one.
+            line = b"\n" + line
+        count = os.write(descriptor, line)
+        self._size += count
+        self._torn = count < len(line)
+        if self._torn:
+            raise OSError("disk full: only a part was written")
+
+    def _open(self) -> int:
+        if self._descriptor is None:
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+            self._descriptor = os.open(self.path, flags, 0o640)
+            self._size = os.fstat(self._descriptor).st_size
+            self._torn = self._size > 0 and os.pread(self._descriptor, 1, self._size - 1) != b"\n"
+        return self._descriptor
+
+    def _rotate(self) -> None:
+        for number in range(self._files, 0, -1):
+            source = self.path if number == 1 else self._old(number - 1)
+            if source.exists():
+                source.replace(self._old(number))
+
+    def _old(self, number: int) -> Path:
+        return self.path.with_name(f"{self.path.name}.{number}")
+
+
+def read_records(path: Path) -> Iterator[CallRecord]:
+    """The records of one file in the order they were written; lines that are no whole record are passed over."""
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                yield CallRecord.from_json(line)
+            except RecordError as error:
+                if line.strip():
+                    log.warning("%s: %s", path, error)

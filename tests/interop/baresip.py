@@ -1,0 +1,253 @@
+"""A SIP phone that nobody here wrote: baresip without a sound card, on loopback, driven over its ctrl_tcp module.
+
+It plays a tone of our choice and records what it hears. Works with baresip 1.0 (Debian 12) and newer; needs the
+modules account, menu, ctrl_tcp, g711, aufile, aubridge and sndfile, which Debian and Ubuntu ship in baresip-core.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tests.interop.program import PeerError, Program, find_program, free_port
+from tests.interop.tone import HeardTone, measure_tone, write_tone
+
+PACKAGE = "baresip-core"
+MODULE_PATHS = (
+    "/usr/lib/baresip/modules",
+    "/usr/lib/x86_64-linux-gnu/baresip/modules",
+    "/usr/local/lib/baresip/modules",
+)
+MODULES = ("g711", "aufile", "aubridge", "sndfile")
+APPLICATIONS = ("account", "menu", "ctrl_tcp")
+TONE_SECONDS = 300.0
+NETSTRING_MAXIMUM = 1 << 20
+POLL_SECONDS = 0.2
+
+Event = dict[str, Any]
+
+
+def module_path() -> Path:
+    """Where baresip's modules are; PeerError names the Debian package."""
+    for path in MODULE_PATHS:
+        if Path(path, "ctrl_tcp.so").exists():
+            return Path(path)
+    raise PeerError(f"baresip's modules (ctrl_tcp.so) are not installed: apt-get install {PACKAGE}")
+
+
+def write_configuration(
+    directory: Path,
+    *,
+    user: str,
+    sip_port: int,
+    control_port: int,
+    rtp_ports: tuple[int, int],
+    tone: float = 800.0,
+    level: float = -10.0,
+    answer: str = "auto",
+    codecs: str = "PCMA,PCMU",
+    transport: str = "udp",
+    account: str = "",
+    extra: str = "",
+) -> None:
+    """Write baresip's ``config`` and ``accounts`` into ``directory``, which afterwards holds all its files.
+
+    ``answer`` is auto, manual or early; ``account`` and ``extra`` are appended to the account and the configuration.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    write_tone(directory / "tone.wav", tone, seconds=TONE_SECONDS, level=level)
+    (directory / "config").write_text(
+        "\n".join(
+            [
+                "net_interface 127.0.0.1",
+                f"sip_listen 127.0.0.1:{sip_port}",
+                f"sip_trans_def {transport}",
+                "call_local_timeout 60",
+                "call_max_calls 8",
+                f"audio_path {directory}",
+                f"audio_source aufile,{directory / 'tone.wav'}",
+                "audio_player aubridge,player",
+                "audio_alert aubridge,alert",
+                "audio_level no",
+                "audio_telev_pt 101",
+                "rtp_tos 184",
+                f"rtp_ports {rtp_ports[0]}-{rtp_ports[1]}",
+                "rtcp_mux no",
+                "jitter_buffer_type fixed",
+                "jitter_buffer_delay 1-5",
+                "audio_jitter_buffer_type fixed",
+                f"snd_path {directory}",
+                f"ctrl_tcp_listen 127.0.0.1:{control_port}",
+                f"module_path {module_path()}",
+                *(f"module {name}.so" for name in MODULES),
+                *(f"module_app {name}.so" for name in APPLICATIONS),
+                extra,
+                "",
+            ]
+        )
+    )
+    (directory / "accounts").write_text(
+        f"<sip:{user}@127.0.0.1:{sip_port};transport={transport}>;regint=0;answermode={answer};audio_codecs={codecs}"
+        f";ptime=20{account}\n"
+    )
+    (directory / "contacts").write_text("")
+
+
+class Baresip(Program):
+    """A running phone. Events are handed out once each, by type; ``sip_port`` and ``uri`` say where it is."""
+
+    def __init__(self, name: str, process: Any, directory: Path, sip_port: int, user: str) -> None:
+        self.directory = directory
+        self.sip_port = sip_port
+        self.uri = f"sip:{user}@127.0.0.1:{sip_port}"
+        self.pending: list[Event] = []
+        self._replies: dict[str, asyncio.Future[Event]] = {}
+        self._tokens = 0
+        self._writer: asyncio.StreamWriter | None = None
+        self._control: asyncio.Task[None] | None = None
+        super().__init__(name, process)
+
+    @classmethod
+    async def start(
+        cls,
+        directory: Path,
+        *,
+        user: str = "phone",
+        sip_port: int | None = None,
+        control_port: int | None = None,
+        rtp_ports: tuple[int, int] | None = None,
+        seconds: int = 120,
+        trace: bool = True,
+        **configuration: Any,
+    ) -> Baresip:
+        """Start the phone in ``directory`` and connect to its control port. It ends by itself after ``seconds``."""
+        program = find_program("baresip", PACKAGE)
+        sip_port = sip_port or free_port()
+        control_port = control_port or free_port(socket.SOCK_STREAM)
+        if rtp_ports is None:
+            first = free_port(even=True)
+            rtp_ports = (first, min(first + 40, 65534))
+        write_configuration(
+            directory, user=user, sip_port=sip_port, control_port=control_port, rtp_ports=rtp_ports, **configuration
+        )
+        arguments: list[str | Path] = [program, "-4", "-f", directory, "-t", str(seconds)]
+        process = await cls.spawn([*arguments, "-s"] if trace else arguments)
+        phone = cls(f"baresip {user}", process, directory, sip_port, user)
+        try:
+            await phone._connect(control_port)
+        except BaseException:
+            await phone.stop()
+            raise
+        return phone
+
+    async def __aenter__(self) -> Baresip:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def _connect(self, port: int) -> None:
+        ready = (f"127.0.0.1:{port}", "baresip is ready")
+        await self.until(lambda: any(word in line for line in self.lines for word in ready), "its control port", 10)
+        reader, self._writer = await asyncio.open_connection("127.0.0.1", port)
+        self._control = asyncio.create_task(self._read_control(reader))
+
+    async def _read_control(self, reader: asyncio.StreamReader) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                length = int((await reader.readuntil(b":"))[:-1])
+                if length > NETSTRING_MAXIMUM:
+                    raise PeerError(f"{self.name}: a netstring of {length} bytes")
+                message = json.loads((await reader.readexactly(length + 1))[:-1])
+                if message.get("event"):
+                    self.pending.append(message)
+                elif (waiting := self._replies.pop(message.get("token", ""), None)) is not None:
+                    waiting.set_result(message)
+                self._changed.set()
+
+    async def command(self, command: str, parameters: str = "", *, within: float = 5.0) -> str:
+        """Run one of baresip's long commands; its output. PeerError if baresip says it failed."""
+        assert self._writer is not None
+        self._tokens += 1
+        token = str(self._tokens)
+        reply = self._replies[token] = asyncio.get_running_loop().create_future()
+        text = json.dumps({"command": command, "params": parameters, "token": token}).encode()
+        self._writer.write(b"%d:%b," % (len(text), text))
+        try:
+            answer = await asyncio.wait_for(reply, within)
+        except TimeoutError:
+            raise PeerError(f"{self.name}: no reply to {command} within {within} s\n{self.tail()}") from None
+        if not answer.get("ok"):
+            raise PeerError(f"{self.name}: {command} {parameters} failed: {answer.get('data')}\n{self.tail()}")
+        return str(answer.get("data") or "")
+
+    async def event(self, kind: str, *, within: float = 5.0, **fields: object) -> Event:
+        """The oldest event of that ``kind`` (CALL_INCOMING, CALL_ESTABLISHED, …) that nobody took yet."""
+        found: list[Event] = []
+
+        def taken() -> bool:
+            for index, event in enumerate(self.pending):
+                if event.get("type") == kind and all(event.get(key) == value for key, value in fields.items()):
+                    found.append(self.pending.pop(index))
+                    return True
+            return False
+
+        await self.until(taken, f"event {kind} {fields or ''} among {[e.get('type') for e in self.pending]}", within)
+        return found[0]
+
+    async def dial(self, uri: str) -> str:
+        """Call ``uri``; baresip's words."""
+        return await self.command("dial", uri)
+
+    async def accept(self) -> str:
+        """Answer the call that rings."""
+        return await self.command("accept")
+
+    async def hang_up(self) -> str:
+        """End or reject the current call."""
+        return await self.command("hangup")
+
+    async def digit(self, digit: str) -> str:
+        """Press one DTMF key in the current call."""
+        return await self.command("sndcode", digit)
+
+    def recordings(self) -> list[Path]:
+        """What it heard, one file a call, oldest first."""
+        return sorted(self.directory.glob("dump-*-dec.wav"), key=lambda path: path.stat().st_mtime_ns)
+
+    def heard(self) -> HeardTone:
+        """The tone in the latest recording; PeerError if there is none."""
+        recordings = self.recordings()
+        if not recordings:
+            raise PeerError(f"{self.name} recorded nothing\n{self.tail()}")
+        return measure_tone(recordings[-1])
+
+    async def hears(self, frequency: float, *, within: float = 6.0, tolerance: float = 15.0) -> HeardTone:
+        """Wait until at least half a second of a clean tone of ``frequency`` is in the latest recording."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + within
+        while True:
+            heard = measure_tone(self.recordings()[-1]) if self.recordings() else None
+            if heard and heard.purity > 0.9 and abs(heard.frequency - frequency) <= tolerance:
+                return heard
+            if loop.time() > deadline:
+                raise PeerError(f"{self.name} does not hear {frequency} Hz but {heard}\n{self.tail()}")
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def stop(self) -> None:
+        """Close the control connection and end the phone."""
+        if self._control is not None and self._writer is not None:
+            self._writer.close()
+            with contextlib.suppress(OSError):
+                await self._writer.wait_closed()
+            self._control.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._control
+        await super().stop()

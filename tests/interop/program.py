@@ -1,0 +1,131 @@
+"""Running the peers: finding their programs, waiting for what they say, and ending them by their own process id."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+END_SECONDS = 3.0
+LINE_MAXIMUM = 1 << 20
+
+
+class PeerError(AssertionError):
+    """A peer is missing, ended early or did not do in time what a test waits for."""
+
+
+def find_program(name: str, package: str) -> str:
+    """The path of program ``name``; PeerError names the Debian ``package`` that holds it."""
+    path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin:/sbin")
+    if path is None:
+        raise PeerError(f"{name} is not installed: apt-get install {package}")
+    return path
+
+
+def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM, *, even: bool = False) -> int:
+    """A loopback port that nobody has now, for UDP as for TCP; ``even`` ones have a free odd neighbour for RTCP."""
+    for _ in range(200):
+        with socket.socket(socket.AF_INET, kind) as probe, socket.socket(socket.AF_INET, socket.SOCK_STREAM) as other:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+            if even and port % 2:
+                continue
+            try:
+                if kind == socket.SOCK_DGRAM:
+                    other.bind(("127.0.0.1", port))
+                if even:
+                    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as neighbour:
+                        neighbour.bind(("127.0.0.1", port + 1))
+            except OSError:
+                continue
+            return port
+    raise PeerError("no free port on 127.0.0.1")
+
+
+class Program:
+    """One child process whose lines of output are kept and can be waited for.
+
+    Ended by ``stop`` (terminate, then kill, by its own id); usable as an async context manager.
+    """
+
+    def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
+        self.name = name
+        self.process = process
+        self.lines: list[str] = []
+        self.errors: list[str] = []
+        self._changed = asyncio.Event()
+        assert process.stdout is not None and process.stderr is not None
+        self._readers = [
+            asyncio.create_task(self._read(process.stdout, self.on_line)),
+            asyncio.create_task(self._read(process.stderr, self.errors.append)),
+        ]
+
+    @classmethod
+    async def spawn(cls, arguments: Sequence[str | Path], *, cwd: Path | None = None) -> asyncio.subprocess.Process:
+        """Start a child with all three standard streams piped."""
+        return await asyncio.create_subprocess_exec(
+            *map(str, arguments),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            cwd=cwd,
+            limit=LINE_MAXIMUM,
+        )
+
+    def on_line(self, line: str) -> None:
+        """Take one line of standard output; subclasses parse it."""
+        self.lines.append(line)
+
+    async def _read(self, stream: asyncio.StreamReader, take: Callable[[str], None]) -> None:
+        while data := await stream.readline():
+            take(data.decode("utf-8", "replace").rstrip("\n"))
+            self._changed.set()
+        self._changed.set()
+
+    async def until(self, done: Callable[[], bool], what: str, within: float) -> None:
+        """Wait until ``done()``; PeerError tells ``what`` was waited for and what the program last said."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + within
+        while not done():
+            if all(reader.done() for reader in self._readers):
+                await self.process.wait()
+                if done():
+                    return
+                raise PeerError(f"{self.name} ended ({self.process.returncode}) before {what}\n{self.tail()}")
+            self._changed.clear()
+            try:
+                await asyncio.wait_for(self._changed.wait(), max(deadline - loop.time(), 0.001))
+            except TimeoutError:
+                if not done():
+                    raise PeerError(f"{self.name}: no {what} within {within} s\n{self.tail()}") from None
+
+    def tail(self) -> str:
+        """The last lines of both outputs, for messages."""
+        return "\n".join([*self.lines[-25:], *(f"stderr: {line}" for line in self.errors[-25:])])
+
+    async def wait(self, within: float) -> int:
+        """The exit code, once the program has ended by itself."""
+        try:
+            await asyncio.wait_for(asyncio.gather(self.process.wait(), *self._readers), within)
+        except TimeoutError:
+            raise PeerError(f"{self.name} did not end within {within} s\n{self.tail()}") from None
+        assert self.process.returncode is not None
+        return self.process.returncode
+
+    async def stop(self) -> None:
+        """End the program and wait for it; harmless if it has ended."""
+        for end in (self.process.terminate, self.process.kill):
+            if self.process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    end()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.process.wait(), END_SECONDS)
+                break
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+            with contextlib.suppress(OSError):
+                await self.process.stdin.wait_closed()
+        await asyncio.gather(*self._readers)
