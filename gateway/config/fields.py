@@ -158,9 +158,9 @@ class Reader:
         return section(**values) if complete else None
 
     def unknown_key(self, path: Path, known: list[str]) -> None:
-        """Note that no such key exists, with the nearest that does."""
-        word = str(path[-1])
-        self.error(path, f"unknown key; expected one of {', '.join(known)}{did_you_mean(word, known)}")
+        """Note that no such key exists, with the nearest that does; its value may be a secret whose key is mistyped."""
+        suggestion = did_you_mean(str(path[-1]), known)
+        self.error(path, f"unknown key{suggestion or '; expected one of ' + ', '.join(known)}")
 
     def _value(self, field: _Field, raw: object, path: Path) -> tuple[bool, object]:
         match field.marker:

@@ -91,7 +91,7 @@ def _toml(value: object) -> str:
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
     """A suggestion to end an error with, or nothing."""
-    close = get_close_matches(word.lower()[:MAX_SHOWN], {name.lower(): name for name in known}, n=1, cutoff=0.6)
-    if not close:
-        return ""
-    return f'; did you mean "{next(name for name in known if name.lower() == close[0])}"?'
+    by_lower = {name.lower(): name for name in known}
+    # Of g0 and g1 half is the same.
+    close = get_close_matches(word.lower()[:MAX_SHOWN], by_lower, n=1, cutoff=0.6 if len(word) > 2 else 0.5)
+    return f'; did you mean "{by_lower[close[0]]}"?' if close else ""

@@ -117,10 +117,11 @@ class _RouteChecks:
             if route.match is None:
                 continue
             caller = sort_key(route.caller) if route.caller is not None else None
-            first = seen.setdefault((route.context, sort_key(route.match), caller), path)
-            if first is not path:
+            place = (*path, "match")
+            first = seen.setdefault((route.context, sort_key(route.match), caller), place)
+            if first is not place:
                 text = f"never used: line {self._reader.line(first)} has the same pattern in context {route.context}"
-                self._reader.warning((*path, "match"), text, route.match.text)
+                self._reader.warning(place, text, route.match.text)
 
     def destinations(self) -> None:
         """Every destination's group, trunk, phone, prompt, tone and context must be there."""

@@ -20,9 +20,7 @@ def ladder(lines: Iterable[Mapping[str, object]]) -> list[str]:
     if not lines:
         return ["(nothing was traced)"]
     start = min(_at(line) for line in lines)
-    out = [
-        f"{'ms':>9}  {'exchange':<{WIDTH // 2}}{'Q.931':^{WIDTH - WIDTH // 2 - 0}}  gateway  {'SIP':^{WIDTH - 6}} phone",
-    ]
+    out = [f"{'ms':>9}  {'exchange':<{WIDTH // 2}}{'Q.931':<{WIDTH - WIDTH // 2}}  gateway  {'SIP':^{WIDTH - 6}} phone"]
     for line in sorted(lines, key=_at):
         inward = line["dir"] == "in"
         text, detail = str(line["message"]), str(line["detail"])

@@ -202,7 +202,7 @@ async def test_they_call_and_we_hang_up(tmp_path: Path, wire: Wire, variety: Var
 async def test_their_refusal_comes_with_its_cause(
     tmp_path: Path, wire: Wire, variety: Variety, called: str, cause: Cause
 ) -> None:
-    async with line_between(variety, tmp_path, wire) as (ours, peer):
+    async with line_between(variety, tmp_path, wire) as (ours, _):
         call = ours.place(called)
         released = await call.event(Released)
         assert (released.cause, released.ours) == (cause, False)
@@ -328,9 +328,6 @@ async def test_their_identities_arrive(tmp_path: Path, wire: Wire, variety: Vari
             caller="4165551234",
             caller_pres=RESTRICTED_PASSED,
             name="Zoe Angstrom",
-            redirecting="4165550001",
-            redirecting_pres=ALLOWED_PASSED,
-            reason=1,
         )
         script = await ours.offered()
         assert script.offered is not None and script.leg is not None
@@ -343,11 +340,24 @@ async def test_their_identities_arrive(tmp_path: Path, wire: Wire, variety: Vari
             Presentation.RESTRICTED,
             Screening.USER_PASSED,
         )
-        assert setup.redirection is not None
-        assert setup.redirection.number.digits == "4165550001"
-        assert setup.redirection.reason is RedirectionReason.BUSY
         if not variety.network or not variety.euroisdn:
             assert setup.caller.name == "Zoe Angstrom"
+        ours.release(script)
+        await ours.cleared()
+
+
+@all_varieties
+@scenario
+async def test_their_redirection_arrives(tmp_path: Path, wire: Wire, variety: Variety) -> None:
+    # In EuroISDN libpri tells it as divertingLegInformation2 in Facility alone (ETS 300 207-1), else as an element.
+    async with line_between(variety, tmp_path, wire) as (ours, peer):
+        await peer.call("1000", redirecting="4165550001", redirecting_pres=ALLOWED_PASSED, reason=1)
+        script = await ours.offered()
+        assert script.offered is not None
+        redirection = script.offered.setup.redirection
+        assert redirection is not None
+        assert redirection.number.digits == "4165550001"
+        assert redirection.reason is RedirectionReason.BUSY
         ours.release(script)
         await ours.cleared()
 

@@ -4,9 +4,9 @@
 #include <string.h>
 
 enum {
-    WINDOW = 200,       /* packets: 4 s of 20 ms packets */
-    WINDOW_MAX = 3200,  /* 64 s: after trouble the delay shrinks more hesitantly */
-    WINDOW_SHORT = 50,  /* enough to see that the delay is far too long */
+    WINDOW = 100,       /* packets: 2 s of 20 ms packets */
+    WINDOW_MAX = 1600,  /* 32 s: after trouble the delay shrinks more hesitantly */
+    WINDOW_SHORT = 25,  /* at the start, and enough to see that the delay is far too long */
     FAR_TOO_EARLY = 45000,
     GUARD_US = 1000,    /* margin that shrinking leaves */
     AHEAD_MAX = 16000,  /* a stamp further away than 2 s is another sequence */
@@ -125,6 +125,7 @@ static void start(struct jitter *j, uint32_t stamp)
     stop(j);
     memset(j->present, 0, sizeof j->present);
     j->running = true;
+    j->window = WINDOW_SHORT;
     j->play = j->newest = stamp;
     j->played = 0;
 }

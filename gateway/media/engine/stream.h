@@ -55,7 +55,8 @@ struct rtp_part {
 struct tdm_part {
     int fd, listen_fd;
     enum law law;
-    bool lost; /* said so */
+    bool device; /* not a socket: no card is supported yet */
+    bool lost;   /* said so */
     int64_t retry;
     struct sockaddr_un path;
 };

@@ -165,7 +165,7 @@ void tdm_readable(struct engine *e, struct stream *s, unsigned which)
         accept_far_end(e, s);
         return;
     }
-    got = read(s->tdm.fd, block, sizeof block);
+    got = s->tdm.device ? read(s->tdm.fd, block, sizeof block) : recv(s->tdm.fd, block, sizeof block, MSG_DONTWAIT);
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (got <= 0) {
@@ -188,6 +188,7 @@ void tdm_readable(struct engine *e, struct stream *s, unsigned which)
 void tdm_send(struct engine *e, struct stream *s, enum law law, const uint8_t *frame)
 {
     uint8_t block[SAMPLES];
+    ssize_t put;
 
     if (digits_busy(&s->digits)) {
         int16_t linear[SAMPLES];
@@ -199,7 +200,8 @@ void tdm_send(struct engine *e, struct stream *s, enum law law, const uint8_t *f
     }
     if (s->tdm.fd < 0)
         return;
-    if (write(s->tdm.fd, block, SAMPLES) == SAMPLES) {
+    put = s->tdm.device ? write(s->tdm.fd, block, SAMPLES) : send(s->tdm.fd, block, SAMPLES, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (put == SAMPLES) {
         s->packets_sent++;
         s->octets_sent += SAMPLES;
         stream_sent(s, block, SAMPLES);

@@ -37,7 +37,10 @@ class CallEvent:
 
 @dataclass(frozen=True, slots=True)
 class CallRequest:
-    """A call the exchange is to make. ``hold`` is milliseconds after answer until it hangs up; None is never."""
+    """A call the exchange is to make. ``hold`` is milliseconds after answer until it hangs up; None is never.
+
+    ``overlap`` sends the number digit by digit; ``measure`` listens to what comes back.
+    """
 
     called: str
     caller: Party = DEFAULT_CALLER
@@ -45,6 +48,7 @@ class CallRequest:
     hold: int | None = 5_000
     redirection: Redirection | None = None
     overlap: bool = False
+    measure: bool = True
 
 
 class Voices:
@@ -130,6 +134,7 @@ class Exchange:
         )
         line = self._new_line("to gateway", setup, now)
         line.report.called = request.called
+        line.measures = request.measure
         self._tell(line, "placed")
         line.calling(leg, setup, request.voice, request.hold, now)
         if request.overlap:

@@ -20,6 +20,9 @@ from gateway.media.tones import MILLIWATT
 from gateway.pri.exchange.plan import UNKNOWN, NumberPlan, Subscriber, Voice
 
 MAX_DIALLED = 32
+MEASURE_EVERY = 500
+"""Milliseconds between two looks at what a line hears, for calls that the far end will end."""
+GIVE_UP_AFTER = 200
 
 
 class Moment(Enum):
@@ -29,6 +32,7 @@ class Moment(Enum):
     ANSWER = "answer"
     RELEASE = "release"
     MEASURE = "measure"
+    GIVE_UP = "give up measuring"
 
 
 LineTimer = tuple[int, Moment]
@@ -84,6 +88,7 @@ class Line:
         self.call = call
         self.report = report
         self.leg: Leg | None = None
+        self.measures = True
         self.subscriber: Subscriber = UNKNOWN
         self._plan: NumberPlan | None = None
         self._dialled = ""
@@ -170,24 +175,32 @@ class Line:
             self.report.answered = now
             self.leg.answer(Party(Number(self._dialled), subscriber.name), now)
             self._on_moment(self, "answered")
+            self._measure(now)
             if subscriber.release_after is not None:
                 self._at(Moment.RELEASE, now, subscriber.release_after)
         elif moment is Moment.RELEASE:
             self._stop_timers()
-            if self.report.answered is not None and self.leg.stream is not None:
-                self._media.statistics(self.leg.stream, self._measured)
+            if self.report.answered is not None and self.leg.stream is not None and self.measures:
+                self._media.statistics(self.leg.stream, self._measured_last)
                 # The measurement's reply may never come; the call must end all the same.
-                self._at(Moment.MEASURE, now, 200)
+                self._at(Moment.GIVE_UP, now, GIVE_UP_AFTER)
             else:
                 self.leg.release(subscriber.cause, now)
+        elif moment is Moment.MEASURE:
+            if self.leg.stream is not None:
+                self._media.statistics(self.leg.stream, self._measured)
+                self._at(Moment.MEASURE, now, MEASURE_EVERY)
         else:
             self.leg.release(subscriber.cause, now)
 
     def _measured(self, reply: Statistics | Failure) -> None:
         if isinstance(reply, Statistics):
             self.report.heard = reply
-        if (self.call, Moment.MEASURE) in self._timers:
-            self._timers.start((self.call, Moment.MEASURE), 0)
+
+    def _measured_last(self, reply: Statistics | Failure) -> None:
+        self._measured(reply)
+        if (self.call, Moment.GIVE_UP) in self._timers:
+            self._timers.start((self.call, Moment.GIVE_UP), 0)
 
     def on_leg(self, leg: Leg, event: LegEvent, now: int) -> None:
         """Take one event of the leg."""
@@ -208,6 +221,7 @@ class Line:
                 self.report.answered = now
                 self._speak(self.subscriber.after)
                 self._on_moment(self, "answered")
+                self._measure(now)
                 if self._hold is not None:
                     self._at(Moment.RELEASE, now, self._hold)
             case words.Identified(connected):
@@ -225,6 +239,10 @@ class Line:
                 self._on_end(self)
             case _:
                 pass
+
+    def _measure(self, now: int) -> None:
+        if self.measures:
+            self._at(Moment.MEASURE, now, MEASURE_EVERY)
 
     def _at(self, moment: Moment, now: int, milliseconds: int) -> None:
         self._timers.start((self.call, moment), now + milliseconds * MILLISECOND)

@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
@@ -204,7 +204,9 @@ class ExchangeProgram:
         if not 0 < rate <= MAX_LOAD_RATE or not 0 < calls <= MAX_LOAD_CALLS:
             raise CommandError(f"expected rate up to {MAX_LOAD_RATE} a second and up to {MAX_LOAD_CALLS} calls")
         self._load_done = {"placed": 0, "answered": 0, "failed": 0}
-        self._load = asyncio.get_running_loop().create_task(self._run_load(_call_request(request), rate, calls))
+        self._load = asyncio.get_running_loop().create_task(
+            self._run_load(replace(_call_request(request), measure=False), rate, calls)
+        )
         return {}
 
     async def _run_load(self, request: CallRequest, rate: float, calls: int) -> None:

@@ -122,7 +122,7 @@ class IncomingInvite:
 
     def answer(self, connected: Party | None, now: int) -> None:
         """Send 200 with our SDP, after the PRACK that it may have to wait for."""
-        self._connected = connected
+        self._connected = connected or self._connected
         self._when_ready(self._answer, now, needed=True)
 
     def identify(self, connected: Party) -> None:

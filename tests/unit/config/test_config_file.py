@@ -241,14 +241,12 @@ def test_mistake_names_file_line_key_value_and_expectation() -> None:
 def test_all_mistakes_are_told_in_the_order_of_the_lines() -> None:
     text = TRUNK + 'transprot = "tcp"\n' + SPAN.replace("e1", "e2") + '[gateway]\nname = ""\ncountry = "usa"\n[wan]\n'
     assert errors(text) == [
-        '6: trunk[hq].transprot = "tcp": unknown key; expected one of name, transport, secret, context, allow, '
-        "disallow, media_encryption, qualify, qualifyfreq, directmedia, dtmfmode, insecure, prack, session_timers, "
-        "session_expires, session_minse, diversion, trustrpid, sendrpid, plus, call_limit, callerid, technology, host, "
-        'defaultuser, fromdomain, register, match; did you mean "transport"?',
+        '6: trunk[hq].transprot: unknown key; did you mean "transport"?',
         '10: span[pstn].line = "e2": expected one of e1, t1; did you mean "e1"?',
-        "12: gateway.name = \"\": expected a name of up to 64 letters, digits, '.', '_' and '-', not beginning with a mark",
+        "12: gateway.name = \"\": expected a name of up to 64 letters, digits, '.', '_' and '-', "
+        "not beginning with a mark",
         '13: gateway.country = "usa": expected a country as two small letters, such as us',
-        "14: wan = {}: unknown key; expected one of schema, gateway, network, media, sip, iax, timers, span, trunk, "
+        "14: wan: unknown key; expected one of schema, gateway, network, media, sip, iax, timers, span, trunk, "
         "phone, route, cause",
     ]
 
@@ -365,7 +363,8 @@ def test_secret_is_never_shown() -> None:
         found = errors(TRUNK + f"secret = {secret}\n")
         assert found
         assert "swordfish" not in "".join(found)
-    assert "swordfish" not in repr(check('schema = 1\nsecret = "swordfish"', PATH))
+    for key in ("secret", "secrte", "password"):
+        assert "swordfish" not in repr(check(f'schema = 1\n{key} = "swordfish"', PATH))
 
 
 def test_long_and_odd_values_are_shown_short() -> None:
@@ -373,7 +372,7 @@ def test_long_and_odd_values_are_shown_short() -> None:
     assert len(found[0]) < 250
     assert "…" in found[0]
     assert "a very large number" in errors("[gateway]\nrecords_files = 0x" + "f" * 4000 + "\n")[0]
-    assert 'gateway."a b" = 1' in errors('[gateway]\n"a b" = 1\n')[0]
+    assert 'gateway."a b": unknown key' in errors('[gateway]\n"a b" = 1\n')[0]
 
 
 def test_number_of_problems_has_a_limit_and_warnings_do_not_hide_errors() -> None:

@@ -310,3 +310,95 @@ def test_two_ends_of_the_same_side_never_establish_and_say_why() -> None:
     assert any("same side" in text for text in texts)
     assert not ends[0].established
     assert not ends[1].established
+
+
+# What the timers do: ``a`` was started by this event at its time, ``-`` does not run, ``o`` runs on from before.
+TIMERS: list[tuple[State, tuple[str, ...], str, str]] = [
+    (S4, (), "establish", "a-"),
+    (S4, (), "c:SABME P", "-a"),
+    (S5, (), "establish", "o-"),
+    (S5, (), "c:SABME P", "o-"),
+    (S5, (), "r:UA F", "-a"),
+    (S5, (), "r:DM F", "--"),
+    (S5, (), "release", "a-"),
+    (S5, (), "down", "--"),
+    (S6, (), "r:UA F", "--"),
+    (S6, (), "c:DISC P", "o-"),
+    (S7, (), "establish", "a-"),
+    (S7, (), "release", "a-"),
+    (S7, (), "send x", "a-"),
+    (S7, ("send x",), "send y", "o-"),
+    (S7, ("send x",), "c:SABME P", "-a"),
+    (S7, (), "c:SABME P", "-a"),
+    (S7, (), "c:DISC P", "--"),
+    (S7, (), "r:DM", "a-"),
+    (S7, (), "r:FRMR 12345", "a-"),
+    (S7, (), "down", "--"),
+    (S7, (), "c:RR 0", "-a"),
+    (S7, (), "c:I 0 0 x", "-a"),
+    (S7, (), "r:RR 1", "a-"),
+    (S7, ("send x", "send y"), "r:RR 0", "o-"),
+    (S7, ("send x", "send y"), "r:RR 1", "a-"),
+    (S7, ("send x", "send y"), "r:RR 2", "-a"),
+    (S7, ("send x", "send y"), "c:I 0 0 x", "o-"),
+    (S7, ("send x", "send y"), "c:I 0 1 x", "a-"),
+    (S7, ("send x", "send y"), "c:I 0 2 x", "-a"),
+    (S7, ("send x", "send y", "r:RNR 0"), "c:I 0 1 x", "o-"),
+    (S7, ("send x", "send y", "r:RNR 0"), "c:I 0 2 x", "o-"),
+    (S7, ("send x", "send y"), "r:REJ 0", "a-"),
+    (S7, ("send x", "send y"), "r:REJ 2", "-a"),
+    (S7, (), "r:REJ 0", "-a"),
+    (S7, (), "r:RNR 0", "a-"),
+    (S7, ("send x",), "r:RNR 0", "a-"),
+    (S7, ("send x",), "r:RNR 1", "a-"),
+    (S7, ("send x",), "c:I 1 0 x", "o-"),
+    (S7, (), "busy", "-o"),
+    (S8, (), "r:RR 0", "o-"),
+    (S8, (), "c:RR 0 P", "o-"),
+    (S8, (), "r:RR 0 F", "-a"),
+    (S8, ("send x",), "r:RR 0 F", "a-"),
+    (S8, (), "r:REJ 0 F", "-a"),
+    (S8, (), "r:RNR 0", "o-"),
+    (S8, (), "r:RNR 0 F", "a-"),
+    (S8, (), "c:I 0 0 x", "o-"),
+    (S8, (), "c:SABME P", "-a"),
+    (S8, (), "c:DISC P", "--"),
+    (S8, (), "r:DM F", "a-"),
+    (S8, (), "release", "a-"),
+    (S8, (), "down", "--"),
+]
+
+
+@pytest.mark.parametrize(
+    "row", TIMERS, ids=lambda row: f"{row[0].value}-{'-'.join((*row[1], row[2])).replace(' ', '_')}"
+)
+def test_timers(row: tuple[State, tuple[str, ...], str, str]) -> None:
+    state, before, event, expected = row
+    far_end = FarEnd(Lapd(Side.USER, persistent=False), Side.USER)
+    far_end.run(*WAY[state], *before)
+    far_end.now += 100_000
+    far_end.run(event)
+    link = far_end.link
+
+    def what(at: int | None, length: int) -> str:
+        return "-" if at is None else "a" if at == far_end.now + length else "o"
+
+    assert what(link.t200_at, link.t200) + what(link.t203_at, link.t203) == expected
+
+
+@pytest.mark.parametrize("begin", ["timer", "send x"])
+def test_every_timer_recovery_has_all_its_attempts(begin: str) -> None:
+    far_end = FarEnd(Lapd(Side.USER, persistent=False), Side.USER)
+    far_end.run(*WAY[S7])
+    for _ in range(3):
+        if begin == "send x":
+            far_end.run("send x", "timer")
+        else:
+            far_end.run("timer")
+        attempts = 1
+        while far_end.link.state is S8 and attempts < (3 if begin == "send x" else 4):
+            far_end.run("timer")
+            attempts += 1
+        assert far_end.link.state is S8
+        far_end.run(f"r:RR {far_end.link.vs} F")
+        assert far_end.link.state is S7

@@ -1,0 +1,5 @@
+"""``python -m gateway``."""
+
+from gateway.daemon import main
+
+main(prog_name="gateway")

@@ -1,0 +1,1 @@
+"""``make run``: the product at work on one machine, seen from outside."""

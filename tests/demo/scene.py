@@ -1,0 +1,214 @@
+"""The scene of the demonstration: exchange, gateway with its media engine, and a SIP phone, all on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.demo.processes import Control, DemoError, Service
+from tests.interop.baresip import Baresip
+from tests.interop.program import free_port
+
+DID = "4165550101"
+PHONE = "101"
+SOFTPHONE = "102"
+SOFTPHONE_DID = "4165550102"
+UP_SECONDS = 20.0
+
+_CONFIGURATION = """\
+# Written by `make run`; see docs/configuration.md for what can stand here.
+schema = 1
+
+[gateway]
+name = "demo"
+country = "us"
+run_dir = "{run_dir}"
+
+[sip]
+listen = ["udp:127.0.0.1:{sip_port}", "tcp:127.0.0.1:{sip_port}"]
+context = "internal"                # any softphone on this machine may dial; never do this on a real network
+
+[[span]]
+name = "pstn"
+channels = "virtual:{span}"
+line = "e1"
+side = "user"
+switch_type = "euroisdn"
+group = "g0"
+context = "from-pstn"
+
+[[phone]]
+name = "{phone}"
+host = "127.0.0.1:{phone_port}"
+context = "internal"
+
+[[phone]]
+name = "{softphone}"                # your own softphone, if it listens on this port
+host = "127.0.0.1:{softphone_port}"
+context = "internal"
+
+[[route]]                           # the telephone company's numbers
+context = "from-pstn"
+match = "{did}"
+to = ["sip:{phone}"]
+
+[[route]]
+context = "from-pstn"
+match = "{softphone_did}"
+to = ["sip:{softphone}"]
+
+[[route]]                           # what phones may dial
+context = "internal"
+match = "_9."
+to = ["pri:g0/{{number:1}}"]
+
+[[route]]
+context = "internal"
+match = "_10X"
+to = ["sip:{phone}"]
+
+[[route]]
+context = "internal"
+match = "{softphone}"
+to = ["sip:{softphone}"]
+
+[[route]]
+context = "internal"
+match = "600"
+to = ["echo"]
+
+[[route]]
+context = "internal"
+match = "601"
+to = ["milliwatt"]
+"""
+
+
+def _port(preferred: int) -> int:
+    """``preferred`` if it is free on loopback, UDP and TCP, else any."""
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+        with socket.socket(socket.AF_INET, kind) as probe:
+            try:
+                probe.bind(("127.0.0.1", preferred))
+            except OSError:
+                return free_port()
+    return preferred
+
+
+def _arguments(words: str, *rest: str | Path) -> list[str]:
+    return [*words.split(), *map(str, rest)]
+
+
+@dataclass(slots=True)
+class Scene:
+    """Everything that runs, with its control connections."""
+
+    directory: Path
+    sip_port: int
+    softphone_port: int
+    services: list[Service]
+    exchange: Control
+    gateway: Control
+    phone: Baresip
+
+    @classmethod
+    async def start(cls, directory: Path, *, seconds: int) -> Scene:
+        """Start it all and wait until the line is up; nothing is left running if that fails."""
+        sip_port, softphone_port, phone_port = _port(5060), _port(5066), free_port()
+        span = directory / "pstn"
+        (directory / "gateway.toml").write_text(
+            _CONFIGURATION.format(
+                run_dir=directory,
+                span=span,
+                sip_port=sip_port,
+                phone=PHONE,
+                phone_port=phone_port,
+                softphone=SOFTPHONE,
+                softphone_port=softphone_port,
+                did=DID,
+                softphone_did=SOFTPHONE_DID,
+            )
+        )
+        services: list[Service] = []
+        opened: list[Control | Baresip] = []
+        try:
+            exchange_service = await Service.start(
+                "exchange",
+                _arguments(
+                    "-m gateway.pri.exchange --no-input --country us --span",
+                    span,
+                    "--control",
+                    directory / "exchange.sock",
+                ),
+                directory / "exchange.log",
+            )
+            services.append(exchange_service)
+            gateway_service = await Service.start(
+                "gateway",
+                _arguments(
+                    "-m gateway --start-engine --config",
+                    directory / "gateway.toml",
+                    "--trace",
+                    directory / "trace.jsonl",
+                ),
+                directory / "gateway.log",
+            )
+            services.append(gateway_service)
+            phone = await Baresip.start(
+                directory / "phone", user=PHONE, sip_port=phone_port, seconds=seconds, trace=False
+            )
+            opened.append(phone)
+            exchange = await Control.connect(directory / "exchange.sock", exchange_service)
+            opened.append(exchange)
+            gateway = await Control.connect(directory / "status.sock", gateway_service)
+            opened.append(gateway)
+            scene = cls(directory, sip_port, softphone_port, services, exchange, gateway, phone)
+            await scene._line_up()
+        except BaseException:
+            for one in opened:
+                await (one.stop() if isinstance(one, Baresip) else one.close())
+            for service in services:
+                await service.stop()
+            raise
+        return scene
+
+    async def _line_up(self) -> None:
+        deadline = asyncio.get_running_loop().time() + UP_SECONDS
+        while True:
+            status = await self.gateway.command("status")
+            if status["spans"]["pstn"]["data_link"]:
+                return
+            if asyncio.get_running_loop().time() > deadline:
+                raise DemoError(f"the line did not come up: {status['spans']}\n{self.services[1].tail()}")
+            await asyncio.sleep(0.05)
+
+    def trace(self) -> list[dict[str, Any]]:
+        """What the gateway has traced so far."""
+        text = (self.directory / "trace.jsonl").read_text()
+        return [json.loads(line) for line in text.splitlines()]
+
+    def records(self) -> list[dict[str, Any]]:
+        """The call records so far."""
+        path = self.directory / "calls.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    async def record_after(self, count: int) -> dict[str, Any]:
+        """The record that follows the first ``count``, as soon as it is written."""
+        deadline = asyncio.get_running_loop().time() + 10
+        while len(self.records()) <= count:
+            if asyncio.get_running_loop().time() > deadline:
+                raise DemoError("the gateway wrote no record of the call")
+            await asyncio.sleep(0.05)
+        return self.records()[count]
+
+    async def stop(self) -> None:
+        """End everything that was started."""
+        await self.phone.stop()
+        await self.exchange.close()
+        await self.gateway.close()
+        for service in reversed(self.services):
+            await service.stop()
