@@ -17,7 +17,6 @@ import msgspec
 
 from gateway.cause import Cause
 from gateway.identity import Number, Party, Redirection
-from gateway.media.api import Statistics
 
 log = logging.getLogger(__name__)
 
@@ -137,9 +136,9 @@ class CallRecord:
             "one_way": self.one_way,
             "emergency": self.emergency,
             "facts": self.facts,
-            "incoming": self.incoming,
+            "incoming": leg_document(self.incoming),
             "attempts": [
-                {"destination": a.destination, "number": a.number, "cause": a.cause, "leg": a.leg}
+                {"destination": a.destination, "number": a.number, "cause": a.cause, "leg": leg_document(a.leg)}
                 for a in self.attempts
             ],
             "notes": self.notes,
@@ -179,7 +178,7 @@ def from_iso(text: object) -> int | None:
         raise RecordError(f"not a time: {error}") from None
 
 
-# -- identities and voice as JSON types --
+# -- identities and legs as JSON types --
 
 
 def number_record(number: Number) -> dict[str, object]:
@@ -215,21 +214,16 @@ def redirection_record(redirection: Redirection | None) -> dict[str, object] | N
     return result
 
 
-def voice_record(statistics: Statistics) -> dict[str, object]:
-    """The figures by which a stream's quality is judged; loss in percent, times in milliseconds."""
-    expected = statistics.packets_received + statistics.lost
-    return {
-        "packets_sent": statistics.packets_sent,
-        "packets_received": statistics.packets_received,
-        "loss_percent": round(100 * statistics.lost / expected, 2) if expected else 0.0,
-        "late": statistics.late,
-        "jitter": round(statistics.jitter, 2),
-        "jitter_maximum": round(statistics.jitter_maximum, 2),
-        "round_trip": round(statistics.round_trip, 1) if statistics.round_trip >= 0 else None,
-        "concealed": statistics.concealed,
-        "slips": statistics.slips,
-        "mos": round(statistics.mos, 2) if statistics.mos else None,
-    }
+def leg_document(leg: Mapping[str, object]) -> Mapping[str, object]:
+    """What a leg said, with its stream's counters (``media``) rounded for reading and the loss in percent beside them."""
+    media = leg.get("media")
+    if not isinstance(media, Mapping):
+        return leg
+    rounded = {name: round(value, 2) if isinstance(value, float) else value for name, value in media.items()}
+    lost, received = media.get("lost"), media.get("packets_received")
+    if isinstance(lost, int) and isinstance(received, int):
+        rounded["loss_percent"] = round(100 * lost / (lost + received), 2) if lost + received > 0 else 0.0
+    return {**leg, "media": rounded}
 
 
 # -- the file --

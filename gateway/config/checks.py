@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 from gateway.config.draft import Draft
 from gateway.config.fields import Reader
-from gateway.config.model import MEDIA_CODECS, Span, Trunk
+from gateway.config.model import MEDIA_CODECS, Span
 from gateway.config.problems import Path, did_you_mean
 from gateway.config.routes import check_routes
 from gateway.config.timers import check_together as check_timers_together
@@ -20,8 +20,10 @@ from gateway.config.values import (
     read_address,
     socket_path_too_long,
 )
+from gateway.core import SECOND
 from gateway.media.tones import COUNTRIES, TONE_NAMES
 from gateway.pri.channels import MAX_TABLES_IN_GROUP
+from gateway.voip.sip.timers import SIP_TIMERS, SipTimer
 
 MAX_SPANS = 64
 MAX_PEERS = 4096
@@ -35,6 +37,7 @@ def check_together(reader: Reader, draft: Draft) -> None:
     _names(reader, draft)
     _spans(reader, draft)
     _peers(reader, draft)
+    _session_timers(reader, draft)
     _ports(reader, draft)
     _causes(reader, draft)
     check_routes(reader, draft)
@@ -116,14 +119,9 @@ def _peers(reader: Reader, draft: Draft) -> None:
         elif not peer.codecs:
             names = ", ".join(name.value for name in MEDIA_CODECS)
             reader.error((*path, "allow"), f"expected one of {names} among them", draft.written(*path, "allow"))
-        if peer.session_expires < peer.session_minse:
-            text = f"expected at least session_minse, which is {peer.session_minse} (RFC 4028 5)"
-            reader.error((*path, "session_expires"), text, peer.session_expires)
         if not peer.host.dynamic:
             port = peer.host.port or DEFAULT_PORT
             addresses.append(((*path, "host"), f"{peer.transport.value} {peer.host.host.lower()} {port}"))
-        if isinstance(peer, Trunk) and peer.fromdomain is not None and peer.fromdomain.dynamic:
-            reader.error((*path, "fromdomain"), "expected an address or a name", "dynamic")
     _once_host(reader, draft, addresses)
 
 
@@ -136,6 +134,14 @@ def _once_host(reader: Reader, draft: Draft, addresses: Iterable[tuple[Path, str
                 f"expected an address of its own, as calls from it belong to one peer; line {reader.line(first)} has it"
             )
             reader.error(path, text, draft.written(*path))
+
+
+def _session_timers(reader: Reader, draft: Draft) -> None:
+    expires = draft.timers.sip.get(SipTimer.REFRESH, SIP_TIMERS[SipTimer.REFRESH].default) // SECOND
+    least = draft.timers.sip.get(SipTimer.EXPIRY, SIP_TIMERS[SipTimer.EXPIRY].default) // SECOND
+    if expires < least:
+        text = f"expected at least session_minse, which is {least} (RFC 4028 5)"
+        reader.error(("sip", "session_expires"), text, draft.written("sip", "session_expires"))
 
 
 def _ports(reader: Reader, draft: Draft) -> None:

@@ -33,7 +33,7 @@ from gateway.config.model import (
     Trunk,
 )
 from gateway.config.problems import ConfigError, Path, Problem, Severity
-from gateway.config.timers import read_timers
+from gateway.config.timers import read_timers, with_session_timers
 from gateway.config.unfinished import check_unfinished
 from gateway.config.values import VirtualChannels
 
@@ -167,15 +167,17 @@ def _read_root(reader: Reader, root: dict[str, object], path: FileSystemPath) ->
 def _draft(reader: Reader, root: dict[str, object], directory: FileSystemPath) -> Draft:
     gateway = _section(reader, root, "gateway", GatewaySection)
     media = _section(reader, root, "media", MediaSection)
+    sip = _section(reader, root, "sip", SipSection)
+    timers = read_timers(reader, root["timers"], ("timers",)) if "timers" in root else Timers()
     return Draft(
         root=root,
         directory=directory,
         gateway=replace(gateway, run_dir=directory / gateway.run_dir),
         network=_section(reader, root, "network", NetworkSection),
         media=replace(media, prompts=directory / media.prompts),
-        sip=_section(reader, root, "sip", SipSection),
+        sip=sip,
         iax=_section(reader, root, "iax", IaxSection) if "iax" in root else None,
-        timers=read_timers(reader, root["timers"], ("timers",)) if "timers" in root else Timers(),
+        timers=with_session_timers(timers, sip),
         spans=_spans(reader, root, directory),
         trunks=_tables(reader, root, "trunk", Trunk),
         phones=_tables(reader, root, "phone", Phone),

@@ -15,7 +15,6 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gateway.cause import Cause
-from gateway.cause_map import CauseRules
 from gateway.config.fields import Each, FilePath, Reads, Unread
 from gateway.config.problems import Problem
 from gateway.config.values import (
@@ -37,7 +36,6 @@ from gateway.config.values import (
     read_host,
     read_listen,
     read_localnet,
-    read_network,
     read_pattern,
     read_qualify,
     read_rtp_ports,
@@ -150,14 +148,6 @@ class Diversion(Enum):
     NONE = "none"
 
 
-class SendRpid(Enum):
-    """In which header a caller's or connected number is asserted to a SIP peer."""
-
-    NO = "no"
-    PAI = "pai"
-    RPID = "rpid"
-
-
 class DirectMedia(Enum):
     """Whether voice may go around the gateway."""
 
@@ -255,7 +245,7 @@ class MediaSection(Struct, frozen=True, kw_only=True):
 
 
 class SipSection(Struct, frozen=True, kw_only=True):
-    """``[sip]``: what holds for all of SIP."""
+    """``[sip]``: what holds for all of SIP. The session interval and Min-SE end up in ``Timers.sip``."""
 
     listen: Annotated[tuple[Listen, ...], Each(read_listen)] = (
         read_listen("udp:[::]:5060"),
@@ -265,6 +255,8 @@ class SipSection(Struct, frozen=True, kw_only=True):
     tls_key: Annotated[Path | None, FilePath()] = None
     tls_ca: Annotated[Path | None, FilePath()] = None
     context: Name = DEFAULT_CONTEXT
+    session_expires: Annotated[int, Meta(ge=90, le=3600)] | None = None
+    session_minse: Annotated[int, Meta(ge=90, le=3600)] | None = None
     useragent: Annotated[
         str, Meta(pattern=r"^[!-~]([ -~]{0,98}[!-~])?\Z", description="1 to 100 printable characters")
     ] = "branch-gateway"
@@ -342,13 +334,9 @@ class SipPeer(Struct, frozen=True, kw_only=True):
     insecure: tuple[Insecure, ...] = ()
     prack: Prack = Prack.SUPPORTED
     session_timers: SessionTimers = SessionTimers.ACCEPT
-    session_expires: Annotated[int, Meta(ge=90, le=86_400)] = 1800
-    session_minse: Annotated[int, Meta(ge=90, le=86_400)] = 90
     diversion: Diversion = Diversion.DIVERSION
     trustrpid: bool = False
-    sendrpid: SendRpid = SendRpid.NO
     plus: bool = True
-    call_limit: Annotated[int, Meta(ge=1, le=10_000)] | None = None
     callerid: Annotated[CallerId | None, Reads(read_callerid)] = None
 
     @property
@@ -367,9 +355,7 @@ class Trunk(SipPeer, frozen=True, kw_only=True):
     technology: Technology
     host: Annotated[PeerHost, Reads(read_host)]
     defaultuser: UserPart | None = None
-    fromdomain: Annotated[PeerHost | None, Reads(read_host)] = None
     register: bool = False
-    match: Annotated[tuple[Network, ...], Each(read_network)] = ()
 
 
 class Phone(SipPeer, frozen=True, kw_only=True):
@@ -424,13 +410,3 @@ class Configuration(Struct, frozen=True, kw_only=True):
     def media_control(self) -> Path:
         """The socket of the media engine."""
         return self.media.control if self.media.control is not None else self.gateway.run_dir / "media.sock"
-
-    @property
-    def cause_rules(self) -> CauseRules:
-        """What ``[[cause]]`` changes, in the form the translations take."""
-        return CauseRules(
-            to_sip={rule.cause: rule.to_sip for rule in self.causes if rule.to_sip is not None},
-            from_sip={status: rule.cause for rule in self.causes for status in rule.from_sip},
-            failover={rule.cause: rule.failover for rule in self.causes if rule.failover is not None},
-            tone={rule.cause: rule.tone for rule in self.causes if rule.tone is not None},
-        )

@@ -11,18 +11,23 @@ from enum import Enum
 from typing import TypeVar
 
 from gateway.config.fields import Reader
-from gateway.config.model import Timers
+from gateway.config.model import SipSection, Timers
 from gateway.config.problems import Path
 from gateway.core import MILLISECOND, SECOND, TimerRow
 from gateway.pri.lapd import LAPD_TIMERS, Side
 from gateway.pri.lapd.parameters import system_parameters
 from gateway.pri.q931.timers import USER_TIMERS, timer_values
-from gateway.voip.sip.timers import SIP_TIMERS, durations
+from gateway.voip.sip.timers import SIP_TIMERS, SipTimer, durations
 
 # No timer of ours has so short a longest value, no counter so large a one.
 _LARGEST_COUNTER = 10 * MILLISECOND
 _UNITS = {"ms": MILLISECOND, "seconds": SECOND}
 _SPEC_NAME = re.compile(r"[A-Za-z][0-9]*\Z")
+
+# These two are known as session_expires and session_minse and stand in [sip].
+SIP_ROWS: dict[SipTimer, TimerRow] = {
+    key: row for key, row in SIP_TIMERS.items() if key not in (SipTimer.REFRESH, SipTimer.EXPIRY)
+}
 
 Key = TypeVar("Key", bound=Enum)
 
@@ -55,10 +60,19 @@ def read_timers(reader: Reader, raw: object, path: Path, *, sip: bool = True) ->
     timers = Timers(
         q921=_rows(reader, table.get("q921", {}), (*path, "q921"), LAPD_TIMERS),
         q931=_rows(reader, table.get("q931", {}), (*path, "q931"), USER_TIMERS),
-        sip=_rows(reader, table.get("sip", {}) if sip else {}, (*path, "sip"), SIP_TIMERS),
+        sip=_rows(reader, table.get("sip", {}) if sip else {}, (*path, "sip"), SIP_ROWS),
     )
     check_together(reader, path, timers)
     return timers
+
+
+def with_session_timers(timers: Timers, sip: SipSection) -> Timers:
+    """``timers`` with the session interval and Min-SE of ``[sip]``."""
+    values = dict(timers.sip)
+    for key, seconds in ((SipTimer.REFRESH, sip.session_expires), (SipTimer.EXPIRY, sip.session_minse)):
+        if seconds is not None:
+            values[key] = seconds * SECOND
+    return Timers(q921=timers.q921, q931=timers.q931, sip=values)
 
 
 def check_together(reader: Reader, path: Path, timers: Timers, side: Side = Side.USER) -> None:

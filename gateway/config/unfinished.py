@@ -11,6 +11,7 @@ from gateway.config.model import (
     MEDIA_CODECS,
     CodecName,
     DirectMedia,
+    Diversion,
     MediaEncryption,
     Nat,
     Phone,
@@ -30,6 +31,7 @@ def check_unfinished(reader: Reader, draft: Draft) -> None:
     """Note every use of what is not there yet."""
     unfinished = _Unfinished(reader, draft)
     unfinished.network()
+    unfinished.media()
     unfinished.sip()
     unfinished.iax()
     unfinished.spans()
@@ -59,6 +61,10 @@ class _Unfinished:
         for key, usual in (("wan", "auto"), ("localnet", ("auto",))):
             if getattr(network, key) != usual:
                 self._warning(("network", key), "it changes nothing")
+
+    def media(self) -> None:
+        if self._draft.media.media_address is not None:
+            self._error(("media", "media_address"), "peers would be told another address; leave it out")
 
     def sip(self) -> None:
         for index, listen in enumerate(self._draft.sip.listen):
@@ -106,6 +112,8 @@ class _Unfinished:
     def _harmless(self, path: Path, peer: Trunk | Phone) -> None:
         if peer.qualify.milliseconds is not None:
             self._warning((*path, "qualify"), "the peer is not watched")
+        if peer.diversion is Diversion.BOTH:
+            self._warning((*path, "diversion"), "both; only Diversion is sent")
         if peer.directmedia is not DirectMedia.NO:
             self._warning((*path, "directmedia"), "all voice goes through the gateway")
         if self._draft.written(*path, "allow") is None:

@@ -305,7 +305,8 @@ class PriTrunk:
             output = outputs.popleft()
             if isinstance(output, SendData):
                 if not self.lapd.send(output.data, self._now):
-                    log.warning("%s: the data link refused a message", self.name)
+                    # It went down a moment ago, which Released is about to say.
+                    log.info("%s: the data link refused a message", self.name)
             elif isinstance(output, CallIndication):
                 self._on_indication(output)
             elif isinstance(output, RestartIndication):

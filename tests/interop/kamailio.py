@@ -85,9 +85,9 @@ def write_configuration(
     """
     targets = []
     for prefix, addresses in sorted(routes.items(), key=lambda route: -len(route[0])):
-        first, *others = [f"sip:$rU@{address}" for address in addresses]
-        branches = [f'        append_branch("{uri}");' for uri in others]
-        lines = [f'    if ($rU =~ "^{prefix}") {{', f'        $ru = "{first}";', *branches]
+        first, *others = ['"sip:" + $rU + "@' + address + '"' for address in addresses]
+        branches = [f'        $var(branch) = {uri};\n        append_branch("$var(branch)");' for uri in others]
+        lines = [f'    if ($rU =~ "^{prefix}") {{', f"        $ru = {first};", *branches]
         targets.append("\n".join([*lines, "        t_relay();", "        exit;", "    }"]))
     settings = [
         "#!KAMAILIO",

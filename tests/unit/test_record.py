@@ -6,7 +6,7 @@ import errno
 import json
 import logging
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -32,11 +32,11 @@ from gateway.record import (
     WallClock,
     from_iso,
     iso,
+    leg_document,
     number_record,
     party_record,
     read_records,
     redirection_record,
-    voice_record,
 )
 
 START = 1_764_000_000_123_000
@@ -164,10 +164,13 @@ def test_identities_as_json() -> None:
     assert redirection_record(None) is None
 
 
-def test_voice_figures_are_those_a_person_judges_by() -> None:
-    voice = voice_record(Statistics(packets_received=190, lost=10, jitter=1.234, round_trip=-1.0, mos=4.409))
-    assert (voice["loss_percent"], voice["jitter"], voice["round_trip"], voice["mos"]) == (5.0, 1.23, None, 4.41)
-    assert voice_record(Statistics())["loss_percent"] == 0.0
+def test_voice_figures_are_rounded_and_the_loss_is_in_percent() -> None:
+    media = asdict(Statistics(packets_received=190, lost=10, jitter=1.23456, mos=4.40999))
+    line = json.loads(a_record(incoming={"technology": "sip", "media": media}).to_json())
+    voice = line["incoming"]["media"]
+    assert (voice["loss_percent"], voice["jitter"], voice["mos"], voice["lost"]) == (5.0, 1.23, 4.41, 10)
+    assert leg_document({"media": asdict(Statistics())})["media"]["loss_percent"] == 0.0  # type: ignore[index]
+    assert leg_document({"media": None}) == {"media": None}
 
 
 # -- the file --

@@ -210,13 +210,12 @@ class Q931Call(ClearingCall):
     def _wins_glare(self, channel: BChannel, exclusive: bool) -> bool:
         """Q.931 5.7, D.3: both ends have sent SETUP for one channel; True if it goes to this received one."""
         other = channel.owner
-        if not isinstance(other, Q931Call) or not other.originated or other.state is not other.chain.setup:
+        if not isinstance(other, Q931Call) or not other.waits_for_channel:
             return False
         if not self.link.yields(ours_exclusive=other.exclusive, theirs_exclusive=exclusive):
             return False
         self.link.channels.take_over(channel.timeslot, self)
-        other.channel = None
-        other.yielded = True
+        other.lose_channel()
         return True
 
     def _first_answer(self, message: Message) -> bool:
@@ -241,9 +240,31 @@ class Q931Call(ClearingCall):
         new = None
         if self.channel is None or not self.exclusive:
             new = channels.seize(timeslot, self, incoming=True)
+            if new is None:
+                new = self._take_from_waiting(timeslot)
         if self.channel is not None:
             channels.release(self.channel.timeslot, self)
         self.channel = new
+
+    def _take_from_waiting(self, timeslot: int) -> BChannel | None:
+        """A channel that another call of ours has asked for in vain: the far end gave it away before it knew."""
+        channel = self.link.channels.get(timeslot)
+        other = channel.owner if channel is not None else None
+        if channel is None or not isinstance(other, Q931Call) or not other.waits_for_channel:
+            return None
+        self.link.channels.take_over(timeslot, self)
+        other.lose_channel()
+        return channel
+
+    @property
+    def waits_for_channel(self) -> bool:
+        """True while our SETUP is out and nothing was answered: the channel is wished for, not agreed."""
+        return self.originated and self.state is self.chain.setup
+
+    def lose_channel(self) -> None:
+        """Another call has the channel now; the first answer has to name one."""
+        self.channel = None
+        self.yielded = True
 
     # -- messages the calling side receives --
 
@@ -376,7 +397,7 @@ class Q931Call(ClearingCall):
 
     def expire_t313(self) -> None:
         """5.2.8: CONNECT was not acknowledged."""
-        self.clear(Cause.RECOVERY_ON_TIMER_EXPIRY)
+        self.clear(Cause.RECOVERY_ON_TIMER_EXPIRY, tell=Cause.RECOVERY_ON_TIMER_EXPIRY)
 
 
 MAX_WAITING_DIGITS = 32

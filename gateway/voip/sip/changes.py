@@ -34,13 +34,15 @@ GLARE_OTHER = 2 * SECOND
 class Changes:
     """The changes we want of one session."""
 
-    __slots__ = ("_direction", "_identity", "_refresh", "_session", "_too_small", "offering", "pending")
+    __slots__ = ("_direction", "_identity", "_refresh", "_sent", "_session", "_too_small", "offering", "pending")
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._direction: Direction | None = None
         self._refresh = False
         self._identity: list[tuple[str, str]] = []
+        # What the request under way carries: wishes that came meanwhile outlive it.
+        self._sent: tuple[Direction | None, list[tuple[str, str]]] = (None, [])
         self._too_small = 0
         self.pending: ClientTransaction | None = None
         self.offering = False
@@ -94,6 +96,7 @@ class Changes:
         if body:
             fields.append(("Content-Type", "application/sdp"))
         self.offering = offer
+        self._sent = (self._direction if offer else None, self._identity)
         self.pending = session.send(method, now, fields, body)
         if self.pending is None and offer:
             # The table is full: the session timer will try again, a hold is lost.
@@ -117,10 +120,7 @@ class Changes:
         offered, self.offering = self.offering, False
         if transaction.request.method == "INVITE":
             session.acknowledge(response)
-        self._refresh = False
-        self._direction = None
-        self._identity = []
-        self._too_small = 0
+        self._settled()
         session.dialog.refresh_target(response)
         session.learn(response)
         session.timer.take_success(response)
@@ -154,11 +154,18 @@ class Changes:
         # A challenge (401, 407) is answered here once there is digest. The session stays as it was; a refresh that
         # failed for good ends in the session timer's BYE.
         log.info("call %s: change of the session refused with %d", session.dialog.call_id, response.status)
-        self._too_small = 0
-        self._direction = None
-        self._refresh = False
-        self._identity = []
+        self._settled()
         self.proceed(now)
+
+    def _settled(self) -> None:
+        """What was sent is no longer wanted."""
+        direction, identity = self._sent
+        self._refresh = False
+        self._too_small = 0
+        if self._direction is direction:
+            self._direction = None
+        if self._identity is identity:
+            self._identity = []
 
     def _glare_wait(self) -> int:
         session = self._session

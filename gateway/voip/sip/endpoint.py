@@ -345,6 +345,21 @@ class SipEndpoint:
             self.counters.overload += 1
             self._answer_without_transaction(request, flow, 503, (("Retry-After", str(RETRY_AFTER_SECONDS)),))
             return
+        try:
+            self._dispatch(request, transaction, flow, cancelled, merged, now)
+        except SipError as error:
+            self.counters.rejected += 1
+            self.respond(transaction, error.status or 400, now)
+
+    def _dispatch(
+        self,
+        request: Request,
+        transaction: ServerTransaction,
+        flow: Flow,
+        cancelled: ServerTransaction | None,
+        merged: bool,
+        now: int,
+    ) -> None:
         if request.method == "CANCEL":
             self._on_cancel(request, transaction, cancelled, now)
         elif request.to.tag is not None:

@@ -8,10 +8,11 @@ import pytest
 
 from gateway.config import Severity, check, parse
 from gateway.config.file import MAX_DEPTH
+from gateway.config.timers import SIP_ROWS
 from gateway.core import MILLISECOND, SECOND
 from gateway.pri.lapd import LAPD_TIMERS, LapdTimer
 from gateway.pri.q931.timers import USER_TIMERS, Q931Timer
-from gateway.voip.sip.timers import SIP_TIMERS, SipTimer
+from gateway.voip.sip.timers import SipTimer
 
 PATH = Path("/etc/bg/branch.toml")
 SPAN = '[[span]]\nname = "pstn"\nchannels = "virtual:/run/bg/pstn"\nline = "e1"\n'
@@ -216,6 +217,7 @@ def test_same_cause_or_status_in_two_rules_is_refused() -> None:
     [
         ('[network]\nexternip = "203.0.113.7:9999"\n', "3: network.externip"),
         ('[network]\nexternhost = "pbx.example.org:5060"\n', "3: network.externhost"),
+        ('[media]\nmedia_address = "203.0.113.9"\n', "3: media.media_address"),
         ('[sip]\nlisten = ["tls:[::]:5061"]\n', "3: sip.listen[1]"),
         ("[iax]\nforceencryption = true\n", "3: iax.forceencryption"),
         ("[iax]\nencryption = true\n", "3: iax.encryption"),
@@ -250,6 +252,7 @@ def test_what_would_be_dangerous_to_ignore_is_an_error(body: str, says: str) -> 
         (TRUNK + "qualify = true\n", "6: warning: trunk[hq].qualify"),
         (TRUNK + 'directmedia = "yes"\n', "6: warning: trunk[hq].directmedia"),
         (TRUNK + 'media_encryption = "optional"\n', "6: warning: trunk[hq].media_encryption"),
+        (TRUNK + 'diversion = "both"\n', "6: warning: trunk[hq].diversion"),
         (TRUNK + 'allow = ["alaw", "g722"]\n', "6: warning: trunk[hq].allow[2]"),
         (route("echo") + 'require = ["secure_media"]\n', "6: warning: route[1].require"),
     ],
@@ -339,7 +342,7 @@ def test_span_timers_are_checked_together_with_the_general_ones() -> None:
 
 def test_every_row_of_every_protocol_can_be_set_at_its_default() -> None:
     lines = ["schema = 1"]
-    for section, rows in (("q921", LAPD_TIMERS), ("q931", USER_TIMERS), ("sip", SIP_TIMERS)):
+    for section, rows in (("q921", LAPD_TIMERS), ("q931", USER_TIMERS), ("sip", SIP_ROWS)):
         lines.append(f"[timers.{section}]")
         for key, row in rows.items():
             name = row.name if " " not in row.name and "(" not in row.name else key.name.lower()
@@ -350,7 +353,7 @@ def test_every_row_of_every_protocol_can_be_set_at_its_default() -> None:
     timers = parse("\n".join(lines), PATH).timers
     assert timers.q921 == {key: row.default for key, row in LAPD_TIMERS.items()}
     assert timers.q931 == {key: row.default for key, row in USER_TIMERS.items()}
-    assert timers.sip == {key: row.default for key, row in SIP_TIMERS.items()}
+    assert timers.sip == {key: row.default for key, row in SIP_ROWS.items()}
 
 
 def test_our_own_tables_fit_in_the_depth_limit() -> None:

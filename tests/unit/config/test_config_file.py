@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -22,9 +22,11 @@ from gateway.config.model import (
 )
 from gateway.config.problems import MAX_PROBLEMS
 from gateway.config.values import CallerId, Listen, PeerHost, PortRange, Transport, VirtualChannels
+from gateway.core import SECOND
 from gateway.media.api import Codec, Law
 from gateway.pri.channels import Line
 from gateway.pri.lapd import Side
+from gateway.voip.sip.timers import SipTimer
 
 PATH = Path("/etc/bg/branch.toml")
 EXAMPLE = Path(__file__).parents[3] / "examples" / "branch.toml"
@@ -86,7 +88,6 @@ records_megabytes = 2
 records_files = 3
 [media]
 rtp_ports = [20000, 20999]
-media_address = "203.0.113.9"
 control = "run/m.sock"
 prompts = "wav"
 silence_ms = 1500
@@ -95,6 +96,8 @@ grace_seconds = 5
 listen = ["udp:127.0.0.1:5070", "tcp:[::1]:5071"]
 context = "strangers"
 useragent = "Box/1.0 (test)"
+session_expires = 600
+session_minse = 120
 [[span]]
 name = "pstn"
 channels = "virtual:run/pstn"
@@ -119,11 +122,6 @@ disallow = ["alaw"]
 dtmfmode = "info"
 prack = "required"
 session_timers = "originate"
-session_expires = 600
-session_minse = 120
-call_limit = 10
-match = ["192.0.2.0/24", "2001:db8::1"]
-fromdomain = "example.org"
 [[phone]]
 name = "desk"
 host = "[2001:db8::20]:5062"
@@ -151,6 +149,7 @@ tone = "busy"
     assert configuration.media.prompts == Path("/etc/bg/wav")
     assert configuration.media.rtp_ports == PortRange(20000, 20999)
     assert configuration.sip.listen[1] == Listen(Transport.TCP, ip_address("::1"), 5071)
+    assert configuration.timers.sip == {SipTimer.REFRESH: 600 * SECOND, SipTimer.EXPIRY: 120 * SECOND}
     span = configuration.spans[0]
     assert (span.line, span.side, span.switch_type) == (Line.T1, Side.NETWORK, SwitchType.NI2)
     assert span.channels == VirtualChannels("/etc/bg/run/pstn")
@@ -160,19 +159,16 @@ tone = "busy"
     assert trunk.technology is Technology.SIP
     assert trunk.host == PeerHost("pbx.example.org", 5080)
     assert (trunk.codecs, trunk.dtmfmode, trunk.prack) == ((Codec.ULAW,), DtmfMode.INFO, Prack.REQUIRED)
-    assert (trunk.session_timers, trunk.session_expires, trunk.session_minse) == (SessionTimers.ORIGINATE, 600, 120)
-    assert trunk.match == (ip_network("192.0.2.0/24"), ip_network("2001:db8::1/128"))
+    assert trunk.session_timers is SessionTimers.ORIGINATE
     phone = configuration.phones[0]
     assert str(phone.host) == "[2001:db8::20]:5062"
     assert phone.host.address == ip_address("2001:db8::20")
     assert phone.callerid == CallerId("Front desk", "4165551200")
     assert phone.media_encryption is MediaEncryption.NO
     assert configuration.routes[0].ring_seconds == 30
-    rules = configuration.cause_rules
-    assert rules.to_sip == {Cause.CALL_REJECTED: 603}
-    assert rules.from_sip == {608: Cause.CALL_REJECTED}
-    assert rules.failover == {Cause.CALL_REJECTED: True}
-    assert rules.tone == {Cause.CALL_REJECTED: "busy"}
+    rule = configuration.causes[0]
+    assert (rule.cause, rule.to_sip, rule.from_sip) == (Cause.CALL_REJECTED, 603, (608,))
+    assert (rule.failover, rule.tone) == (True, "busy")
 
 
 def test_law_and_channels_follow_the_line() -> None:
@@ -309,6 +305,8 @@ def test_schema_must_be_one(text: str, says: str) -> None:
         ('[sip]\nlisten = ["udp:localhost:5060"]\n', "expected TRANSPORT:ADDRESS:PORT"),
         ("[sip]\nlisten = []\n", "3: sip.listen = []: expected at least one"),
         ('[sip]\nuseragent = "a\\u0007"\n', "expected 1 to 100 printable characters"),
+        ("[sip]\nsession_expires = 100\nsession_minse = 200\n", "3: sip.session_expires = 100: expected at least"),
+        ("[sip]\nsession_minse = 3000\n", "2: sip.session_expires: expected at least session_minse, which is 3000"),
         # span
         (SPAN.replace('line = "e1"\n', ""), "2: span[pstn].line: missing; expected one of e1, t1"),
         (SPAN.replace('"virtual:/run/bg/pstn"', '"/run/bg/pstn"'), "expected virtual:DIRECTORY or dahdi:SPAN"),
@@ -326,9 +324,7 @@ def test_schema_must_be_one(text: str, says: str) -> None:
         (TRUNK + 'allow = ["alaw", "g711"]\n', '6: trunk[hq].allow[2] = "g711": expected one of alaw, ulaw'),
         (TRUNK + 'disallow = ["alaw", "ulaw"]\n', "expected to leave a codec of allow"),
         (TRUNK + 'allow = ["g722"]\n', "expected one of ulaw, alaw among them"),
-        (TRUNK + "session_expires = 100\nsession_minse = 200\n", "expected at least session_minse, which is 200"),
         (TRUNK + "qualify = 0\n", "expected milliseconds from 1 to 60000, true (2000) or false"),
-        (TRUNK + 'match = ["192.0.2.1/24"]\n', "expected the network's first address"),
         (PHONE + 'callerid = "Front <x>"\n', 'expected "NAME <NUMBER>"'),
         (PHONE + 'defaultuser = "x"\n', "unknown key"),
         # routes

@@ -128,7 +128,7 @@ class FarEnd:
         while (at := self.link.next_timer()) is not None and at <= until:
             self.now = at
             self.link.handle_timer(at)
-        self.now = until
+        self.now = self.link.now = until
 
     # -- calls --
 

@@ -353,3 +353,8 @@ def test_explain_names_an_emergency() -> None:
 
 def test_trunk_groups_list_their_spans_in_file_order() -> None:
     assert trunk_groups(parse(HEAD, Path("x.toml"))) == {"g0": ("pstn", "spare"), "g1": ("spare",)}
+
+
+def test_goto_that_needs_more_digits_behind_a_destination_does_not_hold_that_up() -> None:
+    dial = plan(route("a", "_1!", "echo", "goto:b/{number}"), route("b", "_1XX", "milliwatt"))
+    assert destinations(dial.route("a", "1", complete=False)) == ["echo"]

@@ -299,6 +299,7 @@ def test_an_unrecognised_element_with_bits_8_to_5_zero_requires_comprehension() 
 def test_a_reserved_single_octet_is_unrecognised() -> None:
     message = decode(bytes.fromhex("0802000105 c1"))
     assert kinds(message) == [(0xC1, 0, ProblemKind.UNRECOGNISED)]
+    assert not message.problems[0].comprehension_required
     assert message.elements == (ie.UnknownSingleOctet(0xC1),)
 
 
@@ -342,6 +343,29 @@ def test_elements_that_may_repeat_count_up_to_their_limit() -> None:
     assert kinds(message) == [(0x1E, 0, ProblemKind.DUPLICATE)]
 
 
+def test_which_elements_may_repeat_and_how_often() -> None:
+    times = {ie.ElementId(identifier).name: entry.times for identifier, entry in ie.CATALOGUE.items()}
+    assert {name: limit for name, limit in times.items() if limit > 1} == {
+        "BEARER_CAPABILITY": 2,
+        "CAUSE": 2,
+        "EXTENDED_FACILITY": 16,
+        "CHANNEL_IDENTIFICATION": 31,
+        "FACILITY": 16,
+        "PROGRESS_INDICATOR": 2,
+        "NETWORK_SPECIFIC_FACILITIES": 4,
+        "NOTIFICATION_INDICATOR": 3,
+        "DISPLAY": 2,
+        "SIGNAL": 4,
+        "FEATURE_INDICATION": 16,
+        "CALLING_PARTY_NUMBER": 2,
+        "CALLING_PARTY_SUBADDRESS": 2,
+        "REDIRECTING_NUMBER": 2,
+        "TRANSIT_NETWORK_SELECTION": 4,
+        "LOW_LAYER_COMPATIBILITY": 4,
+        "HIGH_LAYER_COMPATIBILITY": 2,
+    }
+
+
 def test_an_empty_element_is_as_good_as_none() -> None:
     octets = bytes.fromhex("0802000105 04038090a3 2800 7000 70028031")
     message = decode(octets)
@@ -355,6 +379,15 @@ def test_a_message_says_what_it_is() -> None:
     assert repr(decode(RELEASE_COMPLETE)).startswith("<RELEASE COMPLETE 1! CauseElement(")
     assert decode(RELEASE_COMPLETE) != decode(SETUP)
     assert decode(RELEASE_COMPLETE) != "RELEASE COMPLETE"
+
+
+def test_messages_differ_by_type_reference_discriminator_and_elements() -> None:
+    message = Message(MessageType.SERVICE, CallReference(0), [ie.ChangeStatus(0)])
+    assert message == Message(MessageType.SERVICE, CallReference(0), [ie.ChangeStatus(0)])
+    assert message != Message(MessageType.SERVICE, CallReference(0), [ie.ChangeStatus(0)], 0x43)
+    assert message != Message(MessageType.SERVICE_ACKNOWLEDGE, CallReference(0), [ie.ChangeStatus(0)])
+    assert message != Message(MessageType.SERVICE, CallReference(0, True), [ie.ChangeStatus(0)])
+    assert message != Message(MessageType.SERVICE, CallReference(0), [ie.ChangeStatus(1)])
 
 
 # -- what messages must and may have --
