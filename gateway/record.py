@@ -215,7 +215,7 @@ def redirection_record(redirection: Redirection | None) -> dict[str, object] | N
 
 
 def leg_document(leg: Mapping[str, object]) -> Mapping[str, object]:
-    """What a leg said, with its stream's counters (``media``) rounded for reading and the loss in percent beside them."""
+    """What a leg said, with its stream's counters (``media``) rounded, and the loss in percent beside them."""
     media = leg.get("media")
     if not isinstance(media, Mapping):
         return leg

@@ -1,4 +1,4 @@
-"""Checks across sections: names that lead somewhere, once each; ports and addresses that do not collide."""
+"""Checks across sections: names that lead somewhere, once each; ports that do not collide; files there."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from gateway.config.draft import Draft
 from gateway.config.fields import Reader
 from gateway.config.model import MEDIA_CODECS, Span
-from gateway.config.problems import Path, did_you_mean
+from gateway.config.problems import KeyPath, did_you_mean
 from gateway.config.routes import check_routes
 from gateway.config.timers import check_together as check_timers_together
 from gateway.config.timers import merged
@@ -37,15 +37,16 @@ def check_together(reader: Reader, draft: Draft) -> None:
     _names(reader, draft)
     _spans(reader, draft)
     _peers(reader, draft)
+    _files(reader, draft)
     _session_timers(reader, draft)
     _ports(reader, draft)
     _causes(reader, draft)
     check_routes(reader, draft)
 
 
-def _once(reader: Reader, entries: Iterable[tuple[Path, str]], what: str) -> None:
+def _once(reader: Reader, entries: Iterable[tuple[KeyPath, str]], what: str) -> None:
     """Note each of ``entries`` that was there before."""
-    seen: dict[str, Path] = {}
+    seen: dict[str, KeyPath] = {}
     for path, name in entries:
         first = seen.setdefault(name, path)
         if first is not path:
@@ -103,7 +104,7 @@ def _spans(reader: Reader, draft: Draft) -> None:
     _once(reader, directories, "channels")
 
 
-def _channel_directory(reader: Reader, path: Path, span: Span, directory: str) -> None:
+def _channel_directory(reader: Reader, path: KeyPath, span: Span, directory: str) -> None:
     longest = (f"{directory}/{name}" for name in ("line", span.line.timeslots))
     too_long = socket_path_too_long(longest)
     if too_long:
@@ -125,8 +126,8 @@ def _peers(reader: Reader, draft: Draft) -> None:
     _once_host(reader, draft, addresses)
 
 
-def _once_host(reader: Reader, draft: Draft, addresses: Iterable[tuple[Path, str]]) -> None:
-    seen: dict[str, Path] = {}
+def _once_host(reader: Reader, draft: Draft, addresses: Iterable[tuple[KeyPath, str]]) -> None:
+    seen: dict[str, KeyPath] = {}
     for path, address in addresses:
         first = seen.setdefault(address, path)
         if first is not path:
@@ -134,6 +135,13 @@ def _once_host(reader: Reader, draft: Draft, addresses: Iterable[tuple[Path, str
                 f"expected an address of its own, as calls from it belong to one peer; line {reader.line(first)} has it"
             )
             reader.error(path, text, draft.written(*path))
+
+
+def _files(reader: Reader, draft: Draft) -> None:
+    for key in ("tls_certificate", "tls_key", "tls_ca"):
+        path = getattr(draft.sip, key)
+        if path is not None and not path.is_file():
+            reader.error(("sip", key), f"expected a file; there is none at {path}", draft.written("sip", key))
 
 
 def _session_timers(reader: Reader, draft: Draft) -> None:
@@ -147,7 +155,7 @@ def _session_timers(reader: Reader, draft: Draft) -> None:
 def _ports(reader: Reader, draft: Draft) -> None:
     if not draft.sip.listen:
         reader.error(("sip", "listen"), "expected at least one TRANSPORT:ADDRESS:PORT", [])
-    seen: list[tuple[Path, Listen]] = []
+    seen: list[tuple[KeyPath, Listen]] = []
     points = [(("sip", "listen", index), listen) for index, listen in enumerate(draft.sip.listen)]
     if draft.iax is not None:
         points += [(("iax", "listen", index), listen) for index, listen in enumerate(draft.iax.listen)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path as FileSystemPath
+from pathlib import Path
 
 from gateway.config.model import (
     CauseRule,
@@ -19,7 +19,7 @@ from gateway.config.model import (
     Timers,
     Trunk,
 )
-from gateway.config.problems import Path
+from gateway.config.problems import KeyPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +30,20 @@ class Draft:
     """
 
     root: dict[str, object]
-    directory: FileSystemPath
+    directory: Path
     gateway: GatewaySection
     network: NetworkSection
     media: MediaSection
     sip: SipSection
     iax: IaxSection | None
     timers: Timers
-    spans: Sequence[tuple[Path, Span]]
-    trunks: Sequence[tuple[Path, Trunk]]
-    phones: Sequence[tuple[Path, Phone]]
-    routes: Sequence[tuple[Path, Route]]
-    causes: Sequence[tuple[Path, CauseRule]]
+    spans: Sequence[tuple[KeyPath, Span]]
+    trunks: Sequence[tuple[KeyPath, Trunk]]
+    phones: Sequence[tuple[KeyPath, Phone]]
+    routes: Sequence[tuple[KeyPath, Route]]
+    causes: Sequence[tuple[KeyPath, CauseRule]]
 
-    def peers(self) -> Iterator[tuple[Path, Trunk | Phone]]:
+    def peers(self) -> Iterator[tuple[KeyPath, Trunk | Phone]]:
         """Trunks, then phones."""
         yield from self.trunks
         yield from self.phones
@@ -58,7 +58,7 @@ class Draft:
                 node = node.get(part) if isinstance(node, dict) else None
         return node
 
-    def names(self, section: str) -> Iterator[tuple[Path, str]]:
+    def names(self, section: str) -> Iterator[tuple[KeyPath, str]]:
         """The names written in ``[[section]]``, whether or not the rest could be read."""
         tables = self.root.get(section)
         for index, table in enumerate(tables if isinstance(tables, list) else []):

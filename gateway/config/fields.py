@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
-from pathlib import Path as FileSystemPath
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from gateway.config.problems import MAX_PROBLEMS, Path, Problem, Severity, did_you_mean, shown_at
+from gateway.config.problems import MAX_PROBLEMS, KeyPath, Problem, Severity, did_you_mean, shown_at
 
 MAX_ITEMS = 100_000
 
@@ -79,7 +79,7 @@ def _fields(section: type[msgspec.Struct]) -> tuple[_Field, ...]:
 class Reader:
     """Collects the problems of one file while its sections are read. ``line_of`` tells the line of a path."""
 
-    def __init__(self, file: str, directory: FileSystemPath, line_of: Callable[[Path], int], root: object) -> None:
+    def __init__(self, file: str, directory: Path, line_of: Callable[[KeyPath], int], root: object) -> None:
         """``directory`` is what relative paths are taken from; ``root`` is the whole document."""
         self.file = file
         self.directory = directory
@@ -93,25 +93,25 @@ class Reader:
         """Whether any error was found (warnings do not count)."""
         return self._counts[Severity.ERROR] > 0
 
-    def line(self, path: Path) -> int:
+    def line(self, path: KeyPath) -> int:
         """The line of the file where ``path`` is."""
         return self._line_of(path)
 
-    def error(self, path: Path, text: str, value: object = None) -> None:
+    def error(self, path: KeyPath, text: str, value: object = None) -> None:
         """Note an error at ``path``; ``value`` None shows none."""
         self._note(path, text, value, Severity.ERROR)
 
-    def warning(self, path: Path, text: str, value: object = None) -> None:
+    def warning(self, path: KeyPath, text: str, value: object = None) -> None:
         """Note a warning at ``path``."""
         self._note(path, text, value, Severity.WARNING)
 
-    def _note(self, path: Path, text: str, value: object, severity: Severity) -> None:
+    def _note(self, path: KeyPath, text: str, value: object, severity: Severity) -> None:
         self._counts[severity] += 1
         if self._counts[severity] <= MAX_PROBLEMS:
             shown = "" if value is None else shown_at(path, value)
             self.problems.append(Problem(self.file, self._line_of(path), self.key(path), shown, text, severity))
 
-    def key(self, path: Path) -> str:
+    def key(self, path: KeyPath) -> str:
         """How ``path`` is called in a message: lists of tables by the name of their item if it has one."""
         text = ""
         node: object = self._root
@@ -126,14 +126,16 @@ class Reader:
                 text += f".{word}" if text else word
         return text
 
-    def table(self, raw: object, path: Path) -> dict[str, object] | None:
+    def table(self, raw: object, path: KeyPath) -> dict[str, object] | None:
         """``raw`` if it is a table, else an error and None."""
         if isinstance(raw, dict):
             return raw
         self.error(path, "expected a table", raw)
         return None
 
-    def struct(self, section: type[Section], raw: Mapping[str, object], path: Path, **given: object) -> Section | None:
+    def struct(
+        self, section: type[Section], raw: Mapping[str, object], path: KeyPath, **given: object
+    ) -> Section | None:
         """Read one table into ``section``; None if a required key is missing or wrong. ``given``: the Unread ones."""
         values: dict[str, Any] = dict(given)
         complete = True
@@ -157,12 +159,12 @@ class Reader:
                 complete = False
         return section(**values) if complete else None
 
-    def unknown_key(self, path: Path, known: list[str]) -> None:
+    def unknown_key(self, path: KeyPath, known: list[str]) -> None:
         """Note that no such key exists, with the nearest that does; its value may be a secret whose key is mistyped."""
         suggestion = did_you_mean(str(path[-1]), known)
         self.error(path, f"unknown key{suggestion or '; expected one of ' + ', '.join(known)}")
 
-    def _value(self, field: _Field, raw: object, path: Path) -> tuple[bool, object]:
+    def _value(self, field: _Field, raw: object, path: KeyPath) -> tuple[bool, object]:
         match field.marker:
             case Reads(read):
                 return self.read(read, raw, path)
@@ -173,7 +175,7 @@ class Reader:
             case _:
                 return self._plain(field, raw, path)
 
-    def read(self, read: Callable[[object], object], raw: object, path: Path) -> tuple[bool, object]:
+    def read(self, read: Callable[[object], object], raw: object, path: KeyPath) -> tuple[bool, object]:
         """Read one value with ``read``, noting what it raises; True and the value, or False."""
         try:
             return True, read(raw)
@@ -181,20 +183,20 @@ class Reader:
             self.error(path, str(error), raw)
             return False, None
 
-    def _each(self, read: Callable[[object], object], raw: object, path: Path) -> tuple[bool, object]:
+    def _each(self, read: Callable[[object], object], raw: object, path: KeyPath) -> tuple[bool, object]:
         if not isinstance(raw, list):
             self.error(path, "expected a list", raw)
             return False, None
         results = [self.read(read, item, (*path, index)) for index, item in enumerate(raw)]
         return all(done for done, _ in results), tuple(value for _, value in results)
 
-    def _file_path(self, raw: object, path: Path) -> tuple[bool, object]:
+    def _file_path(self, raw: object, path: KeyPath) -> tuple[bool, object]:
         if not isinstance(raw, str) or not raw or "\0" in raw:
             self.error(path, "expected a path", raw)
             return False, None
         return True, self.directory / raw
 
-    def _plain(self, field: _Field, raw: object, path: Path) -> tuple[bool, object]:
+    def _plain(self, field: _Field, raw: object, path: KeyPath) -> tuple[bool, object]:
         try:
             return True, msgspec.convert(raw, field.type)
         except msgspec.ValidationError as error:
@@ -255,7 +257,7 @@ def describe(hint: Any, marker: Marker) -> str:
         return "text"
     if get_origin(inner) is tuple:
         return f"a list, each item {describe(_item_type(inner), None)}"
-    return "a path" if inner is FileSystemPath else "another value"
+    return "a path" if inner is Path else "another value"
 
 
 def _is_annotated(hint: Any) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from pathlib import Path as FileSystemPath
+from pathlib import Path
 from typing import TypeVar
 
 import msgspec
@@ -32,7 +32,7 @@ from gateway.config.model import (
     Timers,
     Trunk,
 )
-from gateway.config.problems import ConfigError, Path, Problem, Severity
+from gateway.config.problems import ConfigError, KeyPath, Problem, Severity
 from gateway.config.timers import read_timers, with_session_timers
 from gateway.config.unfinished import check_unfinished
 from gateway.config.values import VirtualChannels
@@ -60,13 +60,13 @@ _LINE_OF_ERROR = re.compile(r"line (\d+)")
 Section = TypeVar("Section", bound=msgspec.Struct)
 
 
-def load(path: FileSystemPath | str) -> Configuration:
+def load(path: Path | str) -> Configuration:
     """The configuration in the file ``path``; ConfigError if it cannot be read or has an error."""
-    path = FileSystemPath(path)
+    path = Path(path)
     return parse(read_text(path), path)
 
 
-def read_text(path: FileSystemPath) -> str:
+def read_text(path: Path) -> str:
     """The text of the file; ConfigError if it cannot be had, is too long or is not UTF-8."""
     try:
         with path.open("rb") as file:
@@ -82,7 +82,7 @@ def read_text(path: FileSystemPath) -> str:
         raise ConfigError([Problem(str(path), line, "", "", "expected UTF-8 text")]) from None
 
 
-def parse(text: str, path: FileSystemPath) -> Configuration:
+def parse(text: str, path: Path) -> Configuration:
     """The configuration that ``text`` is; ``path`` is for messages, and relative paths start at its directory."""
     configuration, problems = _read(text, path)
     errors = [problem for problem in problems if problem.severity is Severity.ERROR]
@@ -91,12 +91,12 @@ def parse(text: str, path: FileSystemPath) -> Configuration:
     return configuration
 
 
-def check(text: str, path: FileSystemPath) -> list[Problem]:
+def check(text: str, path: Path) -> list[Problem]:
     """Everything to be said about ``text``, errors and warnings, in the order of the lines."""
     return _read(text, path)[1]
 
 
-def _read(text: str, path: FileSystemPath) -> tuple[Configuration | None, list[Problem]]:
+def _read(text: str, path: Path) -> tuple[Configuration | None, list[Problem]]:
     file = str(path)
     if len(text) > MAX_FILE:
         return None, [Problem(file, 1, "", "", f"longer than {MAX_FILE} bytes")]
@@ -140,7 +140,7 @@ def _too_deep(root: dict[str, object]) -> str | None:
     return None
 
 
-def _read_root(reader: Reader, root: dict[str, object], path: FileSystemPath) -> Configuration | None:
+def _read_root(reader: Reader, root: dict[str, object], path: Path) -> Configuration | None:
     for key in root:
         if key not in _ROOT_KEYS:
             reader.unknown_key((key,), _ROOT_KEYS)
@@ -164,7 +164,7 @@ def _read_root(reader: Reader, root: dict[str, object], path: FileSystemPath) ->
     )
 
 
-def _draft(reader: Reader, root: dict[str, object], directory: FileSystemPath) -> Draft:
+def _draft(reader: Reader, root: dict[str, object], directory: Path) -> Draft:
     gateway = _section(reader, root, "gateway", GatewaySection)
     media = _section(reader, root, "media", MediaSection)
     sip = _section(reader, root, "sip", SipSection)
@@ -200,13 +200,13 @@ def _section(reader: Reader, root: dict[str, object], key: str, section: type[Se
     return (reader.struct(section, table, (key,)) if table is not None else None) or section()
 
 
-def _tables(reader: Reader, root: dict[str, object], key: str, section: type[Section]) -> list[tuple[Path, Section]]:
+def _tables(reader: Reader, root: dict[str, object], key: str, section: type[Section]) -> list[tuple[KeyPath, Section]]:
     """The structs of ``[[key]]`` that could be read, each with its place."""
     raw = root.get(key, [])
     if not isinstance(raw, list):
         reader.error((key,), f"expected [[{key}]], with two brackets", raw)
         return []
-    read: list[tuple[Path, Section]] = []
+    read: list[tuple[KeyPath, Section]] = []
     for index, item in enumerate(raw):
         path = (key, index)
         table = reader.table(item, path)
@@ -216,9 +216,9 @@ def _tables(reader: Reader, root: dict[str, object], key: str, section: type[Sec
     return read
 
 
-def _spans(reader: Reader, root: dict[str, object], directory: FileSystemPath) -> list[tuple[Path, Span]]:
+def _spans(reader: Reader, root: dict[str, object], directory: Path) -> list[tuple[KeyPath, Span]]:
     raw = root.get("span")
-    spans: list[tuple[Path, Span]] = []
+    spans: list[tuple[KeyPath, Span]] = []
     for path, span in _tables(reader, root, "span", Span):
         table = raw[path[1]] if isinstance(raw, list) and isinstance(path[1], int) else {}
         if "timers" in table:

@@ -9,7 +9,7 @@ import re
 import tomllib
 from bisect import bisect_right
 
-from gateway.config.problems import Path
+from gateway.config.problems import KeyPath
 
 _BLANK = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _SPACE = re.compile(r"[ \t]*")
@@ -31,22 +31,22 @@ class Locator:
         """Read all of ``text``; what cannot be read ends the reading, and what was found until then counts."""
         self._text = text = text.replace("\r\n", "\n")
         self._starts = [0, *(found.end() for found in re.finditer("\n", text))]
-        self._lines: dict[Path, int] = {(): 1}
-        self._array_sizes: dict[Path, int] = {}
+        self._lines: dict[KeyPath, int] = {(): 1}
+        self._array_sizes: dict[KeyPath, int] = {}
         self._at = 0
         self._read()
 
-    def line(self, path: Path) -> int:
+    def line(self, path: KeyPath) -> int:
         """The line where ``path`` is, or the nearest thing that holds it."""
         while path not in self._lines:
             path = path[:-1]
         return self._lines[path]
 
-    def paths(self) -> dict[Path, int]:
+    def paths(self) -> dict[KeyPath, int]:
         """All that was found."""
         return dict(self._lines)
 
-    def _mark(self, path: Path, at: int) -> None:
+    def _mark(self, path: KeyPath, at: int) -> None:
         self._lines.setdefault(path, bisect_right(self._starts, at))
 
     def _skip(self, pattern: re.Pattern[str]) -> None:
@@ -61,7 +61,7 @@ class Locator:
         return False
 
     def _read(self) -> None:
-        table: Path = ()
+        table: KeyPath = ()
         while True:
             self._skip(_BLANK)
             before = self._at
@@ -76,11 +76,11 @@ class Locator:
             if self._at == before:
                 return
 
-    def _header(self, start: int, *, array: bool) -> Path:
+    def _header(self, start: int, *, array: bool) -> KeyPath:
         keys = self._key()
         self._skip(_SPACE)
         self._next("]]" if array else "]")
-        path: Path = ()
+        path: KeyPath = ()
         for key in keys[:-1]:
             path = self._inside((*path, key))
             self._mark(path, start)
@@ -94,7 +94,7 @@ class Locator:
         self._mark(path, start)
         return path
 
-    def _inside(self, path: Path) -> Path:
+    def _inside(self, path: KeyPath) -> KeyPath:
         """A name that is an array of tables stands for the last of them."""
         size = self._array_sizes.get(path)
         return path if size is None else (*path, size - 1)
@@ -113,7 +113,7 @@ class Locator:
             if not self._next("."):
                 return keys
 
-    def _pair(self, table: Path) -> None:
+    def _pair(self, table: KeyPath) -> None:
         start = self._at
         path = table
         for key in self._key():
@@ -124,7 +124,7 @@ class Locator:
         self._skip(_SPACE)
         self._value(path)
 
-    def _value(self, path: Path) -> None:
+    def _value(self, path: KeyPath) -> None:
         if self._next("["):
             self._array(path)
         elif self._next("{"):
@@ -134,7 +134,7 @@ class Locator:
             if found:
                 self._at = found.end()
 
-    def _array(self, path: Path) -> None:
+    def _array(self, path: KeyPath) -> None:
         index = 0
         while True:
             self._skip(_BLANK)
@@ -150,7 +150,7 @@ class Locator:
                 return
             index += 1
 
-    def _inline_table(self, path: Path) -> None:
+    def _inline_table(self, path: KeyPath) -> None:
         while True:
             self._skip(_BLANK)
             before = self._at

@@ -13,7 +13,7 @@ MAX_SHOWN = 60
 MAX_PROBLEMS = 100
 """Of each severity; further ones are not told."""
 
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 """Where a value stands: keys and list indices from the root, such as ``("trunk", 0, "allow", 2)``."""
 
 # Never printed: a mistake in a secret must not put it into a log.
@@ -61,7 +61,7 @@ def shown(value: object) -> str:
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
 
 
-def shown_at(path: Path, value: object) -> str:
+def shown_at(path: KeyPath, value: object) -> str:
     """As ``shown``, but never a secret."""
     return "…" if any(part in _HIDDEN for part in path) else shown(value)
 

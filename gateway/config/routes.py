@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from gateway.config.draft import Draft
 from gateway.config.fields import Reader
 from gateway.config.model import DEFAULT_CONTEXT, Fact, Route
-from gateway.config.problems import Path, did_you_mean
+from gateway.config.problems import KeyPath, did_you_mean
 from gateway.media.tones import TONE_NAMES
 from gateway.routing.destinations import MAX_DESTINATIONS, Kind, Template
 from gateway.routing.patterns import sort_key
@@ -45,7 +45,7 @@ class _RouteChecks:
             if isinstance(context, str):
                 yield context
 
-    def _known(self, path: Path, name: str, known: list[str], what: str, value: object = None) -> None:
+    def _known(self, path: KeyPath, name: str, known: list[str], what: str, value: object = None) -> None:
         if name not in known:
             text = f"expected {what}; there is no {name!r}{did_you_mean(name, known)}"
             self._reader.error(path, text, name if value is None else value)
@@ -53,7 +53,7 @@ class _RouteChecks:
     def contexts(self) -> None:
         """Whoever starts in a context must find it."""
         draft = self._draft
-        entries: list[tuple[Path, str]] = [((*path, "context"), span.context) for path, span in draft.spans]
+        entries: list[tuple[KeyPath, str]] = [((*path, "context"), span.context) for path, span in draft.spans]
         entries += [((*path, "context"), peer.context) for path, peer in draft.peers()]
         entries.append((("sip", "context"), draft.sip.context))
         for path, context in entries:
@@ -80,7 +80,7 @@ class _RouteChecks:
 
     def include_loops(self) -> None:
         """Includes must exist and must not lead back."""
-        includes: dict[str, list[tuple[Path, str]]] = {}
+        includes: dict[str, list[tuple[KeyPath, str]]] = {}
         for path, route in self._draft.routes:
             for index, name in enumerate(route.include):
                 place = (*path, "include", index)
@@ -90,7 +90,7 @@ class _RouteChecks:
         for context in includes:
             self._walk(context, includes, done)
 
-    def _walk(self, start: str, includes: dict[str, list[tuple[Path, str]]], done: set[str]) -> None:
+    def _walk(self, start: str, includes: dict[str, list[tuple[KeyPath, str]]], done: set[str]) -> None:
         """Depth first from ``start``, without recursion, noting each include that closes a circle."""
         if start in done:
             return
@@ -112,7 +112,7 @@ class _RouteChecks:
 
     def duplicates(self) -> None:
         """Of two routes with the same pattern only the first is ever used."""
-        seen: dict[tuple[object, ...], Path] = {}
+        seen: dict[tuple[object, ...], KeyPath] = {}
         for path, route in self._draft.routes:
             if route.match is None:
                 continue
@@ -129,7 +129,7 @@ class _RouteChecks:
             for index, template in enumerate(route.to):
                 self._destination((*path, "to", index), template, route)
 
-    def _destination(self, path: Path, template: Template, route: Route) -> None:
+    def _destination(self, path: KeyPath, template: Template, route: Route) -> None:
         target, text = template.target, template.text
         match template.kind:
             case Kind.PRI:
@@ -152,7 +152,7 @@ class _RouteChecks:
         if template.kind is Kind.REJECT and template is not route.to[-1]:
             self._reader.warning(path, "the destinations after it are never tried", text)
 
-    def _sip(self, path: Path, template: Template) -> None:
+    def _sip(self, path: KeyPath, template: Template) -> None:
         target, text = template.target, template.text
         if target in self._phones and template.number is not None:
             self._reader.error(path, f"expected sip:{target} without a number, as it is a phone", text)

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from gateway.config.fields import Reader
 from gateway.config.model import SipSection, Timers
-from gateway.config.problems import Path
+from gateway.config.problems import KeyPath
 from gateway.core import MILLISECOND, SECOND, TimerRow
 from gateway.pri.lapd import LAPD_TIMERS, Side
 from gateway.pri.lapd.parameters import system_parameters
@@ -48,7 +48,7 @@ def file_keys(key: Enum, row: TimerRow) -> list[str]:
     return [name] if is_counter(row) else [f"{name}_{unit}" for unit in _UNITS]
 
 
-def read_timers(reader: Reader, raw: object, path: Path, *, sip: bool = True) -> Timers:
+def read_timers(reader: Reader, raw: object, path: KeyPath, *, sip: bool = True) -> Timers:
     """Read ``[timers]`` (or a span's, without ``sip``); what is wrong is noted in ``reader`` and left out."""
     table = reader.table(raw, path)
     if table is None:
@@ -75,7 +75,7 @@ def with_session_timers(timers: Timers, sip: SipSection) -> Timers:
     return Timers(q921=timers.q921, q931=timers.q931, sip=values)
 
 
-def check_together(reader: Reader, path: Path, timers: Timers, side: Side = Side.USER) -> None:
+def check_together(reader: Reader, path: KeyPath, timers: Timers, side: Side = Side.USER) -> None:
     """Note what the protocols say of the values together (T203 above T200, T317 below T316, T2 at least T1)."""
     for name, together in (
         ("q921", lambda: system_parameters(timers.q921)),
@@ -97,7 +97,7 @@ def merged(general: Timers, special: Timers) -> Timers:
     )
 
 
-def _rows(reader: Reader, raw: object, path: Path, rows: Mapping[Key, TimerRow]) -> dict[Key, int]:
+def _rows(reader: Reader, raw: object, path: KeyPath, rows: Mapping[Key, TimerRow]) -> dict[Key, int]:
     table = reader.table(raw, path)
     by_key = {name: (key, row) for key, row in rows.items() for name in file_keys(key, row)}
     values: dict[Key, int] = {}

@@ -20,7 +20,7 @@ from gateway.config.model import (
     Technology,
     Trunk,
 )
-from gateway.config.problems import Path
+from gateway.config.problems import KeyPath
 from gateway.config.values import DahdiChannels, Transport
 
 SWITCH_TYPES = (SwitchType.EUROISDN, SwitchType.NI2)
@@ -43,10 +43,10 @@ class _Unfinished:
         self._reader = reader
         self._draft = draft
 
-    def _error(self, path: Path, why: str) -> None:
+    def _error(self, path: KeyPath, why: str) -> None:
         self._reader.error(path, f"not yet: {why}", self._draft.written(*path))
 
-    def _warning(self, path: Path, why: str) -> None:
+    def _warning(self, path: KeyPath, why: str) -> None:
         self._reader.warning(path, f"not yet: {why}", self._draft.written(*path))
 
     def network(self) -> None:
@@ -97,7 +97,7 @@ class _Unfinished:
             else:
                 self._phone(path, peer)
 
-    def _security(self, path: Path, peer: Trunk | Phone) -> None:
+    def _security(self, path: KeyPath, peer: Trunk | Phone) -> None:
         if peer.transport is Transport.TLS:
             self._error((*path, "transport"), "SIP over TLS; expected udp or tcp")
         if peer.media_encryption is MediaEncryption.REQUIRED:
@@ -109,7 +109,7 @@ class _Unfinished:
                 (*path, "secret"), "digest authentication; calls would be taken without it. Peers are known by address"
             )
 
-    def _harmless(self, path: Path, peer: Trunk | Phone) -> None:
+    def _harmless(self, path: KeyPath, peer: Trunk | Phone) -> None:
         if peer.qualify.milliseconds is not None:
             self._warning((*path, "qualify"), "the peer is not watched")
         if peer.diversion is Diversion.BOTH:
@@ -122,7 +122,7 @@ class _Unfinished:
             if name is not CodecName.ALL and name not in MEDIA_CODECS:
                 self._warning((*path, "allow", index), "this codec; it is not offered")
 
-    def _trunk(self, path: Path, trunk: Trunk) -> None:
+    def _trunk(self, path: KeyPath, trunk: Trunk) -> None:
         if trunk.technology is Technology.IAX2:
             self._error((*path, "technology"), "IAX2; expected sip")
         if trunk.register:
@@ -130,7 +130,7 @@ class _Unfinished:
         if trunk.host.dynamic:
             self._error((*path, "host"), "registration of the far end; expected its address or name")
 
-    def _phone(self, path: Path, phone: Phone) -> None:
+    def _phone(self, path: KeyPath, phone: Phone) -> None:
         if phone.host.dynamic:
             self._error((*path, "host"), "registration of phones; expected the phone's fixed address")
         if any(nat is not Nat.NO for nat in phone.nat):

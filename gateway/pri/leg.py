@@ -123,11 +123,14 @@ class PriLeg:
         if not settings.numbering.neutral:
             setup = settings.numbering.sent(setup)
         channel = call.channel
-        element = (
-            trunk.variant.channel_identification((channel.timeslot,), exclusive=settings.insists)
-            if channel is not None
-            else None
-        )
+        if channel is None:
+            # The far end took it for a call of its own before this one went out, and there was no other.
+            channel = call.channel = trunk.channels.hunt(settings.hunt, call)
+        if channel is None:
+            call.abandon(Cause.NO_CIRCUIT_AVAILABLE)
+            return
+        self._timeslot = channel.timeslot
+        element = trunk.variant.channel_identification((channel.timeslot,), exclusive=settings.insists)
         try:
             elements = trunk.variant.setup_elements(setup, trunk.line3, element)
         except ValueError as error:

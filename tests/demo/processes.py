@@ -39,6 +39,11 @@ class Service:
         """Whether it still runs."""
         return self._process.returncode is None
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
     def tail(self) -> str:
         """The last lines of its log."""
         return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-15:])

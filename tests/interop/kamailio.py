@@ -25,6 +25,7 @@ MODULE_PATHS = (
 )
 MODULES = ("tm", "sl", "rr", "pv", "maxfwd", "siputils", "textops", "tmx", "kex", "corex")
 START_SECONDS = 10.0
+RUN_SECONDS = 120
 
 _ROUTING = """
 request_route {{
@@ -94,7 +95,7 @@ def write_configuration(
         "debug=2",
         "log_stderror=yes",
         "fork=yes",
-        "children=2",
+        "children=1",  # several would let a BYE overtake the ACK before it
         "tcp_children=1",
         "auto_aliases=no",
         "dns=no",
@@ -151,12 +152,15 @@ class Kamailio(Program):
         ]
         proxy = cls("kamailio", await cls.spawn(arguments, cwd=directory), port)
         deadline = time.monotonic() + START_SECONDS
-        while not all(bound(port, transport) for transport in transports):
-            if proxy.process.returncode is not None or time.monotonic() > deadline:
-                code = proxy.process.returncode
-                await proxy.stop()
-                raise PeerError(f"kamailio does not listen at port {port} (exit {code})\n{proxy.tail()}")
-            await asyncio.sleep(POLL_SECONDS)
+        try:
+            while not all(bound(port, transport) for transport in transports):
+                if proxy.process.returncode is not None or time.monotonic() > deadline:
+                    code = proxy.process.returncode
+                    raise PeerError(f"kamailio does not listen at port {port} (exit {code})\n{proxy.tail()}")
+                await asyncio.sleep(POLL_SECONDS)
+        except BaseException:
+            await proxy.stop()
+            raise
         return proxy
 
     async def __aenter__(self) -> Kamailio:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -102,7 +102,11 @@ class LibpriPeer(Program):
             *options,
         ]
         peer = cls(f"libpri {side}", await cls.spawn(arguments), record)
-        await peer.event("ready")
+        try:
+            await peer.event("ready")
+        except BaseException:
+            await peer.stop()
+            raise
         return peer
 
     async def __aenter__(self) -> LibpriPeer:
@@ -127,24 +131,28 @@ class LibpriPeer(Program):
         )
         self.process.stdin.write((" ".join([word, *pairs]) + "\n").encode("latin-1"))
 
-    def _take(self, name: str, fields: dict[str, object]) -> Event | None:
+    def _take(self, names: Sequence[str], fields: dict[str, object]) -> Event | None:
         for index, event in enumerate(self.pending):
-            if event["event"] == name and all(event.get(key) == value for key, value in fields.items()):
+            if event["event"] in names and all(event.get(key) == value for key, value in fields.items()):
                 return self.pending.pop(index)
         return None
 
-    async def event(self, name: str, *, within: float = 5.0, **fields: object) -> Event:
-        """The oldest event of that name and with those fields that nobody took yet, waited for if need be."""
+    async def first_event(self, names: Sequence[str], *, within: float = 5.0, **fields: object) -> Event:
+        """The oldest event with one of ``names`` and with those fields that nobody took yet, waited for if need be."""
         found: list[Event] = []
 
         def taken() -> bool:
-            event = self._take(name, fields)
+            event = self._take(names, fields)
             if event is not None:
                 found.append(event)
             return event is not None
 
-        await self.until(taken, f"event {name} {fields or ''}", within)
+        await self.until(taken, f"event {'/'.join(names)} {fields or ''}", within)
         return found[0]
+
+    async def event(self, name: str, *, within: float = 5.0, **fields: object) -> Event:
+        """``first_event`` of one name."""
+        return await self.first_event((name,), within=within, **fields)
 
     def seen(self, name: str) -> list[Event]:
         """Events of that name that nobody took."""

@@ -220,6 +220,17 @@ class Sipp(Program):
         if self.process.returncode is None:
             os.kill(self.process.pid, signal.SIGUSR1)
 
+    async def exchanged(self, start: bytes, *, sent: bool, count: int = 1, within: float = 5.0) -> SippMessage:
+        """Wait for ``count`` messages that begin with ``start``, sent or received; the last of them."""
+        deadline = time.monotonic() + within
+        while True:
+            found = [m for m in self.messages() if m.sent is sent and m.data.startswith(start)]
+            if len(found) >= count:
+                return found[count - 1]
+            if time.monotonic() > deadline:
+                raise PeerError(f"{self.name}: no {start!r} (number {count}) within {within} s\n{self._text('msg')}")
+            await asyncio.sleep(POLL_SECONDS)
+
     def messages(self) -> list[SippMessage]:
         """What it sent and received so far, oldest first."""
         found = []

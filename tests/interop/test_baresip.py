@@ -1,4 +1,4 @@
-"""Our SIP endpoint and baresip, a telephone of others: calls both ways, voice that comes back, hold, busy, transfer."""
+"""Our SIP endpoint and baresip, a telephone of others: calls both ways, voice that comes back, hold, busy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from gateway.cause import Cause
 from gateway.identity import Number, Party
-from gateway.leg import Alerting, Answered, Held, Released, Resumed, Transferred
+from gateway.leg import Alerting, Answered, Held, Released, Resumed
 from gateway.media.api import Codec
 from gateway.voip.sip.codecs import CODECS
 from gateway.voip.sip.peers import PeerKind, PeerSettings
@@ -116,27 +116,31 @@ async def test_we_hold_the_phone_and_resume(tmp_path: Path) -> None:
 
 @scenario
 async def test_the_phone_rejects_our_call(tmp_path: Path) -> None:
-    async with await Baresip.start(tmp_path / "phone", answer="manual") as phone:
-        async with OurSip(peers=(phone_at(phone),)) as sip:
-            call = sip.place("phone", "100")
-            await call.event(Alerting)
-            await phone.event("CALL_INCOMING")
-            await phone.hang_up()
-            released = await call.event(Released)
-            assert (released.cause, released.ours) == (Cause.USER_BUSY, False)
-            await sip.cleared()
+    async with (
+        await Baresip.start(tmp_path / "phone", answer="manual") as phone,
+        OurSip(peers=(phone_at(phone),)) as sip,
+    ):
+        call = sip.place("phone", "100")
+        await call.event(Alerting)
+        await phone.event("CALL_INCOMING")
+        await phone.hang_up()
+        released = await call.event(Released)
+        assert (released.cause, released.ours) == (Cause.USER_BUSY, False)
+        await sip.cleared()
 
 
 @scenario
 async def test_we_give_up_while_the_phone_rings(tmp_path: Path) -> None:
-    async with await Baresip.start(tmp_path / "phone", answer="manual") as phone:
-        async with OurSip(peers=(phone_at(phone),)) as sip:
-            call = sip.place("phone", "100")
-            await call.event(Alerting)
-            sip.release(call)
-            assert (await call.event(Released)).ours
-            await phone.event("CALL_CLOSED")
-            await sip.cleared()
+    async with (
+        await Baresip.start(tmp_path / "phone", answer="manual") as phone,
+        OurSip(peers=(phone_at(phone),)) as sip,
+    ):
+        call = sip.place("phone", "100")
+        await call.event(Alerting)
+        sip.release(call)
+        assert (await call.event(Released)).ours
+        await phone.event("CALL_CLOSED")
+        await sip.cleared()
 
 
 @scenario
@@ -161,19 +165,4 @@ async def test_the_phone_is_told_busy(tmp_path: Path) -> None:
     ):
         await phone.dial(f"sip:4000@127.0.0.1:{sip.port}")
         assert "486" in (await phone.event("CALL_CLOSED"))["param"]
-        await sip.cleared()
-
-
-@scenario
-async def test_the_phone_sends_us_elsewhere(tmp_path: Path) -> None:
-    async with (
-        await Baresip.start(tmp_path / "phone") as phone,
-        OurSip(plan=PLAN, peers=(phone_at(phone),)) as sip,
-    ):
-        await phone.dial(f"sip:1000@127.0.0.1:{sip.port}")
-        await phone.event("CALL_ESTABLISHED")
-        script = await sip.offered()
-        await phone.command("transfer", f"sip:2000@127.0.0.1:{sip.port}")
-        assert (await script.event(Transferred)).target.digits == "2000"
-        sip.release(script)
         await sip.cleared()

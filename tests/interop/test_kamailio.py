@@ -107,8 +107,8 @@ async def test_we_give_up_a_forked_call(tmp_path: Path) -> None:
         OurSip(peers=(trunk(proxy.port),)) as sip,
     ):
         call = sip.place("peer", "4165550100")
-        await first.until(lambda: any(m.sent for m in first.messages()), "its 180", 5)
-        await second.until(lambda: any(m.sent for m in second.messages()), "its 180", 5)
+        await first.exchanged(b"SIP/2.0 180", sent=True)
+        await second.exchanged(b"SIP/2.0 180", sent=True)
         await call.event(Alerting)
         sip.release(call)
         assert (await call.event(Released)).ours
@@ -130,14 +130,14 @@ async def test_a_number_that_the_proxy_does_not_know(tmp_path: Path) -> None:
 
 @scenario
 async def test_we_talk_with_the_phone_through_the_proxy(tmp_path: Path) -> None:
-    async with await Baresip.start(tmp_path / "phone", user="4165550100", tone=600) as phone:
-        async with (
-            await Kamailio.start(tmp_path, {"4": [f"127.0.0.1:{phone.sip_port}"]}) as proxy,
-            OurSip(peers=(trunk(proxy.port),)) as sip,
-        ):
-            call = sip.place("peer", "4165550100")
-            await call.event(Answered)
-            await phone.hears(600.0)
-            await phone.hang_up()
-            assert (await call.event(Released)).ours is False
-            await sip.cleared()
+    async with (
+        await Baresip.start(tmp_path / "phone", user="4165550100", tone=600) as phone,
+        await Kamailio.start(tmp_path, {"4": [f"127.0.0.1:{phone.sip_port}"]}) as proxy,
+        OurSip(peers=(trunk(proxy.port),)) as sip,
+    ):
+        call = sip.place("peer", "4165550100")
+        await call.event(Answered)
+        await phone.hears(600.0)
+        await phone.hang_up()
+        assert (await call.event(Released)).ours is False
+        await sip.cleared()

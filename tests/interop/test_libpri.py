@@ -25,9 +25,11 @@ from gateway.identity import (
     Screening,
     TypeOfNumber,
 )
-from gateway.leg import Alerting, Answered, Digits, MediaChanged, Proceeding, Progress, Released
+from gateway.leg import Alerting, Answered, Digits, Held, MediaChanged, Proceeding, Progress, Released, Resumed
 from gateway.media.api import Law
+from gateway.pri.channels import ChannelState, Hunt
 from gateway.pri.lapd import LapdTimer, Side
+from gateway.pri.q931.timers import Q931Timer
 from tests.interop.libpri import ALLOWED_PASSED, NATIONAL, RESTRICTED_PASSED, LibpriPeer
 from tests.interop.our_trunk import OurTrunk, answer
 from tests.interop.scenario import scenario
@@ -552,3 +554,101 @@ async def test_ten_percent_of_lost_frames(tmp_path: Path, wire: Wire, variety: V
                 await peer.event("hangup", call=number, within=15)
         await ours.cleared(within=15)
         assert sum(frame.lost for frame in peer.frames()) > 3
+
+
+# -- many calls, one channel, no answer --
+
+
+@all_varieties
+@scenario
+async def test_all_channels_are_taken_and_given_back(tmp_path: Path, wire: Wire, variety: Variety) -> None:
+    async with line_between(variety, tmp_path, wire, plan={"1": answer}) as (ours, peer):
+        channels = 30 if variety.line == "e1" else 23
+        calls = [ours.place("1000") for _ in range(channels)]
+        assert ours.call(ours.trunk.new_leg, Hunt.ASCENDING) is Cause.NO_CIRCUIT_AVAILABLE
+        for call in calls:
+            await call.event(Answered)
+        assert len({stream.path for stream in ours.media.open_streams}) == channels
+        for call in calls:
+            ours.release(call)
+        await ours.cleared()
+        numbers = [await peer.call("1000") for _ in range(channels)]
+        for number in numbers:
+            await peer.event("answer", call=number)
+        for number in numbers:
+            peer.command("hangup", call=number)
+        await ours.cleared()
+
+
+@all_varieties
+@scenario
+async def test_glare_leaves_nothing_behind(tmp_path: Path, wire: Wire, variety: Variety) -> None:
+    async with line_between(variety, tmp_path, wire, plan={"1": answer}) as (ours, peer):
+        for _ in range(5):
+            peer.command("call", called="1000", channel=1)
+            ours_first = ours.place("1000")
+            theirs = (await peer.event("placed"))["call"]
+            ends = ("answer", "hangup", "hangup_request")
+            settled = await peer.first_event(ends, call=theirs, within=6)
+            if settled["event"] == "answer":
+                peer.command("hangup", call=theirs)
+            ours.release(ours_first)
+            await ours_first.event(Released)
+            await ours.cleared()
+            peer.pending.clear()
+
+
+@all_varieties
+@scenario
+async def test_a_setup_that_nobody_answers_is_given_up(tmp_path: Path, wire: Wire, variety: Variety) -> None:
+    timers = {Q931Timer.T303: 500 * MILLISECOND}
+    async with line_between(variety, tmp_path, wire, q931_timers=timers) as (ours, _):
+        call = ours.place("9000")
+        released = await call.event(Released)
+        # Q.931 5.1.1 for the user side, 5.2.5.3 for the network side.
+        assert released.cause is (Cause.NO_USER_RESPONDING if variety.network else Cause.RECOVERY_ON_TIMER_EXPIRY)
+        await ours.cleared()
+
+
+# -- in the call --
+
+
+@euroisdn_only
+@scenario
+async def test_hold_is_told_by_notify_both_ways(tmp_path: Path, wire: Wire, variety: Variety) -> None:
+    async with line_between(variety, tmp_path, wire) as (ours, peer):
+        call = ours.place("1000")
+        ring = await peer.event("ring")
+        await call.event(Answered)
+        assert call.leg is not None
+        ours.call(call.leg.hold)
+        assert (await peer.event("notify"))["info"] == 0x79
+        ours.call(call.leg.resume)
+        assert (await peer.event("notify"))["info"] == 0x7A
+        peer.command("notify", call=ring["call"], info=0x79)
+        await call.event(Held)
+        peer.command("notify", call=ring["call"], info=0x7A)
+        await call.event(Resumed)
+        ours.release(call)
+        await ours.cleared()
+
+
+@pytest.mark.parametrize("variety", [variety for variety in VARIETIES if not variety.euroisdn], ids=str)
+@scenario
+async def test_service_takes_a_channel_out_and_back(tmp_path: Path, wire: Wire, variety: Variety) -> None:
+    async with line_between(variety, tmp_path, wire, peer={"options": ["--service"]}) as (ours, peer):
+        ours.call(ours.trunk.block, 5)
+        assert (await peer.event("service", channel=5))["status"] == 2
+        ours.call(ours.trunk.unblock, 5)
+        assert (await peer.event("service", channel=5))["status"] == 0
+        peer.command("service", channel=1, status=2)
+        await peer.event("service_ack", channel=1)
+        channel = ours.trunk.channels.get(1)
+        assert channel is not None
+        assert channel.state is ChannelState.BLOCKED
+        call = ours.place("1000")
+        assert (await peer.event("ring"))["channel"] == 2
+        await call.event(Answered)
+        ours.release(call)
+        peer.command("service", channel=1, status=0)
+        await ours.cleared()

@@ -132,7 +132,7 @@ async def test_our_refusal_has_status_and_reason(
 async def test_sipp_waits_for_our_bye(tmp_path: Path, wire: list[bytes]) -> None:
     async with called_by_sipp(wire, tmp_path, "uac_wait_bye", "1000") as (sip, uac):
         script = await sip.offered()
-        await uac.until(lambda: any(b"ACK sip" in m.data[:8] for m in uac.messages()), "its ACK", 5)
+        await uac.exchanged(b"ACK sip", sent=True)
         sip.release(script, Cause.NORMAL_UNSPECIFIED)
         await uac.succeed()
         bye = next(m.data for m in uac.messages() if m.data.startswith(b"BYE"))
@@ -292,9 +292,9 @@ async def test_we_hold_sipp_and_resume(tmp_path: Path, wire: list[bytes]) -> Non
         await call.event(Answered)
         assert call.leg is not None
         sip.call(call.leg.hold)
-        await uas.until(lambda: sum(m.data.startswith(b"ACK") for m in uas.messages()) == 2, "ACK of the hold", 5)
+        await uas.exchanged(b"ACK", sent=False, count=2)
         sip.call(call.leg.resume)
-        await uas.until(lambda: sum(m.data.startswith(b"ACK") for m in uas.messages()) == 3, "ACK of the resume", 5)
+        await uas.exchanged(b"ACK", sent=False, count=3)
         sip.release(call)
         await uas.succeed()
 
@@ -314,9 +314,7 @@ async def test_both_branches_of_a_fork_answer(tmp_path: Path, wire: list[bytes])
     async with calling_sipp(wire, tmp_path, "uas_fork") as (sip, uas):
         call = sip.place("peer", "4165550100")
         await call.event(Answered)
-        await uas.until(
-            lambda: any(m.data.startswith(b"BYE") and not m.sent for m in uas.messages()), "the second BYE", 5
-        )
+        await uas.exchanged(b"BYE", sent=False)
         assert call.released is None
         sip.release(call)
         await uas.succeed()

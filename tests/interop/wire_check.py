@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,7 +72,7 @@ def tshark(path: Path, *arguments: str) -> list[list[str]]:
     return [line.split("\t") for line in done.stdout.splitlines()]
 
 
-def _problems(path: Path, packets: Sequence[bytes], wanted: str, severity: int) -> list[Problem]:
+def _problems(path: Path, packets: Sequence[bytes], wanted: Callable[[bytes], str], severity: int) -> list[Problem]:
     fields = ("frame.number", "frame.protocols", "_ws.expert.severity", "_ws.expert.message", "_ws.malformed")
     found = []
     for row in tshark(path, *(word for field in fields for word in ("-e", field))):
@@ -81,8 +81,8 @@ def _problems(path: Path, packets: Sequence[bytes], wanted: str, severity: int) 
         worst = max((int(value, 0) for value in severities.split(",") if value), default=0)
         if malformed or worst >= severity:
             found.append(Problem(int(number), protocols, f"malformed {malformed} {text}", data))
-        elif wanted not in protocols.split(":"):
-            found.append(Problem(int(number), protocols, f"not taken for {wanted}", data))
+        elif wanted(data) not in protocols.split(":"):
+            found.append(Problem(int(number), protocols, f"not taken for {wanted(data)}", data))
     return found
 
 
@@ -91,15 +91,10 @@ def lapd_problems(
 ) -> list[Problem]:
     """What tshark finds wrong with LAPD frames that the side ``network`` sent; ``path`` is the capture to write."""
     write_lapd(path, frames, network=network)
-    problems = _problems(path, frames, "lapd", severity)
-    with_layer_3 = [frame for frame in frames if len(frame) > 4 and not frame[2] & 1]
-    decoded = len(tshark(path, "-Y", "q931", "-e", "frame.number"))
-    if decoded != len(with_layer_3):
-        problems.append(Problem(0, "lapd:q931", f"{len(with_layer_3)} I frames but {decoded} Q.931 messages", b""))
-    return problems
+    return _problems(path, frames, lambda frame: "lapd" if frame[2] & 1 else "q931", severity)
 
 
 def sip_problems(path: Path, messages: Sequence[bytes], *, severity: int = EXPERT_WARNING) -> list[Problem]:
     """What tshark finds wrong with SIP messages; ``path`` is the capture to write."""
     write_sip(path, messages)
-    return _problems(path, messages, "sip", severity)
+    return _problems(path, messages, lambda _: "sip", severity)

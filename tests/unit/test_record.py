@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.identity import (
@@ -124,12 +124,14 @@ def test_other_lines_are_record_errors(line: bytes) -> None:
         CallRecord.from_json(line)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=80) | st.text(max_size=40).map(lambda text: f'{{"v":1,"start":"{text}"}}'.encode()))
 def test_random_lines_are_record_errors(line: bytes) -> None:
     with pytest.raises(RecordError):
         CallRecord.from_json(line)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 4_000_000_000_000_000))
 def test_times_are_kept_to_the_millisecond(time: int) -> None:
     assert from_iso(iso(time)) == time // 1000 * 1000

@@ -7,46 +7,16 @@
  * else is pulled: a hearer with a cadence (RTP, TDM, recorder) asks its source for a frame once in each 20 ms, at the
  * tick of its phase, and again at the next tick if its source is a jitter buffer that has nothing yet. */
 
-static void link_phase(struct engine *e, struct stream *s, unsigned phase)
-{
-    struct stream **head = &e->phases[phase];
-
-    s->phase = phase;
-    s->before = NULL;
-    s->after = *head;
-    if (*head)
-        (*head)->before = s;
-    *head = s;
-}
-
-static void unlink_phase(struct engine *e, struct stream *s)
-{
-    if (s->after)
-        s->after->before = s->before;
-    if (s->before)
-        s->before->after = s->after;
-    else
-        e->phases[s->phase] = s->after;
-}
-
 void bridge_join(struct engine *e, struct stream *s)
 {
-    s->cadence = true;
-    link_phase(e, s, e->next_phase++ % PHASES);
+    schedule_add(&e->hearing, &s->hearing, s, e->next_phase++);
 }
 
 void bridge_leave(struct engine *e, struct stream *s)
 {
-    unsigned kept = 0;
-
     bridge_disconnect(e, s);
-    if (s->cadence)
-        unlink_phase(e, s);
-    s->cadence = false;
-    for (unsigned i = 0; i < e->waiting_count; i++)
-        if (e->waiting[i] != s)
-            e->waiting[kept++] = e->waiting[i];
-    e->waiting_count = kept;
+    schedule_remove(&e->hearing, &s->hearing);
+    schedule_remove(&e->reading, &s->reading);
 }
 
 static void unwire(struct engine *e, struct stream *s)
@@ -215,7 +185,7 @@ static void play_tone(struct engine *e, struct stream *s, int16_t *linear)
 }
 
 /* A frame for hearer `s` from what it is wired to; false: not yet. */
-static bool pull(struct engine *e, struct stream *s, unsigned *phase, bool last, enum law *law, uint8_t *frame)
+static bool pull(struct engine *e, struct stream *s, unsigned *phase, enum law *law, uint8_t *frame)
 {
     struct stream *source = s->peer && s->peer->kind == GM_KIND_ECHO ? s : s->peer;
     int16_t linear[SAMPLES];
@@ -223,8 +193,10 @@ static bool pull(struct engine *e, struct stream *s, unsigned *phase, bool last,
 
     *law = stream_law(s);
     if (source && source->kind == GM_KIND_RTP && source->rtp.set) {
-        enum jitter_result result = jitter_pull(&source->jitter, frame, phase, last);
+        enum jitter_result result;
 
+        rtp_receive(e, source);
+        result = jitter_pull(&source->jitter, frame, phase, *phase == PHASES - 1);
         if (result == JITTER_WAIT)
             return false;
         source->jitter.next_pull = frame_start + FRAME_US + (int64_t)*phase * TICK_US;
@@ -246,54 +218,34 @@ static bool pull(struct engine *e, struct stream *s, unsigned *phase, bool last,
     return true;
 }
 
-/* One frame of one stream; false: ask again at the next tick. */
-static bool serve(struct engine *e, struct stream *s, unsigned tick_phase)
+static bool serve(struct engine *e, struct stream *s, unsigned *phase)
 {
-    unsigned phase = tick_phase;
     uint8_t frame[SAMPLES];
     enum law law;
 
     if (s->fed) {
         s->fed--;
-        phase = s->phase;
     } else {
-        if (!pull(e, s, &phase, tick_phase == PHASES - 1, &law, frame))
+        if (!pull(e, s, phase, &law, frame))
             return false;
         give(e, s, law, frame);
     }
     if (s->kind == GM_KIND_RTP) {
-        if (!hears(hearer_of(s)))
+        if (!hears(hearer_of(s))) {
+            rtp_receive(e, s);
             jitter_drain(&s->jitter);
+        }
         rtp_upkeep(e, s);
     } else if (s->kind == GM_KIND_TDM) {
         tdm_upkeep(e, s);
     }
     if (s->kind != GM_KIND_RECORDER)
         watch_silence(e, s);
-    if (phase != s->phase) {
-        unlink_phase(e, s);
-        link_phase(e, s, phase);
-    }
     return true;
 }
 
 void bridge_tick(struct engine *e)
 {
-    unsigned phase = (unsigned)(e->tick % PHASES);
-    int64_t frame = e->tick / PHASES;
-    unsigned kept = 0;
-    struct stream *next;
-
-    for (unsigned i = 0; i < e->waiting_count; i++)
-        if (!serve(e, e->waiting[i], phase))
-            e->waiting[kept++] = e->waiting[i];
-    e->waiting_count = kept;
-    for (struct stream *s = e->phases[phase]; s; s = next) {
-        next = s->after;
-        if (s->frame == frame)
-            continue;
-        s->frame = frame;
-        if (!serve(e, s, phase))
-            e->waiting[e->waiting_count++] = s;
-    }
+    schedule_run(&e->reading, e->tick, tdm_receive, e);
+    schedule_run(&e->hearing, e->tick, serve, e);
 }

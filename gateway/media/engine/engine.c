@@ -7,14 +7,16 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "law.h"
 
-/* The outer epoll wakes the engine: control socket, timer, disk. The media epoll holds all voice and is only looked at,
- * never waited for, at each tick; so a thousand streams cost one wake-up a tick. */
+/* The outer epoll wakes the engine: control socket, timer, disk. Voice sockets are in no epoll at all: they are read at the
+ * tick at which something is expected, which costs one call a packet. The media epoll, looked at in each tick but never
+ * waited for, holds what is rare. */
 
 enum {
     KEY_TIMER = 100,
@@ -45,6 +47,21 @@ uint64_t engine_ntp(const struct engine *e)
     return rtcp_ntp(wall / 1000000, wall % 1000000 * 1000);
 }
 
+int64_t engine_arrival(const struct engine *e, struct msghdr *m)
+{
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+        struct timespec t;
+        int64_t at;
+
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_TIMESTAMPNS)
+            continue;
+        memcpy(&t, CMSG_DATA(c), sizeof t);
+        at = (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000 - e->wall;
+        return at > e->now || at < e->now - 1000000 ? e->now : at;
+    }
+    return e->now;
+}
+
 /* splitmix64: good enough for SSRCs, ports and jittered intervals once seeded by the kernel. */
 uint32_t engine_random(struct engine *e)
 {
@@ -73,9 +90,9 @@ static int watch(struct engine *e, int fd, uint32_t key)
     return epoll_ctl(e->outer, EPOLL_CTL_ADD, fd, &event) ? errno : 0;
 }
 
-int engine_watch(struct engine *e, const struct stream *s, unsigned which, int fd)
+int engine_watch(struct engine *e, const struct stream *s, int fd)
 {
-    struct epoll_event event = {.events = EPOLLIN, .data.u64 = (uint64_t)s->slot << 1 | which};
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = s->slot};
 
     return epoll_ctl(e->media, EPOLL_CTL_ADD, fd, &event) ? errno : 0;
 }
@@ -89,6 +106,7 @@ int engine_open(struct engine *e, const struct options *options)
     e->control.listen_fd = e->control.client = e->timer = e->outer = e->media = NO_FD;
     law_init();
     tone_init();
+    inband_init();
     look_at_clock(e);
     if (getrandom(&e->random, sizeof e->random, 0) < 0)
         e->random = (uint64_t)e->now;
@@ -96,12 +114,16 @@ int engine_open(struct engine *e, const struct options *options)
     err = streams_open(&e->streams, options->streams, options->delay_milliseconds);
     if (err)
         return err;
-    e->waiting = calloc(options->streams, sizeof(struct stream *));
+    err = schedule_open(&e->hearing, options->streams);
+    if (!err)
+        err = schedule_open(&e->reading, options->streams);
+    if (err)
+        return err;
     e->outer = epoll_create1(EPOLL_CLOEXEC);
     e->media = epoll_create1(EPOLL_CLOEXEC);
     e->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-    if (!e->waiting || e->outer < 0 || e->media < 0 || e->timer < 0)
-        return e->waiting ? errno : ENOMEM;
+    if (e->outer < 0 || e->media < 0 || e->timer < 0)
+        return errno;
     err = disk_open(&e->disk, options->files);
     if (!err)
         err = watch(e, e->timer, KEY_TIMER);
@@ -126,12 +148,13 @@ void engine_close(struct engine *e)
         close(e->media);
     if (e->outer >= 0)
         close(e->outer);
-    free((void *)e->waiting);
+    schedule_close(&e->hearing);
+    schedule_close(&e->reading);
     streams_close(&e->streams);
 }
 
-/* Reads all that is ready, one packet a descriptor a round. */
-static void read_media(struct engine *e)
+/* RTCP and new far ends. */
+static void look_around(struct engine *e)
 {
     struct epoll_event events[BATCH];
     int count = 0;
@@ -139,13 +162,12 @@ static void read_media(struct engine *e)
     for (int round = 0; round < ROUNDS; round++) {
         count = epoll_wait(e->media, events, BATCH, 0);
         for (int i = 0; i < count; i++) {
-            struct stream *s = &e->streams.all[events[i].data.u64 >> 1];
-            unsigned which = (unsigned)events[i].data.u64 & 1;
+            struct stream *s = &e->streams.all[events[i].data.u64];
 
             if (s->kind == GM_KIND_RTP)
-                rtp_readable(e, s, which);
+                rtp_receive_rtcp(e, s);
             else if (s->kind == GM_KIND_TDM)
-                tdm_readable(e, s, which);
+                tdm_accept(e, s);
         }
         if (count <= 0)
             break;
@@ -162,14 +184,10 @@ static void arm(struct engine *e)
         return;
     e->armed = needed;
     if (needed) {
-        e->origin = e->now;
-        e->tick = 0;
-        e->waiting_count = 0;
-        for (unsigned i = 0; i < e->streams.count; i++)
-            e->streams.all[i].frame = -1;
+        e->origin = e->now - e->tick * TICK_US; /* ticks go on counting, so that no frame comes twice */
         every.it_value.tv_sec = (time_t)((e->now + TICK_US) / 1000000);
         every.it_value.tv_nsec = (long)((e->now + TICK_US) % 1000000 * 1000);
-        e->tick = 1;
+        e->tick++;
         (void)timerfd_settime(e->timer, TFD_TIMER_ABSTIME, &every, NULL);
     } else {
         every.it_interval.tv_nsec = 0;
@@ -187,38 +205,35 @@ static void run_ticks(struct engine *e)
         log_line("stalled for %lld ms", (long long)(due - e->tick) * TICK_US / 1000);
         e->tick = due - CATCH_UP;
     }
-    read_media(e);
+    look_around(e);
     for (; e->tick <= due; e->tick++)
         bridge_tick(e);
     control_grace(e);
     control_flush(e);
 }
 
-int engine_run(struct engine *e, const volatile int *stop)
+int engine_step(struct engine *e, int milliseconds)
 {
     struct epoll_event events[8];
+    int count = epoll_wait(e->outer, events, 8, milliseconds);
 
-    while (!*stop) {
-        int count = epoll_wait(e->outer, events, 8, -1);
+    if (count < 0)
+        return errno == EINTR ? 0 : errno;
+    look_at_clock(e);
+    for (int i = 0; i < count; i++) {
+        uint64_t key = events[i].data.u64;
+        uint64_t drained;
 
-        if (count < 0 && errno != EINTR)
-            return errno;
-        look_at_clock(e);
-        for (int i = 0; i < count; i++) {
-            uint64_t key = events[i].data.u64;
-            uint64_t drained;
-
-            if (key == KEY_TIMER) {
-                if (read(e->timer, &drained, sizeof drained) > 0)
-                    run_ticks(e);
-            } else if (key == KEY_DISK) {
-                if (read(e->disk.event, &drained, sizeof drained) > 0)
-                    requests_disk(e);
-            } else {
-                control_readable(e, (uint32_t)key);
-            }
+        if (key == KEY_TIMER) {
+            if (read(e->timer, &drained, sizeof drained) > 0)
+                run_ticks(e);
+        } else if (key == KEY_DISK) {
+            if (read(e->disk.event, &drained, sizeof drained) > 0)
+                requests_disk(e);
+        } else {
+            control_readable(e, (uint32_t)key);
         }
-        arm(e);
     }
+    arm(e);
     return 0;
 }

@@ -25,16 +25,14 @@ struct engine {
     int64_t wall;        /* what to add to get the wall clock */
     int64_t tick;        /* of TICK_US since `origin`; the next to be run */
     int64_t origin;
-    int outer, media;    /* epoll: control, timer, disk; and all voice */
+    int outer, media;    /* epoll: control, timer, disk; and what of the streams is rare */
     int timer;
     bool armed;
     uint64_t random;
     uint16_t next_port;
     unsigned next_phase;
     struct streams streams;
-    struct stream *phases[PHASES];
-    struct stream **waiting; /* asked to be served again in this frame */
-    unsigned waiting_count;
+    struct schedule hearing, reading;
     struct control control;
     struct disk disk;
 };
@@ -42,15 +40,18 @@ struct engine {
 /* engine.c */
 int engine_open(struct engine *e, const struct options *options);
 void engine_close(struct engine *e);
-/* Until *stop; 0 or an errno. */
-int engine_run(struct engine *e, const volatile int *stop);
+/* Waits for the next tick or request, at most so long (-1: for ever), and does what is due; 0 or an errno. */
+int engine_step(struct engine *e, int milliseconds);
 uint32_t engine_random(struct engine *e);
 uint64_t engine_ntp(const struct engine *e);
-/* Adds `fd` to the voice epoll; `which` is handed back with the stream. */
-int engine_watch(struct engine *e, const struct stream *s, unsigned which, int fd);
+/* When the kernel says that a message came, or now if that makes no sense. */
+int64_t engine_arrival(const struct engine *e, struct msghdr *m);
+/* Adds `fd` (RTCP, or where a TDM stream listens) to what is looked at in each tick. */
+int engine_watch(struct engine *e, const struct stream *s, int fd);
 void log_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* bridge.c: what goes from stream to stream. */
+/* Gives `s`, which hears, its place in the schedule; and takes it away, with its wiring. */
 void bridge_join(struct engine *e, struct stream *s);
 void bridge_leave(struct engine *e, struct stream *s);
 void bridge_connect(struct engine *e, struct stream *first, struct stream *second);
@@ -66,12 +67,13 @@ void bridge_event(struct engine *e, struct stream *s, const struct event_change 
 bool bridge_inband(struct engine *e, struct stream *s, enum law law, const uint8_t *frame);
 
 /* rtp_stream.c */
-enum { WATCH_MEDIA = 0, WATCH_SECOND = 1 /* RTCP; a TDM stream's listening socket */ };
 int rtp_open(struct engine *e, struct stream *s, int family, const uint8_t *address);
 void rtp_close(struct engine *e, struct stream *s);
 /* Body of GM_SET_RTP. */
 int rtp_set(struct engine *e, struct stream *s, struct cursor *c);
-void rtp_readable(struct engine *e, struct stream *s, unsigned which);
+/* Takes what has come since the last call. */
+void rtp_receive(struct engine *e, struct stream *s);
+void rtp_receive_rtcp(struct engine *e, struct stream *s);
 void rtp_send(struct engine *e, struct stream *s, enum law law, const uint8_t *frame);
 bool rtp_sends_events(const struct stream *s);
 /* Once a frame: reports, events whose end was lost. */
@@ -86,7 +88,9 @@ bool address_same_host(const union address *a, const union address *b);
 /* tdm_stream.c */
 int tdm_open(struct engine *e, struct stream *s, const char *path, size_t size, enum law law, bool listening);
 void tdm_close(struct engine *e, struct stream *s);
-void tdm_readable(struct engine *e, struct stream *s, unsigned which);
+/* Takes what has come, see serve_function. */
+bool tdm_receive(struct engine *e, struct stream *s, unsigned *phase);
+void tdm_accept(struct engine *e, struct stream *s);
 void tdm_send(struct engine *e, struct stream *s, enum law law, const uint8_t *frame);
 void tdm_upkeep(struct engine *e, struct stream *s);
 

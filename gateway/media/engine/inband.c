@@ -1,13 +1,67 @@
 #include "inband.h"
 
 #include <errno.h>
+#include <math.h>
 #include <spandsp.h>
 #include <string.h>
 
 enum {
-    GATE = 13000,  /* sum of magnitudes of a frame at about -45 dBm0, below what the receiver takes */
-    GATE_FRAMES = 3 /* the receiver needs some quiet to see a digit's end */
+    FAINT = 13000,  /* sum of magnitudes of a frame at about -45 dBm0, below what the receiver takes */
+    OPEN_FRAMES = 3, /* the receiver needs some quiet to see a digit's end */
+    HALVED = SAMPLES / 2,
 };
+
+/* Shares of a frame's power below which there is no DTMF in it, not even in half of it. */
+#define BOTH_GROUPS 0.2F
+#define EACH_GROUP 0.01F
+
+typedef float four __attribute__((vector_size(16)));
+
+static four factor[2]; /* of the Goertzel filters: low group, high group */
+
+void inband_init(void)
+{
+    static const double hertz[2][4] = {{697, 770, 852, 941}, {1209, 1336, 1477, 1633}};
+    const double pi = acos(-1.0);
+
+    for (int group = 0; group < 2; group++)
+        for (int i = 0; i < 4; i++)
+            factor[group][i] = (float)(2.0 * cos(2.0 * pi * hertz[group][i] / (SAMPLE_RATE / 2.0)));
+}
+
+static float strongest(four a, four b, four c)
+{
+    four power = a * a + b * b - c * a * b;
+    float most = power[0];
+
+    for (int i = 1; i < 4; i++)
+        most = power[i] > most ? power[i] : most;
+    return most;
+}
+
+/* Eight Goertzel filters side by side on pairs of samples: much cheaper than the receiver, and a little too willing. */
+static bool two_tones(const int16_t *linear)
+{
+    four low1 = {0}, low2 = {0}, high1 = {0}, high2 = {0};
+    float energy = 0.0F, low, high;
+
+    for (int i = 0; i < HALVED; i++) {
+        float pair = (float)(linear[2 * i] + linear[2 * i + 1]);
+        four x = {pair, pair, pair, pair};
+        four low0 = (x - low2) + factor[0] * low1;
+        four high0 = (x - high2) + factor[1] * high1;
+
+        low2 = low1;
+        low1 = low0;
+        high2 = high1;
+        high1 = high0;
+        energy += pair * pair;
+    }
+    energy *= HALVED / 2.0F; /* what a filter at the frequency of a lone sine gives */
+    low = strongest(low1, low2, factor[0]);
+    high = strongest(high1, high2, factor[1]);
+    return low > EACH_GROUP * energy && high > EACH_GROUP * energy && low + high > BOTH_GROUPS * energy;
+}
 
 /* Called within dtmf_rx() at each confirmed change; code 0 is the end. */
 static void on_change(void *user, int code, int level, int delay)
@@ -43,13 +97,41 @@ void inband_close(struct inband *b)
     b->rx = NULL;
 }
 
-void inband_reset(struct inband *b)
+static void restart(struct inband *b)
 {
     dtmf_rx_init(b->rx, NULL, NULL);
     dtmf_rx_set_realtime_callback(b->rx, on_change, b);
+}
+
+void inband_reset(struct inband *b)
+{
+    restart(b);
     b->digit = b->began = b->ended = 0;
     b->samples = 0;
     b->open = 0;
+}
+
+/* True if the receiver is to look at this frame. */
+static bool worth_it(struct inband *b, enum law law, const uint8_t *codes, int16_t *linear)
+{
+    bool loud = law_magnitude(law, codes, SAMPLES) >= FAINT;
+
+    if (loud || b->open)
+        law_decode(law, linear, codes, SAMPLES);
+    if (loud && two_tones(linear)) {
+        if (!b->open) {
+            int16_t before[SAMPLES];
+
+            law_decode(law, before, b->before, SAMPLES);
+            restart(b);
+            dtmf_rx(b->rx, before, SAMPLES);
+        }
+        b->open = OPEN_FRAMES;
+    } else if (b->open) {
+        b->open--;
+    }
+    memcpy(b->before, codes, SAMPLES);
+    return b->open;
 }
 
 void inband_frame(struct inband *b, enum law law, const uint8_t *codes, struct inband_change *change)
@@ -58,14 +140,9 @@ void inband_frame(struct inband *b, enum law law, const uint8_t *codes, struct i
     uint32_t samples = b->samples + SAMPLES;
 
     memset(change, 0, sizeof *change);
-    if (law_magnitude(law, codes, SAMPLES) >= GATE)
-        b->open = GATE_FRAMES;
-    else if (b->open)
-        b->open--;
-    if (!b->open)
-        return;
     b->began = b->ended = 0;
-    law_decode(law, linear, codes, SAMPLES);
+    if (!worth_it(b, law, codes, linear))
+        return;
     dtmf_rx(b->rx, linear, SAMPLES);
     change->began = b->began;
     change->ended = b->ended;

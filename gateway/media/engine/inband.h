@@ -1,4 +1,5 @@
-/* In-band DTMF in a stream of G.711 (spandsp's receiver behind a gate that skips what is too faint). */
+/* In-band DTMF in a stream of G.711: spandsp's receiver behind two gates, for it costs as much as a system call. The first
+ * skips what is too faint, the second what has not two DTMF frequencies in it. */
 #ifndef GM_INBAND_H
 #define GM_INBAND_H
 
@@ -11,7 +12,8 @@ struct inband {
     struct dtmf_rx_state_s *rx;
     char digit;       /* sounding now, 0: none */
     uint32_t samples; /* since it began */
-    unsigned open;    /* frames for which the gate stays open */
+    unsigned open;    /* frames for which the gates stay open */
+    uint8_t before[SAMPLES]; /* the last frame: a digit may have begun in it */
     char began, ended; /* set by the receiver within one frame */
 };
 
@@ -20,6 +22,9 @@ struct inband_change {
     uint32_t samples;  /* of what ended */
     bool mute;         /* the frame is (likely) part of a digit */
 };
+
+/* Fills the tables; call once before anything else here. */
+void inband_init(void);
 
 /* Allocates; 0 or an errno. */
 int inband_open(struct inband *b);

@@ -312,7 +312,8 @@ static enum jitter_result starve(struct jitter *j, uint8_t *frame, unsigned *pha
     law_encode(j->law, frame, linear, SAMPLES);
     j->concealed++;
     new_window(j);
-    j->window = j->window * 2 > WINDOW_MAX ? WINDOW_MAX : j->window * 2;
+    if (j->borrowed == SAMPLES) /* once an episode */
+        j->window = j->window * 2 > WINDOW_MAX ? WINDOW_MAX : j->window * 2;
     return JITTER_FRAME;
 }
 

@@ -13,7 +13,7 @@
 
 enum { EXIT_USAGE = 2, REALTIME_PRIORITY = 50, STREAMS_MAX = 16384, FDS_BESIDE_STREAMS = 256 };
 
-static volatile int stop;
+static volatile sig_atomic_t stop;
 
 static void on_signal(int number)
 {
@@ -180,7 +180,8 @@ int main(int argc, char **argv)
     take_privileges(&options);
     (void)printf("READY %s\n", options.control);
     (void)fflush(stdout);
-    err = engine_run(&engine, &stop);
+    while (!stop && !err)
+        err = engine_step(&engine, -1);
     if (err)
         (void)fprintf(stderr, "gateway-media: %s\n", strerror(err));
 out:

@@ -172,6 +172,8 @@ uint8_t rtp_source_fraction(struct rtp_source *s)
 
     s->expected_prior = expected(s);
     s->received_prior = s->received;
-    return interval && lost > 0 ? (uint8_t)(((uint32_t)lost << 8) / interval > 255 ? 255 : ((uint32_t)lost << 8) / interval)
-                                : 0;
+    if (!interval || lost <= 0)
+        return 0;
+    lost = (int32_t)(((int64_t)lost << 8) / interval);
+    return lost > UINT8_MAX ? UINT8_MAX : (uint8_t)lost;
 }

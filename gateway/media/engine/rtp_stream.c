@@ -6,7 +6,12 @@
 #include "engine.h"
 #include "law.h"
 
-enum { DATAGRAM_MAX = 2048, PACKET_MS_MAX = PACKET_SAMPLES_MAX / 8 };
+enum {
+    DATAGRAM_MAX = 2048,
+    PACKET_MS_MAX = PACKET_SAMPLES_MAX / 8,
+    PACKETS_AT_ONCE = 64, /* a flood at one port takes no more of a frame's time */
+    OLD_US = 15000,
+};
 
 int rtp_open(struct engine *e, struct stream *s, int family, const uint8_t *address)
 {
@@ -25,9 +30,7 @@ int rtp_open(struct engine *e, struct stream *s, int family, const uint8_t *addr
     rtp_source_reset(&s->rtp.source);
     event_reset(&s->rtp.events);
     rtcp_reset(&s->rtp.rtcp, (uint64_t)engine_random(e) << 32 | engine_random(e));
-    err = engine_watch(e, s, WATCH_MEDIA, s->rtp.fd);
-    if (!err)
-        err = engine_watch(e, s, WATCH_SECOND, s->rtp.rtcp_fd);
+    err = engine_watch(e, s, s->rtp.rtcp_fd);
     bridge_join(e, s);
     return err;
 }
@@ -200,7 +203,8 @@ static void take_event(struct engine *e, struct stream *s, const struct rtp_pack
         bridge_event(e, s, &change);
 }
 
-static void take_rtp(struct engine *e, struct stream *s, const uint8_t *data, size_t size, int64_t arrival)
+/* Samples of audio taken. */
+static size_t take_rtp(struct engine *e, struct stream *s, const uint8_t *data, size_t size, int64_t arrival)
 {
     struct rtp_part *r = &s->rtp;
     struct rtp_packet p;
@@ -209,20 +213,20 @@ static void take_rtp(struct engine *e, struct stream *s, const uint8_t *data, si
 
     if (rtp_parse(&p, data, size)) {
         s->rejected++;
-        return;
+        return 0;
     }
     /* The other static G.711 type is taken too: an answerer may switch between what was offered. */
     audio = p.payload_type == r->payload_type || p.payload_type == GM_CODEC_ULAW || p.payload_type == GM_CODEC_ALAW;
     if (!audio && p.payload_type != r->dtmf_payload_type && p.payload_type != RTP_COMFORT_NOISE) {
         s->rejected++;
-        return;
+        return 0;
     }
     switch (rtp_source_take(&r->source, &p)) {
     case RTP_STRAY:
         s->rejected++;
-        return;
+        return 0;
     case RTP_DUPLICATE:
-        return;
+        return 0;
     case RTP_RESTART:
         jitter_restart(&s->jitter, r->law);
         break;
@@ -233,14 +237,16 @@ static void take_rtp(struct engine *e, struct stream *s, const uint8_t *data, si
     s->octets_received += p.size;
     bridge_heard(e, s);
     if (!(r->direction & GM_RECVONLY))
-        return;
+        return 0;
     if (p.payload_type == r->dtmf_payload_type) {
         take_event(e, s, &p);
     } else if (audio) {
         law = p.payload_type == r->payload_type ? r->law : p.payload_type == GM_CODEC_ALAW ? ALAW : ULAW;
         rtp_source_time(&r->source, p.stamp, arrival);
         jitter_put(&s->jitter, p.stamp, p.payload, p.size, law, arrival);
+        return p.size;
     }
+    return 0;
 }
 
 static void take_rtcp(struct engine *e, struct stream *s, const uint8_t *data, size_t size, const union address *from)
@@ -250,49 +256,61 @@ static void take_rtcp(struct engine *e, struct stream *s, const uint8_t *data, s
         s->rejected++;
 }
 
-/* The kernel's time of arrival, or now if it makes no sense. */
-static int64_t arrival_time(const struct engine *e, struct msghdr *m)
-{
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
-        struct timespec t;
-        int64_t at;
-
-        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_TIMESTAMPNS)
-            continue;
-        memcpy(&t, CMSG_DATA(c), sizeof t);
-        at = (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000 - e->wall;
-        return at > e->now || at < e->now - 1000000 ? e->now : at;
-    }
-    return e->now;
-}
-
-void rtp_readable(struct engine *e, struct stream *s, unsigned which)
-{
+struct datagram {
     uint8_t data[DATAGRAM_MAX];
+    size_t size;
+    union address from;
+    int64_t arrival;
+};
+
+/* False: there is none (or an ICMP error of an earlier packet was all). */
+static bool receive_datagram(const struct engine *e, int fd, struct datagram *d)
+{
     union {
         struct cmsghdr align;
         char room[CMSG_SPACE(sizeof(struct timespec))];
     } control;
-    union address from;
-    struct iovec v = {.iov_base = data, .iov_len = sizeof data};
-    struct msghdr m = {.msg_name = &from,
-                       .msg_namelen = sizeof from,
+    struct iovec v = {.iov_base = d->data, .iov_len = sizeof d->data};
+    struct msghdr m = {.msg_name = &d->from,
+                       .msg_namelen = sizeof d->from,
                        .msg_iov = &v,
                        .msg_iovlen = 1,
                        .msg_control = &control,
                        .msg_controllen = sizeof control};
-    ssize_t got = recvmsg(which == WATCH_MEDIA ? s->rtp.fd : s->rtp.rtcp_fd, &m, MSG_DONTWAIT);
+    ssize_t got = recvmsg(fd, &m, MSG_DONTWAIT);
 
     if (got < 0)
-        return; /* EAGAIN, or an ICMP error of an earlier packet */
-    if (m.msg_flags & MSG_TRUNC)
-        s->rejected++;
-    else if (which == WATCH_SECOND || (s->rtp.mux && rtp_is_rtcp(data, (size_t)got)))
-        take_rtcp(e, s, data, (size_t)got, &from);
-    else if (expected_source(s, &from))
-        take_rtp(e, s, data, (size_t)got, arrival_time(e, &m));
-    else
-        s->rejected++;
+        return false;
+    d->size = m.msg_flags & MSG_TRUNC ? 0 : (size_t)got; /* too long to be ours: dropped as malformed */
+    d->arrival = engine_arrival(e, &m);
+    return true;
+}
+
+/* Reads without asking epoll first: at its hearer's tick there is nearly always exactly one packet. On after that only
+ * while packets are old, or do not fill a frame. */
+void rtp_receive(struct engine *e, struct stream *s)
+{
+    struct datagram d;
+    size_t samples = 0;
+
+    for (int i = 0; i < PACKETS_AT_ONCE && receive_datagram(e, s->rtp.fd, &d); i++) {
+        if (s->rtp.mux && rtp_is_rtcp(d.data, d.size))
+            take_rtcp(e, s, d.data, d.size, &d.from);
+        else if (expected_source(s, &d.from))
+            samples += take_rtp(e, s, d.data, d.size, d.arrival);
+        else
+            s->rejected++;
+        if (samples >= SAMPLES && e->now - d.arrival < OLD_US)
+            break;
+    }
+}
+
+void rtp_receive_rtcp(struct engine *e, struct stream *s)
+{
+    struct datagram d;
+
+    if (receive_datagram(e, s->rtp.rtcp_fd, &d))
+        take_rtcp(e, s, d.data, d.size, &d.from);
 }
 
 void rtp_upkeep(struct engine *e, struct stream *s)

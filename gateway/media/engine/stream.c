@@ -76,11 +76,11 @@ struct stream *stream_new(struct streams *t, uint32_t id, uint8_t kind)
     s->adopted = true;
     s->chain = t->buckets[bucket(t, id)];
     t->buckets[bucket(t, id)] = s;
-    s->peer = s->before = s->after = NULL;
-    s->phase = 0;
-    s->frame = -1;
+    s->peer = NULL;
+    memset(&s->hearing, 0, sizeof s->hearing);
+    memset(&s->reading, 0, sizeof s->reading);
     s->fed = 0;
-    s->cadence = s->first = s->silent = s->in_fault = s->tone_told = false;
+    s->first = s->silent = s->in_fault = s->tone_told = false;
     s->heard_at = s->expected_from = 0;
     s->packets_sent = s->octets_sent = s->packets_received = s->octets_received = 0;
     s->rejected = s->dropped = 0;

@@ -14,6 +14,7 @@
 #include "protocol.h"
 #include "rtcp.h"
 #include "rtp.h"
+#include "schedule.h"
 #include "telephone_event.h"
 #include "tone.h"
 
@@ -76,11 +77,9 @@ struct stream {
     struct stream *peer;
     struct stream *chain; /* next with the same hash, or next free */
 
-    struct stream *before, *after; /* in the list of its phase */
-    unsigned phase;
-    int64_t frame;                 /* the last 20 ms frame it was served in */
-    uint8_t fed;                   /* frames for which a pushing source counts as alive */
-    bool cadence;                  /* is in a phase list */
+    struct place hearing; /* when it is given a frame */
+    struct place reading; /* when a TDM stream is read */
+    uint8_t fed;          /* frames for which a pushing source counts as alive */
 
     int64_t heard_at, expected_from;
     bool first, silent;

@@ -10,6 +10,10 @@
 
 enum {
     RETRY_US = 500000,
+    BLOCKS_AT_ONCE = 16,
+    OLD_US = 15000,    /* a block that waited so long has others behind it */
+    QUIET_US = 200000, /* a line this quiet is looked at once a frame */
+    SETTLED_US = 1000,
     SEND_BUFFER = 2304, /* doubled by the kernel: about five blocks; a far end that does not read hears no old voice */
 };
 
@@ -23,21 +27,15 @@ static int unix_socket(struct sockaddr_un *a, const char *path, size_t size)
     return 0;
 }
 
-static int use(struct engine *e, struct stream *s, int fd)
+static void use(struct engine *e, struct stream *s, int fd)
 {
-    const int room = SEND_BUFFER;
-    int err;
+    const int room = SEND_BUFFER, one = 1;
 
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room); /* fails on a device, which has its own */
-    err = engine_watch(e, s, WATCH_MEDIA, fd);
-    if (err) {
-        close(fd);
-        return err;
-    }
+    (void)setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof one);
     s->tdm.fd = fd;
     s->tdm.lost = false;
     s->expected_from = e->now;
-    return 0;
 }
 
 static int connect_out(struct engine *e, struct stream *s)
@@ -52,7 +50,8 @@ static int connect_out(struct engine *e, struct stream *s)
         close(fd);
         return err;
     }
-    return use(e, s, fd);
+    use(e, s, fd);
+    return 0;
 }
 
 /* A socket file that nobody listens at is left over from a program that is gone. */
@@ -80,7 +79,7 @@ static int listen_at(struct engine *e, struct stream *s)
     if (bind(fd, (const struct sockaddr *)&s->tdm.path, sizeof s->tdm.path) || listen(fd, 1))
         err = errno;
     if (!err)
-        err = engine_watch(e, s, WATCH_SECOND, fd);
+        err = engine_watch(e, s, fd);
     if (err)
         close(fd);
     else
@@ -128,6 +127,7 @@ int tdm_open(struct engine *e, struct stream *s, const char *path, size_t size, 
     else if (connect_out(e, s))
         s->tdm.retry = e->now; /* the far end may come yet: the line heals by itself */
     bridge_join(e, s);
+    schedule_add(&e->reading, &s->reading, s, engine_random(e));
     return err;
 }
 
@@ -144,7 +144,7 @@ void tdm_close(struct engine *e, struct stream *s)
 }
 
 /* One far end at a time: a second one is turned away. */
-static void accept_far_end(struct engine *e, struct stream *s)
+void tdm_accept(struct engine *e, struct stream *s)
 {
     int fd = accept4(s->tdm.listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
@@ -153,29 +153,31 @@ static void accept_far_end(struct engine *e, struct stream *s)
     if (s->tdm.fd >= 0)
         close(fd);
     else
-        (void)use(e, s, fd);
+        use(e, s, fd);
 }
 
-void tdm_readable(struct engine *e, struct stream *s, unsigned which)
+/* One block, -1 if there is none; `*age`: microseconds since it came. */
+static ssize_t receive_block(struct engine *e, struct stream *s, uint8_t *block, size_t size, int64_t *age)
 {
-    uint8_t block[SAMPLES + 1]; /* a longer block is seen to be longer */
+    union {
+        struct cmsghdr align;
+        char room[CMSG_SPACE(sizeof(struct timespec))];
+    } control;
+    struct iovec v = {.iov_base = block, .iov_len = size};
+    struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
     ssize_t got;
 
-    if (which == WATCH_SECOND) {
-        accept_far_end(e, s);
-        return;
-    }
-    got = s->tdm.device ? read(s->tdm.fd, block, sizeof block) : recv(s->tdm.fd, block, sizeof block, MSG_DONTWAIT);
-    if (got < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
-    if (got <= 0) {
-        lose(e, s, got ? strerrordesc_np(errno) : "far end closed the channel");
-        return;
-    }
-    if (got != SAMPLES) {
-        s->rejected++;
-        return;
-    }
+    *age = 0;
+    if (s->tdm.device)
+        return read(s->tdm.fd, block, size);
+    got = recvmsg(s->tdm.fd, &m, MSG_DONTWAIT);
+    if (got > 0)
+        *age = e->now - engine_arrival(e, &m);
+    return got;
+}
+
+static void take_block(struct engine *e, struct stream *s, uint8_t *block)
+{
     s->packets_received++;
     s->octets_received += SAMPLES;
     bridge_heard(e, s);
@@ -183,6 +185,42 @@ void tdm_readable(struct engine *e, struct stream *s, unsigned which)
     if (bridge_inband(e, s, s->tdm.law, block))
         memset(block, law_idle(s->tdm.law), SAMPLES);
     bridge_push(e, s, s->tdm.law, block);
+}
+
+/* Reads without asking epoll first, at the tick after a block is expected. What was late moves that tick on, what had to
+ * wait for more than a tick moves it back. */
+bool tdm_receive(struct engine *e, struct stream *s, unsigned *phase)
+{
+    bool last = *phase == PHASES - 1;
+    uint8_t block[SAMPLES + 1]; /* a longer block is seen to be longer */
+    int64_t age = 0;
+    ssize_t got = -1;
+
+    for (int i = 0; i < BLOCKS_AT_ONCE && s->tdm.fd >= 0; i++) {
+        got = receive_block(e, s, block, sizeof block, &age);
+        if (got < 0 && (errno == EAGAIN || errno == EINTR))
+            break;
+        if (got <= 0)
+            lose(e, s, got ? strerrordesc_np(errno) : "far end closed the channel");
+        else if (got != SAMPLES)
+            s->rejected++;
+        else
+            take_block(e, s, block);
+        if (got > 0 && age < OLD_US)
+            break;
+    }
+    if (got < 0) {
+        bool quiet = s->tdm.fd < 0 || e->now - s->heard_at > QUIET_US;
+
+        *phase = last && !quiet ? 0 : *phase;
+        return last || quiet;
+    }
+    if (age > TICK_US + SETTLED_US) {
+        if (*phase == 0)
+            s->reading.frame--; /* the next one comes in this frame yet */
+        *phase = (*phase + PHASES - 1) % PHASES;
+    }
+    return true;
 }
 
 void tdm_send(struct engine *e, struct stream *s, enum law law, const uint8_t *frame)

@@ -191,13 +191,13 @@ class Lapd(DataLink):
             self._recover()
 
     def next_timer(self) -> int | None:
-        """The earliest deadline, or None."""
+        """The earliest deadline, or None. No two timers run at a time."""
         at = self.t200_at
         if at is None:
             at = self.t203_at
-            return self.retry_at if at is None else at
-        other = self.t203_at
-        return at if other is None or at < other else other
+            if at is None:
+                at = self.retry_at
+        return at
 
     def poll(self) -> Output | None:
         """The next output, or None. The RR that acknowledges comes last, and not if an I frame took its place."""

@@ -219,6 +219,7 @@ class DataLink:
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s: %s -> %s", self.name, old.name, state.name)
         self.state = state
+        self.retry_at = None
 
     # -- frames out --
 

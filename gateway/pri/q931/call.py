@@ -212,7 +212,10 @@ class Q931Call(ClearingCall):
         other = channel.owner
         if not isinstance(other, Q931Call) or not other.waits_for_channel:
             return False
-        if not self.link.yields(ours_exclusive=other.exclusive, theirs_exclusive=exclusive):
+        # A call whose SETUP is not out yet has told nobody of its channel.
+        if other.state is not State.NULL and not self.link.yields(
+            ours_exclusive=other.exclusive, theirs_exclusive=exclusive
+        ):
             return False
         self.link.channels.take_over(channel.timeslot, self)
         other.lose_channel()
@@ -258,13 +261,16 @@ class Q931Call(ClearingCall):
 
     @property
     def waits_for_channel(self) -> bool:
-        """True while our SETUP is out and nothing was answered: the channel is wished for, not agreed."""
-        return self.originated and self.state is self.chain.setup
+        """True until our SETUP was answered: the channel is wished for, not agreed."""
+        return self.originated and not self.released and not self.answered
 
     def lose_channel(self) -> None:
-        """Another call has the channel now; the first answer has to name one."""
+        """Another call has the channel now. Before SETUP we take another; after it the first answer has to name one."""
         self.channel = None
-        self.yielded = True
+        if self.state is State.NULL:
+            self.channel = self.link.channels.hunt(self.link.answer_hunt, self)
+        else:
+            self.yielded = True
 
     # -- messages the calling side receives --
 

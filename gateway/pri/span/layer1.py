@@ -286,7 +286,6 @@ class Layer1:
             elif not again or Layer1Timer.CLEAR not in timers:
                 timers.start(Layer1Timer.CLEAR, now + self._values[Layer1Timer.CLEAR])
             return
-        timers.stop(Layer1Timer.CLEAR)
         delay = self._values[Layer1Timer.DECLARE]
         if not delay or (self.alarm is not Alarm.NONE):
             self._declare(now)

@@ -93,6 +93,17 @@ def test_too_few_rtp_ports_are_a_warning() -> None:
     assert "room for 60 ports" in told(body, Severity.WARNING)[0]
 
 
+def test_missing_certificate_is_refused_and_a_present_one_taken(tmp_path: Path) -> None:
+    body = '[sip]\ntls_certificate = "certs/gateway.pem"\n'
+    file = tmp_path / "b.toml"
+    assert told(body, path=file) == [
+        f'3: sip.tls_certificate = "certs/gateway.pem": expected a file; there is none at {tmp_path}/certs/gateway.pem'
+    ]
+    (tmp_path / "certs").mkdir()
+    (tmp_path / "certs" / "gateway.pem").touch()
+    assert told(body, path=file) == []
+
+
 def test_long_runtime_directory_is_refused() -> None:
     assert "at most 107 bytes" in told(f'[gateway]\nrun_dir = "/{"x" * 100}"\n')[0]
     assert "3: media.control" in told(f'[media]\ncontrol = "/{"x" * 107}"\n')[0]

@@ -6,11 +6,11 @@ import tomllib
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gateway.config.locator import Locator
-from gateway.config.problems import Path
+from gateway.config.problems import KeyPath
 
 
 def numbered(text: str) -> str:
@@ -18,7 +18,7 @@ def numbered(text: str) -> str:
     return "\n".join(line.replace("@", str(number)) for number, line in enumerate(text.split("\n"), 1))
 
 
-def leaves(node: object, path: Path = ()) -> Iterator[tuple[Path, object]]:
+def leaves(node: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, object]]:
     if isinstance(node, dict):
         for key, value in node.items():
             yield from leaves(value, (*path, key))
@@ -29,7 +29,7 @@ def leaves(node: object, path: Path = ()) -> Iterator[tuple[Path, object]]:
         yield path, node
 
 
-def paths(node: object, path: Path = ()) -> Iterator[Path]:
+def paths(node: object, path: KeyPath = ()) -> Iterator[KeyPath]:
     yield path
     if isinstance(node, dict):
         for key, value in node.items():
@@ -116,6 +116,7 @@ statements = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(statements, max_size=10))
 def test_generated_documents_are_located(lines: list[str]) -> None:
     text = "\n".join(lines)
@@ -138,6 +139,7 @@ def test_unknown_path_is_where_its_nearest_holder_is() -> None:
     assert locator.line(("nothing",)) == 1
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_text_at_all_ends(text: str) -> None:
     assert Locator(text).line(()) == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.cause import Cause
-from gateway.pri.channels import Block
+from gateway.pri.channels import Block, Hunt
 from gateway.pri.lapd import Side
 from gateway.pri.q931.call import Q931Call
 from gateway.pri.q931.ie import (
@@ -256,6 +256,43 @@ def test_d_3_in_symmetric_operation_the_exclusive_call_goes_first(
     other = end.offer(ChannelIdentification((1,), theirs))
     assert (slot(call) == 1) is ours_keeps
     assert (slot(other) == 1) is not ours_keeps
+
+
+def test_channel_that_the_far_end_offers_goes_from_a_call_that_only_wishes_for_it() -> None:
+    end = FarEnd(Side.USER)
+    first, second = end.place(), end.place()
+    assert slot(second) == 2
+    end.taken()
+    # The network gave channel 2 away before it knew of the second call.
+    end.send(first, T.CALL_PROCEEDING, ChannelIdentification((2,)))
+    assert slot(first) == 2
+    assert slot(second) is None
+    end.send(second, T.CALL_PROCEEDING, ChannelIdentification((3,)))
+    assert slot(second) == 3
+    assert end.sent() == []
+    assert [channel.timeslot for channel in end.channels if channel.owner is not None] == [2, 3]
+
+
+def test_channel_of_a_call_that_was_hung_up_before_any_answer_may_go_to_another() -> None:
+    end = FarEnd(Side.USER)
+    first, second = end.place(), end.place()
+    second.clear(Cause.NORMAL_CALL_CLEARING)
+    end.send(first, T.CALL_PROCEEDING, ChannelIdentification((2,)))
+    assert slot(first) == 2
+    end.send(second, T.RELEASE)
+    assert second.released
+    assert [channel.timeslot for channel in end.channels if channel.owner is not None] == [2]
+
+
+@pytest.mark.parametrize("side", list(Side))
+def test_call_whose_setup_is_not_out_yet_makes_way_and_takes_another_channel(side: Side) -> None:
+    end = FarEnd(side)
+    waiting = end.link.new_call(Hunt.ASCENDING)
+    assert isinstance(waiting, Q931Call)
+    other = end.offer(ChannelIdentification((1,), exclusive=True))
+    assert slot(other) == 1
+    assert slot(waiting) == 2
+    assert not waiting.yielded
 
 
 def test_channel_of_an_answered_call_is_no_glare() -> None:

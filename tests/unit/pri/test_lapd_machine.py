@@ -142,6 +142,7 @@ class LapdMachine(RuleBasedStateMachine):
                 assert not link.sent or running[0]
             case _:
                 assert running == (True, False)
+        assert link.retry_at is None or link.state is State.TEI_ASSIGNED
 
     @invariant()
     def layer_3_knows(self) -> None:

@@ -80,6 +80,7 @@ AWAITING_RELEASE: list[Row] = [
     (S6, (), "r:DM", [], S6),
     (S6, (), "timer", ["c:DISC P"], S6),
     (S6, ("timer", "timer", "timer"), "timer", ["mdl H", "release-confirm"], S4),
+    (S5, ("timer", "timer", "release", "timer", "timer"), "timer", ["c:DISC P"], S6),
     (S6, (), "down", ["release-confirm"], S4),
     (S6, (), "c:I 0 0 P x", [], S6),
     (S6, (), "c:RR 0 P", [], S6),

@@ -231,6 +231,30 @@ def test_alarm_takes_the_link_down_at_once_and_its_end_brings_it_back() -> None:
     assert far_end.do("r:UA F") == ["establish-confirm"]
 
 
+def test_a_line_that_comes_back_soon_need_not_wait_for_the_retry_interval() -> None:
+    far_end = up()
+    far_end.now = 100_000
+    far_end.run("down")
+    far_end.now = 200_000
+    assert far_end.do("up") == ["c:SABME P"]
+
+
+@pytest.mark.parametrize("end", ["down", "release"])
+def test_no_retry_after_layer_1_is_down_or_layer_3_gave_up(end: str) -> None:
+    far_end = FarEnd(Lapd(Side.USER), Side.USER)
+    far_end.run("up", "establish", "r:DM F")
+    assert far_end.link.next_timer() == SECOND
+    far_end.run(end)
+    assert far_end.link.next_timer() is None
+
+
+@pytest.mark.parametrize("event", ["c:SABME P", "establish"])
+def test_no_retry_is_left_over_when_the_link_comes_up_otherwise(event: str) -> None:
+    far_end = FarEnd(Lapd(Side.USER), Side.USER)
+    far_end.run("up", "establish", "r:DM F", event)
+    assert far_end.link.retry_at is None
+
+
 def test_a_peer_that_refuses_is_tried_once_in_a_retry_interval_and_reported_once() -> None:
     far_end = FarEnd(Lapd(Side.USER, timers={LapdTimer.RETRY: 3 * SECOND}), Side.USER)
     assert far_end.run("up", "establish") == ["c:SABME P"]

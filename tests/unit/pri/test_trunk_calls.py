@@ -685,6 +685,19 @@ def test_user_that_insisted_and_lost_hears_44_so_that_it_may_try_again() -> None
     assert other.released is None
 
 
+def test_leg_that_waits_for_digits_makes_way_for_a_call_of_the_far_end() -> None:
+    pair = Pair(replace(E1_EURO, timeslots=(1, 2)))
+    leg, heard = pair.user.new_leg()
+    leg.place(Setup(Number("4"), complete=False), 0)
+    for _ in range(2):
+        placed(pair, pair.network)
+    assert [other.record()["channel"] for other in pair.user.legs] == [1, 2]
+    leg.digits("16", True, 0)
+    pair.settle()
+    assert heard.released is not None
+    assert heard.released.cause is Cause.NO_CIRCUIT_AVAILABLE
+
+
 def test_name_that_follows_is_waited_for() -> None:
     from gateway.pri.q931.ie import Facility
     from gateway.pri.q931.ie.rose import NameOperation, PartyName, information_following, name_facility

@@ -439,6 +439,38 @@ def test_an_owner_may_close_from_within_a_callback(directory: Path) -> None:
     run(body)
 
 
+def test_no_callback_after_close_even_if_there_is_more_to_tell(directory: Path) -> None:
+    async def body() -> None:
+        heard = Heard()
+        span = VirtualSpanServer(directory, Line.E1, heard.frame, lambda event, now: close(event, now), timers=FAST)
+
+        def close(event: LineChanged | CountersRead, now: int) -> None:
+            heard.line(event, now)
+            span.close()
+
+        span.start()
+        with bare(directory, "line") as line, bare(directory, "16"):
+            line.send(b'{"alarm": "none", "counters": {"slips": 1}}')
+            await heard.until(lambda: bool(heard.alarms))
+            await asyncio.sleep(0.01)
+        assert heard.alarms == [Alarm.NONE]
+        assert heard.errors == []
+
+    run(body)
+
+
+def test_a_client_that_gave_up_halfway_leaves_no_trace(directory: Path) -> None:
+    async def body() -> None:
+        async with server(directory) as (far, _):
+            with bare(directory, "line"):
+                await asyncio.sleep(0.01)
+            async with client(directory) as (near, heard):
+                await heard.until(lambda: near.alarm is Alarm.NONE)
+            assert far.statistics.refused == 0
+
+    run(body)
+
+
 def test_faults_spoil_frames_both_ways_and_lapd_repairs_them(directory: Path) -> None:
     async def body() -> None:
         rng = random.Random(3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.cause import Cause
@@ -43,6 +43,7 @@ def test_number_template_cuts_as_exten_does(template: str, number: str, expected
     assert parse_number_template(template).expand(number) == expected
 
 
+@settings(deadline=None)
 @given(st.integers(-12, 12), st.integers(-12, 12) | st.none(), st.text("0123456789", max_size=10))
 def test_slice_is_what_asterisk_documents(offset: int, length: int | None, number: str) -> None:
     """Offset from the end if negative; a negative length leaves that many off the end."""
@@ -126,6 +127,7 @@ def test_bad_destination_says_what_was_expected(text: str, says: str) -> None:
     assert says in str(raised.value)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=30) | st.sampled_from(list(Kind)).flatmap(lambda k: st.text().map(lambda t: f"{k.value}:{t}")))
 def test_random_text_is_a_destination_or_a_destination_error(text: str) -> None:
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.routing.patterns import (
@@ -195,6 +195,7 @@ patterns = st.one_of(
 numbers = st.text("012349*#A", max_size=6)
 
 
+@settings(deadline=None)
 @given(st.lists(patterns, max_size=12), numbers)
 def test_finds_what_a_scan_of_the_sorted_list_finds(texts: list[str], number: str) -> None:
     unique = {sort_key(parse_pattern(text)): text for text in texts}
@@ -205,6 +206,7 @@ def test_finds_what_a_scan_of_the_sorted_list_finds(texts: list[str], number: st
     assert (first[0] if first else None) == (expected[0] if expected else None)
 
 
+@settings(deadline=None)
 @given(st.lists(patterns, max_size=8), numbers, numbers)
 def test_a_number_that_may_not_grow_does_not_match_more_specifically_later(
     texts: list[str], number: str, tail: str
@@ -218,6 +220,7 @@ def test_a_number_that_may_not_grow_does_not_match_more_specifically_later(
             assert any(early for _, early in table.find(number))
 
 
+@settings(deadline=None)
 @given(st.text(max_size=12))
 def test_random_text_is_a_pattern_or_a_pattern_error(text: str) -> None:
     try:

@@ -1,0 +1,222 @@
+"""Measures and writes ``docs/bench.md``. ``python -m tests.bench.run [--quick] [--output FILE]``.
+
+CPU time is the scheduler's own account of each process, so another load on the machine adds noise but does not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench.processes import machine, percentile, used
+from tests.bench.scene import BenchScene
+from tests.interop.kamailio import Kamailio
+from tests.interop.program import free_port
+from tests.interop.sipp import Sipp
+
+SPANS = 8
+HOLD = 1_000
+WARM_UP = 40
+RATE = 20.0
+WINDOW = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table. ``goal`` is empty where none was set."""
+
+    what: str
+    value: str
+    goal: str = ""
+
+
+def say(text: str) -> None:
+    """Progress for the person who waits."""
+    print(f"== {text}", flush=True)
+
+
+async def per_call_from_pstn(directory: Path, calls: int) -> list[Row]:
+    """CPU per call PRI → SIP."""
+    async with BenchScene(directory, SPANS) as scene, await scene.answering(calls + WARM_UP + 1, seconds=600) as far:
+        await scene.load(RATE, WARM_UP, HOLD)
+        gateway, engine, sipp = scene.gateway(), scene.engine(), used(far.process.pid)
+        result = await scene.load(RATE, calls, HOLD)
+        gateway, engine = scene.gateway() - gateway, scene.engine() - engine
+        spent = used(far.process.pid) - sipp
+        if result["failed"]:
+            raise SystemExit(f"bench: {result['failed']} of {calls} calls failed")
+    return [
+        Row("CPU of Python per call PRI → SIP", f"{1000 * gateway.cpu / calls:.2f} ms", "2 ms"),
+        Row(f"… of the engine (1 s of voice), {RATE:.0f} calls/s", f"{1000 * engine.cpu / calls:.2f} ms"),
+        Row("… of sipp answering, same run", f"{1000 * spent.cpu / calls:.2f} ms"),
+    ]
+
+
+async def per_call_from_sip(directory: Path, calls: int) -> list[Row]:
+    """CPU per call SIP → PRI."""
+    async with BenchScene(directory, SPANS) as scene:
+        async with await scene.calling(WARM_UP, RATE, HOLD) as far:
+            await far.succeed(60)
+        await scene.until_calls(0)
+        gateway, engine = scene.gateway(), scene.engine()
+        async with await scene.calling(calls, RATE, HOLD, seconds=600) as far:
+            await far.succeed(calls / RATE + 60)
+        await scene.until_calls(0)
+        gateway, engine = scene.gateway() - gateway, scene.engine() - engine
+    return [
+        Row("CPU of Python per call SIP → PRI", f"{1000 * gateway.cpu / calls:.2f} ms", "2 ms"),
+        Row(f"… of the engine (1 s of voice), {RATE:.0f} calls/s", f"{1000 * engine.cpu / calls:.2f} ms"),
+    ]
+
+
+async def peer_per_call(directory: Path, calls: int) -> list[Row]:
+    """The yardstick: the same SIP call through Kamailio, which relays signalling and touches no voice."""
+    await asyncio.to_thread(directory.mkdir)
+    port = free_port()
+    async with await Sipp.start("uas_basic", directory, calls=calls + 1, seconds=600, trace=False) as called:  # noqa: SIM117
+        async with await Kamailio.start(directory, {"9": [f"127.0.0.1:{called.port}"]}, port=port) as proxy:
+            before = _tree(proxy.process.pid)
+            async with await Sipp.start(
+                "uac_basic",
+                directory,
+                remote=("127.0.0.1", port),
+                service="95550112",
+                calls=calls,
+                rate=RATE,
+                pause=HOLD,
+                limit=2000,
+                seconds=600,
+                trace=False,
+            ) as caller:
+                await caller.succeed(calls / RATE + 60)
+            spent = _tree(proxy.process.pid) - before
+    return [Row("CPU of Kamailio per call SIP → SIP, signalling only, same run", f"{1000 * spent / calls:.2f} ms")]
+
+
+def _tree(pid: int) -> float:
+    total = used(pid).cpu
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        total += _tree(int(child))
+    return total
+
+
+async def delays(directory: Path, calls: int) -> list[Row]:
+    """Set-up delay that the gateway adds, at RATE calls a second each way."""
+    async with BenchScene(directory, SPANS, probe=True) as scene:
+        async with await scene.answering(calls + 1, seconds=600):
+            await scene.load(RATE, calls, HOLD)
+        async with await scene.calling(calls, RATE, HOLD, seconds=600) as far:
+            await far.succeed(calls / RATE + 60)
+        await scene.until_calls(0)
+    taken: dict[str, list[float]] = {}
+    for line in await asyncio.to_thread(lambda: scene.delays.read_text().splitlines()):
+        name, milliseconds = json.loads(line)
+        taken.setdefault(name, []).append(milliseconds)
+    return [
+        Row(
+            f"{name}, median / 99th percentile of {len(values)}",
+            f"{percentile(values, 0.5):.2f} / {percentile(values, 0.99):.2f} ms",
+            "3 ms at the 99th" if name == "SETUP → INVITE" else "",
+        )
+        for name, values in taken.items()
+    ]
+
+
+async def standing(directory: Path, count: int) -> list[Row]:
+    """Percent of a core per standing G.711 call, and memory per call."""
+    async with BenchScene(directory, SPANS) as scene:
+        await asyncio.sleep(1)
+        empty_gateway, empty_engine = scene.gateway(), scene.engine()
+        async with await scene.answering(count + 1, echo=True, seconds=600) as far:
+            await scene.exchange.command(
+                "load", called="4165550101", rate=min(50.0, max(count / 2, 1.0)), calls=count, hold=-1
+            )
+            await scene.until_calls(count)
+            await asyncio.sleep(3)
+            gateway, engine, sipp = scene.gateway(), scene.engine(), used(far.process.pid)
+            await asyncio.sleep(WINDOW)
+            now_gateway, now_engine = scene.gateway(), scene.engine()
+            gateway_cpu, engine_cpu = (now_gateway - gateway).cpu, (now_engine - engine).cpu
+            sipp_cpu = (used(far.process.pid) - sipp).cpu
+    share = 100 / WINDOW / count
+    rows = [
+        Row(
+            f"engine, per standing call of {count}",
+            f"{engine_cpu * share:.3f} % of a core",
+            "0.05 %" if count > 1 else "",
+        ),
+        Row(f"… Python, {count} standing", f"{gateway_cpu * share:.4f} % of a core"),
+        Row(f"… sipp's echo of the same voice, {count} standing", f"{sipp_cpu * share:.3f} % of a core"),
+    ]
+    if count >= 30:
+        python = (now_gateway - empty_gateway).resident / count / 1024
+        engine_memory = (now_engine - empty_engine).resident / count / 1024
+        rows.append(
+            Row(f"memory per call, {count} standing: Python / engine", f"{python:.0f} / {engine_memory:.0f} KiB")
+        )
+    return rows
+
+
+async def measure(directory: Path, quick: bool) -> list[Row]:
+    """Everything, one after the other."""
+    calls = 100 if quick else 600
+    plan: list[tuple[str, Callable[[Path], Awaitable[list[Row]]]]] = [
+        ("CPU per call, PRI to SIP", lambda where: per_call_from_pstn(where, calls)),
+        ("CPU per call, SIP to PRI", lambda where: per_call_from_sip(where, calls)),
+        ("the yardstick, Kamailio", lambda where: peer_per_call(where, calls)),
+        ("set-up delay", lambda where: delays(where, calls)),
+        *((f"{count} standing calls", _standing(count)) for count in (1, 30, 240)),
+    ]
+    rows: list[Row] = []
+    for number, (what, work) in enumerate(plan):
+        say(f"{number + 1} of {len(plan)}: {what}")
+        found = await work(directory / f"b{number}")
+        for row in found:
+            print(f"   {row.what}: {row.value}" + (f" (goal {row.goal})" if row.goal else ""), flush=True)
+        rows += found
+    return rows
+
+
+def _standing(count: int) -> Callable[[Path], Awaitable[list[Row]]]:
+    return lambda where: standing(where, count)
+
+
+def table(rows: list[Row]) -> str:
+    """The page that is written."""
+    lines = [
+        "# What a call costs",
+        "",
+        "Measured by `make bench` on the whole product: simulated exchange with eight E1 spans, gateway, media engine,",
+        "sipp as the SIP side, all on one machine over loopback. CPU time is what the scheduler accounted to the",
+        "process. Set-up delay is from the read of one message to the write of the other, inside the gateway.",
+        "",
+        f"Machine: {machine()}; Python {sys.version.split()[0]}.",
+        "",
+        "| what | measured | goal |",
+        "|---|---|---|",
+        *(f"| {row.what} | {row.value} | {row.goal} |" for row in rows),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Parse the command line, measure, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a sixth of the calls, for a look")
+    parser.add_argument("--output", type=Path, default=Path("docs/bench.md"))
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+        rows = asyncio.run(measure(Path(directory), options.quick))
+    options.output.write_text(table(rows))
+    say(f"written to {options.output}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""The gateway in virtual time: the product's Switch and MediaClient, run as the daemon runs them, and an engine."""
+
+from __future__ import annotations
+
+import random
+from functools import partial
+
+from gateway.call_record import record_of
+from gateway.config.model import Configuration
+from gateway.core import MILLISECOND
+from gateway.leg import Leg, Listener, Offered
+from gateway.media.client import EngineSettings, MediaClient, Transmit
+from gateway.pri.span.layer1 import Alarm
+from gateway.pri.trunk import ChannelFreed
+from gateway.record import CallRecord, WallClock
+from gateway.switch import CallEnded, SpanEvent, SpanFrame, Switch
+from gateway.voip.sip.flow import UDP, Flow, Send
+from tests.simulation.wire_engine import WireEngine
+from tests.simulation.world import Address, DLine, LineEnd, Network, Node, World
+
+ADDRESS = "10.0.0.1"
+PORT = 5060
+CONTROL_DELAY = 300
+"""Microseconds between signalling and engine, each way."""
+_CLOCK = WallClock(0, 0)
+
+
+class CountingSwitch(Switch):
+    """A Switch that counts what it is offered."""
+
+    offers = 0
+
+    def _offered(self, leg: Leg, offered: Offered, now: int) -> Listener | None:
+        self.offers += 1
+        return super()._offered(leg, offered, now)
+
+
+class _SpanEnd(LineEnd):
+    def __init__(self, node: GatewayNode, span: str) -> None:
+        self._node = node
+        self._span = span
+
+    def frame(self, data: bytes) -> None:
+        node = self._node
+        node.switch.receive_frame(self._span, data, node.world.now)
+        node.settle()
+
+    def alarm(self, alarm: Alarm) -> None:
+        node = self._node
+        node.switch.line_state(self._span, alarm, node.world.now)
+        node.settle()
+
+
+class GatewayNode(Node):
+    """The box. ``records`` are those of all starts of the daemon, ``cut_short`` how many calls a restart took."""
+
+    def __init__(self, world: World, configuration: Configuration, network: Network, lines: dict[str, DLine]) -> None:
+        super().__init__(world, "gateway")
+        self.configuration = configuration
+        self.network = network
+        self.lines = lines
+        self.engine = WireEngine()
+        self.records: list[CallRecord] = []
+        self.freed: list[ChannelFreed] = []
+        self.offers = 0
+        self.cut_short = 0
+        self.restarts = 0
+        self.running = False
+        self._engine_wake: int | None = None
+        self.start()
+
+    # -- life --
+
+    def start(self) -> None:
+        """The daemon starts."""
+        world = self.world
+        world.note(self.name, "up")
+        media = self.configuration.media
+        rng = random.Random(world.rng.getrandbits(64))
+        self.media = MediaClient(
+            rng,
+            EngineSettings(
+                (media.rtp_ports.first, media.rtp_ports.last), media.silence_ms, media.grace_seconds
+            ),
+        )
+        self.switch = CountingSwitch(self.configuration, self.media, rng, local_for=lambda _remote: ADDRESS)
+        self.running = True
+        self.connect_engine()
+        self.network.join(ADDRESS, self.name, self._receive)
+        self.network.cut(ADDRESS, False)
+        for name, line in self.lines.items():
+            line.attach(0, _SpanEnd(self, name))
+        self.settle()
+
+    def stop(self) -> None:
+        """The daemon dies; the engine runs on."""
+        self.world.note(self.name, "down")
+        self.restarts += 1
+        self.running = False
+        self.cut_short += len(self.switch.calls)
+        self.offers += self.switch.offers - len(self.switch.calls)
+        self.network.cut(ADDRESS, True)
+        for line in self.lines.values():
+            line.attach(0, None)
+        if self.media.up:
+            self.engine.client_gone(self.world.now)
+            self._arm_engine()
+
+    def connect_engine(self) -> None:
+        """A connection to the engine comes up."""
+        if self.running and not self.media.up:
+            self.engine.client_came()
+            self.media.connected(self.world.now)
+            self.settle()
+
+    def lose_engine(self, *, crash: bool) -> None:
+        """The connection to the engine breaks, or the engine itself."""
+        self.world.note(self.name, "engine crashed" if crash else "engine lost")
+        if crash:
+            self.engine.crash()
+        elif self.media.up:
+            self.engine.client_gone(self.world.now)
+            self._arm_engine()
+        if self.running and self.media.up:
+            self.media.lost(self.world.now)
+            self.settle()
+
+    # -- node --
+
+    def _receive(self, data: bytes, source: Address) -> None:
+        if self.running:
+            self.switch.receive_sip(data, Flow(UDP, source[0], source[1], 0, 0), self.world.now)
+            self.settle()
+
+    def drain(self) -> None:
+        if not self.running:
+            return
+        switch, media, world = self.switch, self.media, self.world
+        poll = switch.poll
+        while True:
+            while (output := poll()) is not None:
+                if isinstance(output, SpanFrame):
+                    self.lines[output.span].send(0, output.frame)
+                elif isinstance(output, Send):
+                    flow = output.flow
+                    self.network.send((ADDRESS, PORT), (flow.address, flow.port), output.data)
+                elif isinstance(output, CallEnded):
+                    self._ended(output)
+                elif isinstance(output, SpanEvent):
+                    if isinstance(output.event, ChannelFreed):
+                        self.freed.append(output.event)
+            # What the engine's client has to tell may make the switch speak again.
+            told = media.poll()
+            if told is None:
+                break
+            while told is not None:
+                if isinstance(told, Transmit):
+                    world.after(CONTROL_DELAY, self._to_engine, media, told.data)
+                else:
+                    switch.media_event(told, world.now)
+                told = media.poll()
+
+    def _ended(self, output: CallEnded) -> None:
+        record = record_of(output.call, _CLOCK)
+        self.records.append(record)
+        self.world.note(
+            self.name, "record", f"{record.id[9:]} {record.dialled} cause {record.cause} by {record.released_by}"
+        )
+
+    def next_deadline(self) -> int | None:
+        if not self.running:
+            return None
+        at, sweep = self.switch.next_timer(), self.media.next_timer()
+        return at if sweep is None or (at is not None and at < sweep) else sweep
+
+    def expire(self, now: int) -> None:
+        if self.running:
+            self.media.handle_timer(now)
+            self.switch.handle_timer(now)
+
+    # -- engine --
+
+    def _to_engine(self, client: MediaClient, packet: bytes) -> None:
+        if client is not self.media or not client.up or not self.engine.connected:
+            return
+        replies = self.engine.receive(packet, self.world.now)
+        if replies:
+            self.world.after(CONTROL_DELAY, self._from_engine, client, replies)
+
+    def _from_engine(self, client: MediaClient, packet: bytes) -> None:
+        if client is self.media and client.up and self.running:
+            client.receive(packet, self.world.now)
+            self.settle()
+
+    def _arm_engine(self) -> None:
+        at = self.engine.next_timer()
+        if at is not None:
+            self.world.at(at, self._engine_expired)
+
+    def _engine_expired(self) -> None:
+        self.engine.handle_timer(self.world.now)
+
+    def total_offers(self) -> int:
+        """Calls offered to any switch so far, without those that a restart took."""
+        return self.offers + self.switch.offers
+
+
+def retry_engine(node: GatewayNode, after_milliseconds: int) -> None:
+    """Bring the engine's connection back after a while."""
+    node.world.after(after_milliseconds * MILLISECOND, partial(GatewayNode.connect_engine, node))

@@ -1,0 +1,275 @@
+"""A SIP far end: a SipEndpoint of its own with parties that answer, refuse, ring for ever, hold and hang up by script."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from gateway import leg as words
+from gateway.cause import Cause, Location
+from gateway.core import MILLISECOND
+from gateway.identity import Number, Party
+from gateway.leg import Leg, LegEvent, Listener, Offered, Setup
+from gateway.voip.sip.endpoint import SipEndpoint
+from gateway.voip.sip.flow import UDP, Flow, Send
+from gateway.voip.sip.hop import Listener as Socket
+from gateway.voip.sip.leg import SipLeg
+from gateway.voip.sip.peers import PeerSettings, SipSettings
+from tests.simulation.story import Script, Side, Story
+from tests.simulation.voice import DirectMedia
+from tests.simulation.world import Address, Network, Node, World
+
+PORT = 5060
+
+
+class SipNode(Node):
+    """One SIP user agent. ``strips_reason``: it (or a proxy before it) sends no Reason header."""
+
+    def __init__(
+        self,
+        world: World,
+        name: str,
+        address: str,
+        network: Network,
+        story: Story,
+        peer: PeerSettings,
+        *,
+        strips_reason: bool = False,
+    ) -> None:
+        super().__init__(world, name)
+        self.address = address
+        self.network = network
+        self.story = story
+        self.peer = peer
+        self.strips_reason = strips_reason
+        self.restarts = 0
+        self.sides: list[Side] = []
+        self._parties: dict[Side, _SipParty] = {}
+        self._begin()
+        network.join(address, name, self._receive)
+
+    def _begin(self) -> None:
+        self.media = DirectMedia()
+        self.endpoint = SipEndpoint(
+            SipSettings(
+                listeners=(Socket(UDP, self.address, PORT),), peers=(self.peer,), context=None, user_agent=self.name
+            ),
+            self.media,
+            random.Random(self.world.rng.getrandbits(64)),
+            self._offered,
+            local_for=lambda _remote: self.address,
+        )
+
+    def restart(self) -> None:
+        """Forget everything."""
+        self.world.note(self.name, "restart")
+        self.restarts += 1
+        for side in self.sides:
+            if not side.over:
+                side.lost = True
+        self.sides.clear()
+        self._begin()
+        self.settle()
+
+    # -- node --
+
+    def _receive(self, data: bytes, source: Address) -> None:
+        self.endpoint.receive(data, Flow(UDP, source[0], source[1], 0, 0), self.world.now)
+        self.settle()
+
+    def drain(self) -> None:
+        endpoint, network = self.endpoint, self.network
+        while True:
+            while (output := endpoint.poll()) is not None:
+                if isinstance(output, Send):
+                    data = output.data
+                    if self.strips_reason:
+                        data = without_reason(data)
+                    flow = output.flow
+                    network.send((self.address, PORT), (flow.address, flow.port), data)
+            if not self.media.flush():
+                break
+
+    def next_deadline(self) -> int | None:
+        return self.endpoint.next_timer()
+
+    def expire(self, now: int) -> None:
+        self.endpoint.handle_timer(now)
+
+    # -- calls --
+
+    def place(self, script: Script) -> None:
+        """Make a call to the gateway."""
+        now = self.world.now
+        leg = self.endpoint.new_leg("gateway", now)
+        if isinstance(leg, Cause):
+            script.refused = leg
+            return
+        side = Side(self.name, "sip", None, now, leg, strips_reason=self.strips_reason)
+        script.caller = side
+        self.sides.append(side)
+        party = _SipParty(self, script, side, leg)
+        leg.listener = party
+        leg.place(Setup(Number(script.called), Party(Number(script.calling), f"Caller {script.number}")), now)
+        party.later(script.patience, "give up")
+        self.settle()
+
+    def _offered(self, leg: Leg, offered: Offered, now: int) -> Listener | None:
+        assert isinstance(leg, SipLeg)
+        caller = offered.setup.caller.number
+        script = self.story.by_caller(caller.digits) if caller is not None else None
+        if script is None:
+            return None
+        answering = script.next_answer()
+        side = Side(self.name, "sip", answering, now, leg, strips_reason=self.strips_reason)
+        script.callees.append(side)
+        self.sides.append(side)
+        party = _SipParty(self, script, side, leg)
+        party.offered(offered.setup)
+        return party
+
+
+class _SipParty:
+    """One end of one call, by its script."""
+
+    def __init__(self, node: SipNode, script: Script, side: Side, leg: SipLeg) -> None:
+        self.node = node
+        self.script = script
+        self.side = side
+        self.leg = leg
+
+    def later(self, milliseconds: int, what: str) -> None:
+        self.node.world.after(milliseconds * MILLISECOND, self._do, what)
+
+    def offered(self, setup: Setup) -> None:
+        answering = self.side.answering
+        assert answering is not None
+        if answering.more_digits and len(setup.called.digits) < answering.more_digits:
+            self.later(20, "incomplete")
+            return
+        for milliseconds, what in (
+            (answering.early, "early"),
+            (answering.ring_after, "ring"),
+            (answering.answer_after, "answer"),
+            (answering.refuse_after, "refuse"),
+        ):
+            if milliseconds is not None:
+                self.later(milliseconds, what)
+
+    def _do(self, what: str) -> None:
+        if not self.side.over:
+            _ACTS[what](self, self.node.world.now)
+            self.node.settle()
+
+    # -- what a called party does --
+
+    def _incomplete(self, now: int) -> None:
+        self._refuse_with(484, now)
+
+    def _ring(self, now: int) -> None:
+        answering = self.side.answering
+        self.side.ringing = now
+        self.leg.alert(answering is not None and answering.ring_inband, now)
+
+    def _early(self, now: int) -> None:
+        self.leg.progress(True, now)
+
+    def _answer(self, now: int) -> None:
+        answering, side = self.side.answering, self.side
+        side.answered = now
+        self.leg.answer(None, now)
+        assert answering is not None
+        if answering.hold is not None:
+            self.later(answering.hold, "hang up")
+        for milliseconds, what in answering.acts:
+            self.later(milliseconds, what)
+
+    def _refuse(self, now: int) -> None:
+        answering = self.side.answering
+        assert answering is not None
+        if answering.status:
+            self._refuse_with(answering.status, now)
+        else:
+            self._release(answering.cause, now)
+
+    def _refuse_with(self, status: int, now: int) -> None:
+        if self.leg.incoming is not None:
+            self.leg.incoming.refuse_with(status, now)
+            self.leg.finish(Cause.INTERWORKING, Location.USER, now, ours=True, status=status)
+
+    # -- what both do --
+
+    def _give_up(self, now: int) -> None:
+        if self.side.answered is None:
+            self._release(self.script.caller_cause, now)
+
+    def _hang_up(self, now: int) -> None:
+        answering = self.side.answering
+        self._release(answering.cause if answering is not None else self.script.caller_cause, now)
+
+    def _release(self, cause: Cause, now: int) -> None:
+        if self.side.hung_up is None:
+            self.side.hung_up, self.side.hung_up_with = now, cause
+        self.leg.release(cause, now)
+
+    def _put_on_hold(self, now: int) -> None:
+        self.leg.hold(now)
+
+    def _resume(self, now: int) -> None:
+        self.leg.resume(now)
+
+    def _name(self, now: int) -> None:
+        self.leg.identify(Party(Number("8" + "5" * 6), "Another"), now)
+
+    # -- what happens to them --
+
+    def on_leg(self, leg: Leg, event: LegEvent, now: int) -> None:
+        side = self.side
+        match event:
+            case words.Proceeding():
+                side.proceeding = side.proceeding or now
+            case words.Progress(inband):
+                if inband and side.heard is None:
+                    side.heard = now
+            case words.Alerting(inband):
+                side.ringing = side.ringing or now
+                if inband and side.heard is None:
+                    side.heard = now
+            case words.Answered():
+                side.answered = now
+                self.later(self.script.hold, "hang up")
+                for milliseconds, what in self.script.acts:
+                    self.later(milliseconds, what)
+            case words.Held():
+                side.held += 1
+            case words.Resumed():
+                side.resumed += 1
+            case words.Keypad(digits):
+                side.digits += digits
+            case words.Released(cause, ours=ours):
+                side.ended, side.cause, side.ours = now, cause, ours
+                self.node.world.note(self.node.name, "ended", f"{self.script.number} {cause.name}")
+            case _:
+                pass
+
+
+_ACTS: dict[str, Callable[[_SipParty, int], None]] = {
+    "incomplete": _SipParty._incomplete,
+    "ring": _SipParty._ring,
+    "early": _SipParty._early,
+    "answer": _SipParty._answer,
+    "refuse": _SipParty._refuse,
+    "give up": _SipParty._give_up,
+    "hang up": _SipParty._hang_up,
+    "hold": _SipParty._put_on_hold,
+    "resume": _SipParty._resume,
+    "name": _SipParty._name,
+}
+
+
+def without_reason(data: bytes) -> bytes:
+    """``data`` without its Reason header line, as from a far end that sends none."""
+    at = data.find(b"\r\nReason:")
+    if at < 0:
+        return data
+    return data[:at] + data[data.index(b"\r\n", at + 2) :]

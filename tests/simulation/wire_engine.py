@@ -1,0 +1,202 @@
+"""The media engine's stand-in of the gateway: its control protocol (``gateway.media.wire``) over a Wiring, sans-I/O.
+
+Packets in, packets out, streams that outlive their client by the grace time. No sample is moved.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable
+
+from gateway.core import SECOND
+from gateway.media import wire
+from gateway.media.api import Statistics
+from gateway.media.wire import Kind, Opcode
+from tests.simulation.voice import STREAMS_MAX, Stream, Wiring
+
+GRACE_LEAST = 5 * SECOND
+_OK = wire.CODE.pack(0)
+_STATISTICS = _OK + wire.statistics_body(Statistics())
+_HEADER = wire.HEADER
+
+
+class WireEngine(Wiring):
+    """One engine process. ``connected`` tells whether a client is there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.connected = False
+        self.requests = 0
+        self.refusals: list[str] = []
+        self._grace = 60
+        self._grace_end: int | None = None
+
+    # -- what the owner calls --
+
+    def client_came(self) -> None:
+        """A connection was made; streams of before wait to be adopted."""
+        self.connected = True
+
+    def client_gone(self, now: int) -> None:
+        """The connection is gone: streams run on for the grace time."""
+        self.connected = False
+        self._grace_end = now + self._grace * SECOND
+        for stream in self.streams.values():
+            stream.adopted = False
+
+    def crash(self) -> None:
+        """The process dies with all its streams."""
+        self.connected = False
+        self._grace_end = None
+        self.clear()
+
+    def next_timer(self) -> int | None:
+        """When streams that nobody adopted end."""
+        return self._grace_end
+
+    def handle_timer(self, now: int) -> None:
+        """End what nobody adopted."""
+        if self._grace_end is not None and now >= self._grace_end:
+            self._grace_end = None
+            for number in [each.number for each in self.streams.values() if not each.adopted]:
+                self.close(number)
+
+    def receive(self, packet: bytes, now: int) -> bytes:
+        """Carry out a packet of requests; returns the packet of replies, empty if there is none."""
+        replies: list[bytes] = []
+        for opcode, request, number, body in wire.messages(packet):
+            self.requests += 1
+            if opcode == Opcode.HELLO:
+                reply = self._hello(body, now)
+            else:
+                reply = _HANDLERS[opcode](self, number, body)
+            code = wire.CODE.unpack_from(reply)[0]
+            if code and not request:
+                self.refusals.append(f"{Opcode(opcode).name} {number}: {wire.text_of(reply[4:])}")
+            if request or code:
+                header = _HEADER.pack(
+                    wire.MAGIC, wire.VERSION, opcode | Opcode.REPLY, request, number, len(reply)
+                )
+                replies.append(header + reply)
+        return b"".join(replies)
+
+    # -- requests --
+
+    def _hello(self, body: bytes, now: int) -> bytes:
+        first, last, _silence, grace = wire.HELLO.unpack(body)
+        self.ports = (first, last)
+        self._grace = grace
+        kept = len(self.streams)
+        if self._grace_end is not None:
+            self._grace_end = max(self._grace_end, now + GRACE_LEAST)
+        return wire.HELLO_REPLY.pack(0, kept == 0, kept, STREAMS_MAX, 1)
+
+    def _opened(self, stream: Stream) -> bytes:
+        code = self.add(stream)
+        if code:
+            return _failure(code, stream.path or stream.label)
+        if stream.kind is Kind.RTP:
+            return wire.OPEN_RTP_REPLY.pack(0, stream.port, stream.port + 1)
+        return _OK
+
+    def _open_rtp(self, number: int, body: bytes) -> bytes:
+        family, octets, label = wire.OPEN_RTP.unpack(body)
+        return self._opened(Stream(number, Kind.RTP, _text(label), address=_address(family, octets)))
+
+    def _set_rtp(self, number: int, body: bytes) -> bytes:
+        stream = self.streams.get(number)
+        if stream is None:
+            return _failure(errno.ENOENT, f"no stream {number}")
+        fields = wire.SET_RTP.unpack(body)
+        stream.remote = (_address(fields[0], fields[4]), fields[5])
+        return _OK
+
+    def _open_tdm(self, number: int, body: bytes) -> bytes:
+        size = wire.OPEN_TDM.size
+        _law, _listen, label = wire.OPEN_TDM.unpack_from(body)
+        return self._opened(Stream(number, Kind.TDM, _text(label), path=os.fsdecode(body[size:])))
+
+    def _open_tone(self, number: int, body: bytes) -> bytes:
+        return self._opened(Stream(number, Kind.TONE, _text(wire.OPEN_TONE.unpack_from(body)[2])))
+
+    def _open_prompt(self, number: int, body: bytes) -> bytes:
+        return self._opened(Stream(number, Kind.PROMPT, _text(wire.OPEN_PROMPT.unpack_from(body)[1])))
+
+    def _open_echo(self, number: int, body: bytes) -> bytes:
+        return self._opened(Stream(number, Kind.ECHO, _text(body)))
+
+    def _open_recorder(self, number: int, body: bytes) -> bytes:
+        return self._opened(Stream(number, Kind.RECORDER, _text(wire.OPEN_RECORDER.unpack_from(body)[1])))
+
+    def _connect(self, number: int, body: bytes) -> bytes:
+        (other,) = wire.CONNECT.unpack(body)
+        return _OK if self.connect(number, other) else _failure(errno.ENOENT, f"no stream {number} or {other}")
+
+    def _disconnect(self, number: int, body: bytes) -> bytes:
+        self.disconnect(number)
+        return _OK
+
+    def _send_digits(self, number: int, body: bytes) -> bytes:
+        return _OK if number in self.streams else _failure(errno.ENOENT, f"no stream {number}")
+
+    def _statistics(self, number: int, body: bytes) -> bytes:
+        return _STATISTICS if number in self.streams else _failure(errno.ENOENT, f"no stream {number}")
+
+    def _close(self, number: int, body: bytes) -> bytes:
+        return _STATISTICS if self.close(number) else _failure(errno.ENOENT, f"no stream {number}")
+
+    def _list(self, number: int, body: bytes) -> bytes:
+        (skip,) = wire.LIST.unpack(body)
+        entries = [
+            wire.LIST_ENTRY.pack(
+                each.number, each.peer or 0, each.port, each.kind, each.adopted, wire.label_bytes(each.label)
+            )
+            for each in list(self.streams.values())[skip : skip + wire.LIST_MAX]
+        ]
+        return wire.LIST_REPLY.pack(0, len(self.streams)) + b"".join(entries)
+
+    def _adopt(self, number: int, body: bytes) -> bytes:
+        stream = self.streams.get(number)
+        if stream is None:
+            return _failure(errno.ENOENT, f"no stream {number}")
+        stream.adopted = True
+        return _OK
+
+
+def _failure(code: int, text: str) -> bytes:
+    return wire.CODE.pack(code) + text.encode()
+
+
+def _text(octets: bytes) -> str:
+    return octets.rstrip(b"\0").decode("utf-8", "replace")
+
+
+_ADDRESSES: dict[bytes, str] = {}
+
+
+def _address(family: int, octets: bytes) -> str:
+    known = _ADDRESSES.get(octets)
+    if known is None:
+        known = socket.inet_ntop(socket.AF_INET6 if family == 6 else socket.AF_INET, octets[: 16 if family == 6 else 4])
+        _ADDRESSES[octets] = known
+    return known
+
+
+_HANDLERS: dict[int, Callable[[WireEngine, int, bytes], bytes]] = {
+    Opcode.OPEN_RTP: WireEngine._open_rtp,
+    Opcode.SET_RTP: WireEngine._set_rtp,
+    Opcode.OPEN_TDM: WireEngine._open_tdm,
+    Opcode.OPEN_TONE: WireEngine._open_tone,
+    Opcode.OPEN_PROMPT: WireEngine._open_prompt,
+    Opcode.OPEN_ECHO: WireEngine._open_echo,
+    Opcode.OPEN_RECORDER: WireEngine._open_recorder,
+    Opcode.CONNECT: WireEngine._connect,
+    Opcode.DISCONNECT: WireEngine._disconnect,
+    Opcode.SEND_DIGITS: WireEngine._send_digits,
+    Opcode.STATISTICS: WireEngine._statistics,
+    Opcode.CLOSE: WireEngine._close,
+    Opcode.LIST: WireEngine._list,
+    Opcode.ADOPT: WireEngine._adopt,
+}
