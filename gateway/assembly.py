@@ -9,8 +9,6 @@ from gateway.config import model
 from gateway.config.model import Configuration, OverlapDial
 from gateway.config.values import PeerHost, VirtualChannels
 from gateway.identity import TypeOfNumber
-from gateway.pri.channels import Line
-from gateway.pri.lapd import Side
 from gateway.pri.settings import Numbering, PriSettings
 from gateway.voip.sip.codecs import CODECS, CodecRow
 from gateway.voip.sip.flow import DEFAULT_PORT, TCP, UDP
@@ -20,17 +18,10 @@ from gateway.voip.sip.peers import (
     PeerKind,
     PeerSettings,
     RedirectionHeader,
-    Reliability,
-    SessionTimers,
     SipSettings,
 )
 from gateway.voip.sip.telephone import NumberStyle
 
-_RELIABILITY = {
-    model.Prack.NO: Reliability.OFF,
-    model.Prack.SUPPORTED: Reliability.SUPPORTED,
-    model.Prack.REQUIRED: Reliability.REQUIRED,
-}
 _REDIRECTION = {
     model.Diversion.NONE: RedirectionHeader.OFF,
     model.Diversion.DIVERSION: RedirectionHeader.DIVERSION,
@@ -72,8 +63,8 @@ def pri_settings(span: model.Span, configuration: Configuration) -> PriSettings:
     return PriSettings(
         name=span.name,
         channel_path=lambda timeslot: str(directory / str(timeslot)),
-        line=Line(span.line.value),
-        side=Side(span.side.value),
+        line=span.line,
+        side=span.side,
         switch_type=span.switch_type.value,
         context=span.context,
         law=span.companding,
@@ -130,8 +121,8 @@ def _peer(peer: model.SipPeer, host: PeerHost, kind: PeerKind, user: str) -> Pee
         dtmfmode=DtmfMode(mode),
         match_port=model.Insecure.PORT not in peer.insecure,
         trust_identity=peer.trustrpid,
-        reliable=_RELIABILITY[peer.prack],
-        session_timers=SessionTimers(peer.session_timers.value),
+        reliable=peer.prack,
+        session_timers=peer.session_timers,
         style=NumberStyle(plus=peer.plus),
         redirection=_REDIRECTION[peer.diversion],
     )

@@ -43,6 +43,8 @@ MAX_CHANNEL_RETRIES = 2
 # How long a released leg may take to be gone; Q.931 T305 + 2 × T308 (38 s) and SIP's 64 × T1 (32 s) are below it.
 RELEASE_GUARD = 60 * SECOND
 MAX_EARLY_TONE = 60 * SECOND
+# A caller who vanished without a word, or a prompt whose engine died: only time ends such a call.
+MAX_SERVICE = 1800 * SECOND
 MAX_NOTES = 16
 
 
@@ -156,6 +158,7 @@ class Call:
         self._destinations: Sequence[Destination] = ()
         self._next = 0
         self._ring_seconds: int | None = None
+        self._open_ended = False
         self._retries = 0
         self._proceeded = False
         self._outgoing_inband = False
@@ -177,6 +180,17 @@ class Call:
         """End the call from our side."""
         self._release(cause, by, now)
 
+    @property
+    def has_voice(self) -> bool:
+        """Whether the call has any stream in the media engine."""
+        legs = (self.incoming, self.outgoing)
+        return self._own_stream is not None or any(leg is not None and leg.stream is not None for leg in legs)
+
+    def lose_voice(self, now: int) -> None:
+        """The media engine is gone, and the call's voice with it."""
+        self._note("the media engine failed")
+        self._release(Cause.TEMPORARY_FAILURE, "gateway", now)
+
     # -- routing --
 
     def _route(self, now: int) -> None:
@@ -196,6 +210,7 @@ class Call:
         self._set_state(State.TRYING)
         self._destinations = route.destinations
         self._ring_seconds = route.ring_seconds
+        self._open_ended = route.open_ended
         self._next = 0
         self._try_next(now)
 
@@ -238,7 +253,9 @@ class Call:
         self._proceed(now)
         if self._ring_seconds is not None:
             self._switch.start_timer(self, Purpose.RING_LIMIT, now + self._ring_seconds * SECOND)
-        leg.place(replace(self.setup, called=replace(self.setup.called, digits=number)), now)
+        complete = self.setup.complete or not self._open_ended
+        called = replace(self.setup.called, digits=number)
+        leg.place(replace(self.setup, called=called, complete=complete), now)
         return True
 
     def _give_up(self, cause: Cause, now: int) -> bool:
@@ -411,6 +428,8 @@ class Call:
                 self._wire()
                 self._switch.start_timer(self, Purpose.TONE_LIMIT, now + MAX_EARLY_TONE)
                 return
+        self._last_cause = Cause.NORMAL_CALL_CLEARING
+        self._switch.start_timer(self, Purpose.TONE_LIMIT, now + MAX_SERVICE)
         self._answer(None, now)
 
     # -- voice --

@@ -27,7 +27,6 @@ from gateway.media.api import MediaEvent
 from gateway.media.client import EngineSettings, MediaClient
 from gateway.media.connection import EngineConnection
 from gateway.media.engine_process import EngineProcess
-from gateway.pri.channels import Line
 from gateway.pri.span.endpoint import SpanError, monotonic_microseconds
 from gateway.pri.span.layer1 import CountersRead, LineChanged
 from gateway.pri.span.virtual import VirtualSpan
@@ -85,7 +84,7 @@ class Daemon:
         self.spans = {
             span.name: VirtualSpan(
                 span_directory(span),
-                Line(span.line.value),
+                span.line,
                 partial(self._frame, span.name),
                 partial(self._line, span.name),
                 name=span.name,

@@ -15,13 +15,15 @@ from gateway.assembly import cause_rules, pri_settings, sip_settings
 from gateway.call import Call, Purpose
 from gateway.cause import Cause
 from gateway.config.model import Configuration
-from gateway.core import TimerQueue
+from gateway.core import SECOND, TimerQueue
 from gateway.leg import Leg, Listener, Offered, Setup
 from gateway.media.api import EngineLost, EngineReady, Media, MediaEvent, Tone
 from gateway.media.tones import tones_for
+from gateway.pri.channels import TrunkGroup
 from gateway.pri.lapd import Transmit
 from gateway.pri.span.layer1 import Alarm
 from gateway.pri.trunk import PriTrunk, TrunkOutput
+from gateway.routing.callers import CallerIds
 from gateway.routing.dialplan import DialPlan, PhoneDestination, PriDestination, Routing, TrunkDestination
 from gateway.routing.failover import goes_on
 from gateway.routing.groups import trunk_groups
@@ -32,6 +34,8 @@ from gateway.voip.sip.flow import Close, Flow, Resolve, Send
 log = logging.getLogger(__name__)
 
 MAX_CALLS = 1000
+ENGINE_WAIT = 10 * SECOND
+"""How long calls wait for a media engine that went away; without one they have no voice and are ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ class Switch:
         *,
         local_for: Callable[[str], str] | None = None,
         tracer: Tracer | None = None,
+        max_calls: int = MAX_CALLS,
     ) -> None:
         self.configuration = configuration
         self.dial_plan = DialPlan(configuration)
@@ -79,9 +84,15 @@ class Switch:
         self.tracer = tracer
         self._media = media
         self._rules = cause_rules(configuration)
+        self._caller_ids = CallerIds(configuration)
         self._tones = tones_for(configuration.gateway.country)
         self._timers: TimerQueue[tuple[str, Purpose]] = TimerQueue()
         self._watched: dict[int, Call] = {}
+        self._max_calls = max_calls
+        self._engine_up = False
+        self._engine_deadline: int | None = None
+        # Calls that had voice when the engine went away.
+        self._voiceless: list[Call] = []
         self._ended: deque[CallEnded] = deque()
         self._serial = 0
         # Calls of one start of the daemon are told from those of another without a clock.
@@ -91,8 +102,11 @@ class Switch:
             span.name: PriTrunk(pri_settings(span, configuration), media, rng, self._offered)
             for span in configuration.spans
         }
-        self._groups = trunk_groups(configuration)
-        self._next_span: dict[str, int] = {}
+        self._groups = {
+            name: TrunkGroup(name, [self.trunks[span].channels for span in spans])
+            for name, spans in trunk_groups(configuration).items()
+        }
+        self._trunk_of = {id(trunk.channels): trunk for trunk in self.trunks.values()}
         settings = sip_settings(configuration, self._rules)
         if local_for is None:
             self.sip = SipEndpoint(settings, media, rng, self._offered)
@@ -138,17 +152,42 @@ class Switch:
         """The media engine told something that is no reply."""
         self._now = now
         if isinstance(event, EngineLost):
-            log.error("the media engine is gone: calls have no voice until it is back")
+            self._engine_lost(now)
         elif isinstance(event, EngineReady):
-            log.info("the media engine answers%s", "" if event.fresh else ", with streams of before")
+            self._engine_ready(event.fresh, now)
         else:
             call = self._watched.get(event.stream)
             if call is not None:
                 call.on_media(event, now)
 
+    def _engine_lost(self, now: int) -> None:
+        self._engine_up = False
+        known = {call.identity for call in self._voiceless}
+        self._voiceless += [call for call in self.calls.values() if call.has_voice and call.identity not in known]
+        self._engine_deadline = now + ENGINE_WAIT
+        log.error("the media engine is gone: %d calls have no voice until it is back", len(self._voiceless))
+
+    def _engine_ready(self, fresh: bool, now: int) -> None:
+        log.info("the media engine answers%s", "" if fresh else ", with streams of before")
+        self._engine_up = True
+        self._engine_deadline = None
+        if fresh:
+            self._end_voiceless(now)
+        self._voiceless.clear()
+
+    def _end_voiceless(self, now: int) -> None:
+        """Nobody is left in a call that cannot be heard."""
+        for call in self._voiceless:
+            if call.identity in self.calls:
+                call.lose_voice(now)
+        self._voiceless.clear()
+
     def handle_timer(self, now: int) -> None:
         """Run all that is due."""
         self._now = now
+        if self._engine_deadline is not None and self._engine_deadline <= now:
+            self._engine_deadline = None
+            self._end_voiceless(now)
         for trunk in self.trunks.values():
             due = trunk.next_timer()
             if due is not None and due <= now:
@@ -166,6 +205,9 @@ class Switch:
             at = trunk.next_timer()
             if at is not None and (earliest is None or at < earliest):
                 earliest = at
+        at = self._engine_deadline
+        if at is not None and (earliest is None or at < earliest):
+            earliest = at
         at = self.sip.next_timer()
         return at if earliest is None or (at is not None and at < earliest) else earliest
 
@@ -196,14 +238,17 @@ class Switch:
     # -- calls --
 
     def _offered(self, leg: Leg, offered: Offered, now: int) -> Listener | None:
-        if len(self.calls) >= MAX_CALLS:
-            log.error("more than %d calls: one from %s is refused", MAX_CALLS, offered.source)
-            return None
+        offered = self._caller_ids.applied(offered)
         self._serial += 1
         identity = f"{self._epoch}-{self._serial}"
         call = Call(identity, self, leg, offered, now)
+        full = len(self.calls) >= self._max_calls
         self.calls[identity] = call
-        call.begin(now)
+        if full:
+            log.error("more than %d calls: one from %s is refused", self._max_calls, offered.source)
+            call.hang_up(now, Cause.SWITCHING_EQUIPMENT_CONGESTION, "gateway")
+        else:
+            call.begin(now)
         return call
 
     def hang_up(self, identity: str, now: int) -> bool:
@@ -245,27 +290,19 @@ class Switch:
         return self.sip.new_leg(peer, now)
 
     def _open_pri(self, destination: PriDestination, now: int) -> Leg | Cause:
-        """Hunt the group's spans: g and G from the first and last, r and R onwards from the one used before."""
-        spans = self._groups.get(destination.group, ())
-        if not spans:
+        """A leg on the channel that the group's hunt finds; 38 if none of its spans works, 34 if all are taken."""
+        group = self._groups.get(destination.group)
+        if group is None:
             return Cause.NO_ROUTE_TO_DESTINATION
-        hunt = destination.hunt
-        count = len(spans)
-        step = -1 if hunt.descending else 1
-        start = count - 1 if hunt.descending else 0
-        key = f"{destination.group}{hunt.value}"
-        if hunt.round_robin:
-            start = self._next_span.get(key, start)
-        worst: Cause = Cause.NO_CIRCUIT_AVAILABLE
-        for offset in range(count):
-            index = (start + step * offset) % count
-            leg = self.trunks[spans[index]].new_leg(hunt, now)
-            if not isinstance(leg, Cause):
-                if hunt.round_robin:
-                    self._next_span[key] = (index + step) % count
-                return leg
-            worst = leg
-        return worst
+        found = group.hunt(destination.hunt, self)
+        if found is None:
+            up = any(self._trunk_of[id(table)].up for table in group.tables)
+            return Cause.NO_CIRCUIT_AVAILABLE if up else Cause.NETWORK_OUT_OF_ORDER
+        table, channel = found
+        leg = self._trunk_of[id(table)].new_leg(destination.hunt, now, channel)
+        if isinstance(leg, Cause):
+            table.release(channel.timeslot, self)
+        return leg
 
     def ringback(self) -> Tone:
         """Ringing tone of the gateway's country."""
@@ -293,6 +330,11 @@ class Switch:
         self._ended.append(CallEnded(call, now))
 
     # -- for operators and tests --
+
+    @property
+    def engine_up(self) -> bool:
+        """True while the media engine answers."""
+        return self._engine_up
 
     @property
     def idle(self) -> bool:

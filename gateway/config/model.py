@@ -49,6 +49,7 @@ from gateway.pri.lapd import LapdTimer, Side
 from gateway.pri.q931.timers import Q931Timer
 from gateway.routing.destinations import Template
 from gateway.routing.patterns import Pattern
+from gateway.voip.sip.peers import Reliability, SessionTimers
 from gateway.voip.sip.timers import SipTimer
 
 SCHEMA = 1
@@ -121,22 +122,6 @@ class DtmfMode(Enum):
     INFO = "info"
     INBAND = "inband"
     AUTO = "auto"
-
-
-class Prack(Enum):
-    """RFC 3262: not used, used where both sides can, or asked for."""
-
-    NO = "no"
-    SUPPORTED = "supported"
-    REQUIRED = "required"
-
-
-class SessionTimers(Enum):
-    """RFC 4028: we ask for it, we agree to it, or we do without."""
-
-    ORIGINATE = "originate"
-    ACCEPT = "accept"
-    REFUSE = "refuse"
 
 
 class Diversion(Enum):
@@ -332,7 +317,7 @@ class SipPeer(Struct, frozen=True, kw_only=True):
     directmedia: DirectMedia = DirectMedia.NO
     dtmfmode: DtmfMode = DtmfMode.RFC4733
     insecure: tuple[Insecure, ...] = ()
-    prack: Prack = Prack.SUPPORTED
+    prack: Reliability = Reliability.SUPPORTED
     session_timers: SessionTimers = SessionTimers.ACCEPT
     diversion: Diversion = Diversion.DIVERSION
     trustrpid: bool = False

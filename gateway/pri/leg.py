@@ -6,14 +6,14 @@ The B channel's stream is opened when the channel is agreed and closed when the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from gateway import leg as words
 from gateway.cause import Cause, Location
 from gateway.identity import MAX_DIGITS, Party
 from gateway.leg import LegEvent, Listener, Setup
-from gateway.media.api import Failure, Opened
+from gateway.media.api import Failure, Opened, Statistics
 from gateway.pri.lapd import Side
 from gateway.pri.q931.call import Q931Call
 from gateway.pri.q931.ie import (
@@ -47,6 +47,8 @@ class PriLeg:
     __slots__ = (
         "_closed",
         "_collecting",
+        "_counters",
+        "_counting",
         "_connected",
         "_inband",
         "_offer",
@@ -54,6 +56,7 @@ class PriLeg:
         "_over",
         "_placed",
         "_release_cause",
+        "_released",
         "_timeslot",
         "_trunk",
         "call",
@@ -86,6 +89,10 @@ class PriLeg:
         self._ours = False
         self._release_cause: Cause | None = None
         self._over = False
+        # The engine's last counters; the end of the leg waits for them, but not for long.
+        self._counting = False
+        self._counters: Statistics | None = None
+        self._released: words.Released | None = None
 
     def __repr__(self) -> str:
         return f"<PriLeg {self.name} {self.call!r}>"
@@ -237,8 +244,8 @@ class PriLeg:
         self.call.clear(cause)
 
     def record(self) -> dict[str, object]:
-        """Technology, trunk, channel, call reference and law."""
-        return {
+        """Technology, trunk, channel, call reference and law; once the stream is closed its counters as ``media``."""
+        record: dict[str, object] = {
             "technology": "pri",
             "trunk": self.source,
             "channel": self._timeslot,
@@ -246,6 +253,9 @@ class PriLeg:
             "call_reference": self.call.reference.value,
             "codec": "alaw" if self._trunk.line3.law else "ulaw",
         }
+        if self._counters is not None:
+            record["media"] = asdict(self._counters)
+        return record
 
     def _answerable(self, now: int) -> bool:
         self._trunk.q931.now = now
@@ -427,9 +437,17 @@ class PriLeg:
             cause = self._release_cause
         elif self.call.yielded and cause in _GLARE_CAUSES:
             cause = Cause.REQUESTED_CIRCUIT_NOT_AVAILABLE
-        released = words.Released(cause, location, self._ours)
-        self.tell(released)
         self._over = True
+        self._released = words.Released(cause, location, self._ours)
+        if self._counting:
+            self._trunk.start_leg_timer(self, self._trunk.timer_kinds.COUNTERS, self._trunk.q931.now)
+        else:
+            self._report()
+
+    def _report(self) -> None:
+        released, self._released = self._released, None
+        if released is not None:
+            self._trunk.queue(self, released)
 
     # -- timers --
 
@@ -443,6 +461,8 @@ class PriLeg:
             self._make_offer()
         elif timer is kinds.HOLD:
             self.call.clear(Cause.NORMAL_CALL_CLEARING)
+        elif timer is kinds.COUNTERS:
+            self._report()
 
     # -- voice --
 
@@ -470,7 +490,16 @@ class PriLeg:
         if not self._closed:
             self._closed = True
             if self.stream is not None:
-                self._trunk.media.close(self.stream)
+                self._counting = True
+                self._trunk.media.close(self.stream, self._counted)
+
+    def _counted(self, reply: Statistics | Failure) -> None:
+        self._counting = False
+        if isinstance(reply, Statistics):
+            self._counters = reply
+        if self._released is not None:
+            self._trunk.stop_leg_timers(self)
+            self._report()
 
     def fail_media(self) -> None:
         """The B channel cannot be had: without voice there is no call."""

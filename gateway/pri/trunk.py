@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from gateway.cause import Cause
-from gateway.core import TimerQueue
+from gateway.core import SECOND, TimerQueue
 from gateway.leg import Leg, LegEvent, Listener, Offered
 from gateway.media.api import Failure, Media
 from gateway.pri.channels import BChannel, BChannelTable, Block, Hunt
@@ -41,6 +41,9 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
+COUNTERS_WAIT = SECOND
+"""How long the end of a leg waits for the last counters of its stream (own; SIP's ``statistics`` is the same)."""
+
 OnOffer = Callable[[Leg, Offered, int], Listener | None]
 
 
@@ -51,6 +54,7 @@ class LegTimer(IntEnum):
     NAME = 2
     HOLD = 3
     AUDIT = 4
+    COUNTERS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +278,7 @@ class PriTrunk:
             LegTimer.INTERDIGIT: settings.interdigit,
             LegTimer.NAME: settings.name_wait,
             LegTimer.HOLD: settings.inband_hold,
+            LegTimer.COUNTERS: COUNTERS_WAIT,
         }[timer]
         self._timers.start((leg, timer), now + length)
 

@@ -23,7 +23,7 @@ MODULE_PATHS = (
     "/usr/lib/kamailio/modules",
     "/usr/lib64/kamailio/modules",
 )
-MODULES = ("tm", "sl", "rr", "pv", "maxfwd", "siputils", "textops", "tmx", "kex", "corex")
+MODULES = ("tm", "sl", "rr", "pv", "maxfwd", "siputils", "textops", "corex")
 START_SECONDS = 10.0
 RUN_SECONDS = 120
 

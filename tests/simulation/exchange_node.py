@@ -15,7 +15,7 @@ from gateway.pri.lapd import Transmit
 from gateway.pri.settings import PriSettings
 from gateway.pri.span.layer1 import Alarm
 from gateway.pri.trunk import ChannelFreed
-from tests.simulation.story import Answering, Script, Side, Story
+from tests.simulation.story import BOREDOM, Answering, Script, Side, Story
 from tests.simulation.voice import DirectMedia
 from tests.simulation.world import DLine, LineEnd, Node, World
 
@@ -38,6 +38,8 @@ class ScriptedPlan(NumberPlan):
 def _subscriber(answering: Answering) -> Subscriber:
     inband = answering.early is not None or answering.ring_inband
     release = answering.hold if answering.answer_after is not None else answering.refuse_after
+    if release is None:
+        release = BOREDOM
     return Subscriber(
         answering.name,
         alert_after=None if answering.early is not None else answering.ring_after,
@@ -176,8 +178,12 @@ class ExchangeNode(Node, LineEnd):
         script, side = known
         if event.moment == "alerting":
             side.ringing = side.ringing or event.now
+            if side is script.caller:
+                self.story.on_ringing(script)
         elif event.moment == "answered":
             side.answered = report.answered
+            if side is script.caller:
+                self.story.on_answered(script)
         elif event.moment == "ended":
             side.answered = report.answered
             side.ringing = report.alerting

@@ -198,7 +198,9 @@ class GatewayNode(Node):
             self.world.at(at, self._engine_expired)
 
     def _engine_expired(self) -> None:
+        # The end of the grace time may have moved meanwhile.
         self.engine.handle_timer(self.world.now)
+        self._arm_engine()
 
     def total_offers(self) -> int:
         """Calls offered to any switch so far, without those that a restart took."""

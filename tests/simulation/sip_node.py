@@ -15,7 +15,7 @@ from gateway.voip.sip.flow import UDP, Flow, Send
 from gateway.voip.sip.hop import Listener as Socket
 from gateway.voip.sip.leg import SipLeg
 from gateway.voip.sip.peers import PeerSettings, SipSettings
-from tests.simulation.story import Script, Side, Story
+from tests.simulation.story import BOREDOM, Script, Side, Story
 from tests.simulation.voice import DirectMedia
 from tests.simulation.world import Address, Network, Node, World
 
@@ -155,6 +155,7 @@ class _SipParty:
         ):
             if milliseconds is not None:
                 self.later(milliseconds, what)
+        self.later(BOREDOM, "get bored")
 
     def _do(self, what: str) -> None:
         if not self.side.over:
@@ -179,8 +180,7 @@ class _SipParty:
         side.answered = now
         self.leg.answer(None, now)
         assert answering is not None
-        if answering.hold is not None:
-            self.later(answering.hold, "hang up")
+        self.later(BOREDOM if answering.hold is None else answering.hold, "hang up")
         for milliseconds, what in answering.acts:
             self.later(milliseconds, what)
 
@@ -196,6 +196,10 @@ class _SipParty:
         if self.leg.incoming is not None:
             self.leg.incoming.refuse_with(status, now)
             self.leg.finish(Cause.INTERWORKING, Location.USER, now, ours=True, status=status)
+
+    def _get_bored(self, now: int) -> None:
+        if self.side.answered is None:
+            self._release(Cause.NO_ANSWER_FROM_USER, now)
 
     # -- what both do --
 
@@ -235,8 +239,10 @@ class _SipParty:
                 side.ringing = side.ringing or now
                 if inband and side.heard is None:
                     side.heard = now
+                    self.node.story.on_ringing(self.script)
             case words.Answered():
                 side.answered = now
+                self.node.story.on_answered(self.script)
                 self.later(self.script.hold, "hang up")
                 for milliseconds, what in self.script.acts:
                     self.later(milliseconds, what)
@@ -259,6 +265,7 @@ _ACTS: dict[str, Callable[[_SipParty, int], None]] = {
     "early": _SipParty._early,
     "answer": _SipParty._answer,
     "refuse": _SipParty._refuse,
+    "get bored": _SipParty._get_bored,
     "give up": _SipParty._give_up,
     "hang up": _SipParty._hang_up,
     "hold": _SipParty._put_on_hold,

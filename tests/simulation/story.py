@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gateway.cause import Cause
 from gateway.leg import Leg
 
 ID_DIGITS = 6
+BOREDOM = 240_000
+"""Milliseconds after which a called party that rings stops ringing, and one that talks hangs up, whatever happens."""
 CALLER_PREFIX = "8"
 
 
@@ -106,11 +109,17 @@ class Script:
         return f"call {self.number} ({self.kind}) from {self.origin} to {self.called}: {answers}"
 
 
+def _nobody(script: Script) -> None:
+    """Nobody listens."""
+
+
 class Story:
-    """All calls of a run by number."""
+    """All calls of a run by number. ``on_answered`` and ``on_ringing`` hear what a caller was just told."""
 
     def __init__(self) -> None:
         self.scripts: dict[int, Script] = {}
+        self.on_answered: Callable[[Script], None] = _nobody
+        self.on_ringing: Callable[[Script], None] = _nobody
 
     def add(self, script: Script) -> None:
         """Take a call into the story."""

@@ -1,8 +1,6 @@
 #include "engine.h"
 
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -70,17 +68,6 @@ uint32_t engine_random(struct engine *e)
     z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
     z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
     return (uint32_t)((z ^ z >> 31) >> 32);
-}
-
-void log_line(const char *format, ...)
-{
-    char line[512];
-    va_list arguments;
-
-    va_start(arguments, format);
-    (void)vsnprintf(line, sizeof line, format, arguments);
-    va_end(arguments);
-    (void)fprintf(stderr, "gateway-media: %s\n", line);
 }
 
 static int watch(struct engine *e, int fd, uint32_t key)

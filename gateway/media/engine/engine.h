@@ -9,6 +9,7 @@
 #include "control.h"
 #include "cursor.h"
 #include "disk.h"
+#include "log.h"
 #include "stream.h"
 
 struct options {
@@ -48,7 +49,6 @@ uint64_t engine_ntp(const struct engine *e);
 int64_t engine_arrival(const struct engine *e, struct msghdr *m);
 /* Adds `fd` (RTCP, or where a TDM stream listens) to what is looked at in each tick. */
 int engine_watch(struct engine *e, const struct stream *s, int fd);
-void log_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* bridge.c: what goes from stream to stream. */
 /* Gives `s`, which hears, its place in the schedule; and takes it away, with its wiring. */

@@ -8,7 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gateway.core import SECOND
+from gateway.identity import Redirection
 from gateway.pri.lapd import Side
+from gateway.pri.q931.diversion import read_diversion
+from gateway.pri.q931.ie import Facility
+from gateway.pri.q931.message import Message
 from gateway.pri.q931.timers import Q931Timer
 from gateway.pri.q931.variant import Variant
 
@@ -24,3 +28,11 @@ class EuroIsdn(Variant):
         Side.USER: {Q931Timer.T310: 110 * SECOND},
         Side.NETWORK: {},
     }
+
+    def read_redirection(self, message: Message) -> Redirection | None:
+        """Redirecting number, or the diversion services' way of saying it (ETS 300 207-1)."""
+        redirection = super().read_redirection(message)
+        if redirection is None:
+            for facility in message.all(Facility):
+                redirection = redirection or read_diversion(facility)
+        return redirection

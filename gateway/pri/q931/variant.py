@@ -204,7 +204,7 @@ class Variant:
 
     def read_setup(self, message: Message, *, complete: bool) -> Setup:
         """What a received SETUP asks for; ``complete`` False while overlap digits may follow."""
-        called = caller = original = redirecting = keypad = user_user = None
+        called = caller = keypad = user_user = None
         bearer: BearerCapability | None = None
         # One pass: SETUP is the message with the most elements, and the first of a kind counts.
         for element in message.elements:
@@ -215,10 +215,6 @@ class Variant:
                 caller = caller or element
             elif kind is BearerCapability:
                 bearer = bearer or element  # type: ignore[assignment]
-            elif kind is RedirectingNumber:
-                redirecting = redirecting or element
-            elif kind is OriginalCalledNumber:
-                original = original or element
             elif kind is KeypadFacility:
                 keypad = keypad or element
             elif kind is UserUser:
@@ -235,11 +231,24 @@ class Variant:
             caller=Party(
                 caller.to_number() if isinstance(caller, CallingPartyNumber) else None, name, name_presentation
             ),
-            redirection=_redirection(redirecting, original),
+            redirection=self.read_redirection(message),
             complete=complete,
             speech=bearer is None or bearer.voice,
             user_user=user_user.information if isinstance(user_user, UserUser) else None,
         )
+
+    def read_redirection(self, message: Message) -> Redirection | None:
+        """Who diverted the call; an original called number alone is who did."""
+        original = message.first(OriginalCalledNumber)
+        redirecting = message.first(RedirectingNumber) or original
+        if redirecting is None:
+            return None
+        unknown = RedirectionReason.UNKNOWN
+        number, reason = redirecting.to_number(), redirecting.reason or unknown
+        if original is None:
+            return Redirection(number, reason)
+        count = 1 if redirecting is original else 2
+        return Redirection(number, reason, count, original.to_number(), original.reason or unknown)
 
     def read_name(self, message: Message) -> tuple[str | None, Presentation]:
         """The name of the party that sent the message, and whether it may be shown."""
@@ -279,18 +288,3 @@ class Variant:
             and bearer.rate == TransferRate.RATE_64
             and (bearer.voice or bearer.capability == TransferCapability.UNRESTRICTED_DIGITAL)
         )
-
-
-def _redirection(redirecting: object, original: object) -> Redirection | None:
-    if not isinstance(redirecting, RedirectingNumber):
-        redirecting = original
-        if not isinstance(redirecting, RedirectingNumber):
-            return None
-    return Redirection(
-        number=redirecting.to_number(),
-        reason=redirecting.reason or RedirectionReason.UNKNOWN,
-        count=2 if original is not None and original is not redirecting else 1,
-        original=original.to_number() if isinstance(original, OriginalCalledNumber) else None,
-        original_reason=(original.reason if isinstance(original, OriginalCalledNumber) else None)
-        or RedirectionReason.UNKNOWN,
-    )

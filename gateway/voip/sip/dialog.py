@@ -11,7 +11,7 @@ from enum import Enum
 from gateway.voip.sip.errors import SipError
 from gateway.voip.sip.message import Request, Response
 from gateway.voip.sip.uri import Uri
-from gateway.voip.sip.values import MAX_CSEQ, NameAddr
+from gateway.voip.sip.values import MAX_CSEQ, CSeq, NameAddr
 
 log = logging.getLogger(__name__)
 
@@ -76,14 +76,14 @@ class Dialog:
         self.state = DialogState.EARLY
 
     @classmethod
-    def from_response(cls, request: Request, response: Response) -> Dialog:
+    def from_response(cls, request: Request, response: Response, local_tag: str) -> Dialog:
         """The dialog that a 101-299 ``response`` to our INVITE makes (12.1.2); raises SipError."""
         routes = _route_set(response.record_routes)[::-1]
         return cls(
             uac=True,
             call_id=request.call_id,
             local=request.headers.get("From") or "",
-            local_tag=request.from_.tag or "",
+            local_tag=local_tag,
             remote=response.headers.get("To") or "",
             # 12.1.2: an old (RFC 2543) far end may leave the tag out; it is then null.
             remote_tag=response.to.tag or "",
@@ -167,7 +167,9 @@ class Dialog:
         headers.append(("Call-ID", self.call_id))
         headers.append(("CSeq", f"{number} {method}"))
         headers.extend(fields)
-        return Request(method, uri, headers, body)
+        request = Request(method, uri, headers, body)
+        request.headers.parsed["cseq"] = CSeq(number, method)
+        return request
 
     def _route(self) -> tuple[str, list[tuple[str, str]]]:
         routes = self.routes

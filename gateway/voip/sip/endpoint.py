@@ -8,37 +8,33 @@ from __future__ import annotations
 
 import logging
 import random
+import zlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.cause import Cause
 from gateway.core import TimerQueue
-from gateway.identity import Party
-from gateway.leg import Leg, LegEvent, Listener, Offered, Setup
+from gateway.leg import Leg, LegEvent, Listener, Offered
 from gateway.media.api import Media
-from gateway.voip.sip.body import find_sdp
-from gateway.voip.sip.dialog import Dialog, DialogKey
-from gateway.voip.sip.diversion import redirection_of
+from gateway.voip.sip.admission import Refusal, open_call
+from gateway.voip.sip.dialog import DialogKey
 from gateway.voip.sip.dtmf_info import DTMF, DTMF_RELAY
 from gateway.voip.sip.errors import SipError
 from gateway.voip.sip.flow import RELIABLE, Close, Flow, Resolve, Send
 from gateway.voip.sip.hop import AdvertisedAddress, reply_flow
 from gateway.voip.sip.host import ALLOWED_METHODS, OPTION_TAGS, Fields
-from gateway.voip.sip.identity import called_of, caller_of
 from gateway.voip.sip.leg import SipLeg
-from gateway.voip.sip.message import Request, Response
-from gateway.voip.sip.negotiation import Negotiation
+from gateway.voip.sip.message import SIP_VERSION, Request, Response
 from gateway.voip.sip.outbound import Outbound
 from gateway.voip.sip.parser import StreamParser, parse
-from gateway.voip.sip.parties import asserted_party, rules_for
-from gateway.voip.sip.peers import Credentials, PeerSettings, PeerTable, Reliability, SessionTimers, SipSettings
+from gateway.voip.sip.peers import Credentials, PeerSettings, PeerTable, SipSettings
 from gateway.voip.sip.session import Session, options_fields
 from gateway.voip.sip.timers import durations
 from gateway.voip.sip.transaction import ServerTransaction, Timers
 from gateway.voip.sip.transactions import TableFull, Transactions
-from gateway.voip.sip.uas import RETRY_AFTER_SECONDS, IncomingInvite
-from gateway.voip.sip.validation import check_request, check_response
+from gateway.voip.sip.uas import RETRY_AFTER_SECONDS
+from gateway.voip.sip.validation import check_request
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +43,7 @@ MAX_STREAMS = 1024
 METHODS = frozenset({*ALLOWED_METHODS, "NOTIFY"})
 BODY_KINDS = frozenset({"application/sdp", DTMF_RELAY, DTMF})
 _PONG = b"\r\n"
+_PLAIN_METHODS = frozenset({"ACK", "BYE"})
 
 OnOffer = Callable[[Leg, Offered, int], "Listener | None"]
 Output = Send | Close | Resolve
@@ -96,6 +93,8 @@ class SipEndpoint:
         self.outbound = Outbound(self.transactions, settings.listeners, advertised, self._send)
         self.legs: dict[str, SipLeg] = {}
         self.dialogs: dict[DialogKey, Session] = {}
+        # The same dialogs by Call-ID and the whole values of To and From, as the far end repeats them.
+        self._sessions: dict[tuple[str, str, str], Session] = {}
         self._on_offer = on_offer
         self._streams: dict[Flow, StreamParser] = {}
         self._out: deque[Output] = deque()
@@ -115,12 +114,11 @@ class SipEndpoint:
             self._receive_stream(data, flow, now)
             return
         if len(data) < 12 or data[0] < 0x20:
-            # CR LF keep-alives, STUN (first two bits zero, RFC 5389 6) and the like.
-            if data[:1] in (b"\r", b"\n", b"\x00", b"\x01") or not data.strip(b"\r\n\0 "):
+            # CR LF keep-alives, STUN (first two bits zero, RFC 5389 6) and the like; CR LF may come first (3261 7.5).
+            data = data.lstrip(b"\r\n")
+            if not data.strip(b"\0 ") or data[0] < 4:
                 self.counters.keepalives += 1
-            else:
-                self.counters.garbage += 1
-            return
+                return
         try:
             message = parse(data)
         except SipError as error:
@@ -220,10 +218,15 @@ class SipEndpoint:
     def add_dialog(self, key: DialogKey, session: Session) -> None:
         """Let ``session`` have the requests of the dialog ``key``."""
         self.dialogs[key] = session
+        dialog = session.dialog
+        self._sessions[(dialog.call_id, dialog.local, dialog.remote)] = session
 
     def remove_dialog(self, key: DialogKey) -> None:
         """The dialog is over."""
-        self.dialogs.pop(key, None)
+        session = self.dialogs.pop(key, None)
+        if session is not None:
+            dialog = session.dialog
+            self._sessions.pop((dialog.call_id, dialog.local, dialog.remote), None)
 
     def queue(self, leg: SipLeg, event: LegEvent) -> None:
         """Tell ``leg``'s listener ``event`` from the drain loop."""
@@ -248,8 +251,8 @@ class SipEndpoint:
     ) -> bytes:
         """Answer ``transaction``'s request; returns the bytes sent."""
         if not transaction.tag:
-            transaction.tag = transaction.request.to.tag or self.new_tag()
-        response = transaction.request.response(status, reason, transaction.tag)
+            transaction.tag = self.new_tag()
+        response = transaction.request.response(status, reason, transaction.tag if transaction.initial else None)
         add = response.headers.add
         for name, value in fields:
             add(name, value)
@@ -309,14 +312,19 @@ class SipEndpoint:
             self._receive_request(message, flow, now)
             return
         self.counters.responses += 1
-        why = check_response(message)
-        if why is not None:
+        try:
+            _check_response(message)
+            self.transactions.receive_response(message, now)
+        except SipError as error:
             self.counters.garbage += 1
-            log.info("response from %s dropped: %s", flow, why)
-            return
-        self.transactions.receive_response(message, now)
+            log.info("response from %s dropped: %s", flow, error)
 
     def _receive_request(self, request: Request, flow: Flow, now: int) -> None:
+        if request.method in _PLAIN_METHODS:
+            session = self._find_dialog_as_known(request)
+            if session is not None:
+                self._receive_plain(request, session, flow, now)
+                return
         rejection = check_request(
             request, methods=METHODS, option_tags=OPTION_TAGS, body_kinds=BODY_KINDS, forwarding=False
         )
@@ -336,14 +344,48 @@ class SipEndpoint:
         except SipError as error:
             self._reject(request, flow, error.status or 400, (), now)
 
+    def _find_dialog_as_known(self, request: Request) -> Session | None:
+        """The dialog of a request whose Call-ID, From and To are letter by letter as in the one that made it."""
+        headers = request.headers
+        session = self._sessions.get((headers.get("Call-ID") or "", headers.get("To") or "", headers.get("From") or ""))
+        if session is None or request.body or "Require" in headers or request.version != SIP_VERSION:
+            return None
+        if any(len(headers.get_all(name)) != 1 for name in ("From", "To", "CSeq", "Call-ID")):
+            return None
+        return session
+
+    def _receive_plain(self, request: Request, session: Session, flow: Flow, now: int) -> None:
+        """An ACK or BYE without body of a dialog: From and To need not be parsed again, nor anything refused."""
+        try:
+            if request.cseq.method != request.method:
+                raise SipError(400, f"CSeq names another method than {request.method}")
+            request.stamp_source(flow.address, flow.port)
+            if self.transactions.absorb(request, now):
+                return
+            if request.method == "ACK":
+                session.receive(request, None, now)
+                return
+            where = reply_flow(request.via, flow)
+            transaction = self.transactions.accept(request, flow, where, now, initial=False)
+            session.receive(request, transaction, now)
+        except SipError as error:
+            self._reject(request, flow, error.status or 400, (), now)
+        except TableFull:
+            self._overload(request, flow)
+
+    def _overload(self, request: Request, flow: Flow) -> None:
+        self.counters.overload += 1
+        self._answer_without_transaction(request, flow, 503, (("Retry-After", str(RETRY_AFTER_SECONDS)),))
+
     def _new_request(self, request: Request, flow: Flow, now: int) -> None:
         cancelled = self.transactions.find_cancelled(request) if request.method == "CANCEL" else None
-        merged = request.to.tag is None and request.method != "CANCEL" and self.transactions.is_merged(request)
+        initial = request.to.tag is None
+        merged = initial and request.method != "CANCEL" and self.transactions.is_merged(request)
         try:
-            transaction = self.transactions.accept(request, flow, reply_flow(request.via, flow), now)
+            where = reply_flow(request.via, flow)
+            transaction = self.transactions.accept(request, flow, where, now, initial=initial)
         except TableFull:
-            self.counters.overload += 1
-            self._answer_without_transaction(request, flow, 503, (("Retry-After", str(RETRY_AFTER_SECONDS)),))
+            self._overload(request, flow)
             return
         try:
             self._dispatch(request, transaction, flow, cancelled, merged, now)
@@ -403,7 +445,8 @@ class SipEndpoint:
             if self.transactions.absorb(request, now):
                 return
             if request.method == "INVITE":
-                transaction = self.transactions.accept(request, flow, reply_flow(request.via, flow), now)
+                where, initial = reply_flow(request.via, flow), request.to.tag is None
+                transaction = self.transactions.accept(request, flow, where, now, initial=initial)
                 self.respond(transaction, status, now, fields)
                 return
         except (SipError, TableFull):
@@ -418,7 +461,8 @@ class SipEndpoint:
             where = reply_flow(request.via, flow)
         except SipError:
             where = flow
-        response = request.response(status, None, self.new_tag())
+        # 8.2.6.2: and so each repetition the same To tag.
+        response = request.response(status, None, f"{zlib.crc32(repr(request.headers.entries).encode()):x}")
         for name, value in fields:
             response.headers.add(name, value)
         try:
@@ -442,78 +486,20 @@ class SipEndpoint:
             self.counters.overload += 1
             self.respond(transaction, 503, now, (("Retry-After", str(RETRY_AFTER_SECONDS)),))
             return
-        refusal = self._refusal(request, peer)
-        if refusal is not None:
-            self.respond(transaction, refusal[0], now, refusal[1])
-            return
-        self._open_call(request, transaction, flow, peer, now, stranger=stranger)
+        caller = peer
 
-    @staticmethod
-    def _refusal(request: Request, peer: PeerSettings) -> tuple[int, list[tuple[str, str]]] | None:
-        """What an extension's rules refuse before the call is offered."""
-        if peer.reliable is Reliability.OFF and "100rel" in request.require:
-            return 420, [("Unsupported", "100rel")]
-        if peer.reliable is Reliability.REQUIRED and "100rel" not in request.supported | request.require:
-            return 421, [("Require", "100rel")]
-        if peer.session_timers is SessionTimers.REFUSE and "timer" in request.require:
-            return 420, [("Unsupported", "timer")]
-        return None
+        def make_leg() -> SipLeg:
+            return self._make_leg(caller, flow, request.from_.uri.host, caller.name)
 
-    def _open_call(
-        self,
-        request: Request,
-        transaction: ServerTransaction,
-        flow: Flow,
-        peer: PeerSettings,
-        now: int,
-        *,
-        stranger: bool,
-    ) -> None:
-        dialog = Dialog.from_request(request, transaction.tag or self._tag_of(transaction))
-        leg = self._make_leg(peer, flow, request.from_.uri.host, peer.name)
-        negotiation = Negotiation(leg.local_media())
-        body = find_sdp(request)
-        status = 0
-        fields: list[tuple[str, str]] = []
-        try:
-            if body is not None:
-                negotiation.hold_offer(body)
-            setup = self._setup_of(request, peer)
-            user = request.uri.user or ""
-        except SipError as error:
-            status = error.status or 400
-        else:
-            contact = self.outbound.contact(flow, user)
-            session = Session(self, leg, peer, dialog, negotiation, flow, contact)
-            if session.timer.too_small(request):
-                session.abandon(now)
-                status, fields = 422, session.timer.refusal_fields()
-        if status:
-            self.legs.pop(leg.name, None)
-            self.respond(transaction, status, now, fields)
+        opened = open_call(self, make_leg, request, transaction, flow, peer, now, stranger=stranger)
+        if isinstance(opened, Refusal):
+            self.counters.rejected += 1
+            self.respond(transaction, opened.status, now, opened.fields)
             return
-        session.learn(request)
-        session.identity = asserted_party(request, peer)
-        incoming = IncomingInvite(leg, self, transaction, session, offered=body is not None, stranger=stranger)
-        leg.attach(incoming, session)
+        leg, setup = opened
         self.counters.calls_in += 1
         context = (self.settings.context or "default") if stranger else peer.context
         leg.emit(Offered(setup, context, peer.name))
-
-    def _tag_of(self, transaction: ServerTransaction) -> str:
-        transaction.tag = self.new_tag()
-        return transaction.tag
-
-    @staticmethod
-    def _setup_of(request: Request, peer: PeerSettings) -> Setup:
-        rules = rules_for(peer, "")
-        called = called_of(request)
-        if called is None:
-            # A name instead of a number: the dial plan may still know nothing of it, and says so.
-            raise SipError(404, f"{request.uri.user!r} is no number")
-        caller: Party = caller_of(request, rules)
-        redirection = redirection_of(request) if peer.trust_identity else None
-        return Setup(called, caller, redirection)
 
     def _offer(self, leg: SipLeg, offered: Offered) -> None:
         now = self._now
@@ -525,3 +511,9 @@ class SipEndpoint:
             leg.release(Cause.SWITCHING_EQUIPMENT_CONGESTION, now)
         elif not leg.over:
             leg.open_media(session.negotiation, now)
+
+
+def _check_response(response: Response) -> None:
+    """Parse what the user of an INVITE or UPDATE will need; raises SipError: the response is then dropped."""
+    if response.status > 100 and (response.headers.get("CSeq") or "").endswith(("INVITE", "UPDATE")):
+        _ = (response.to, response.contacts, response.record_routes, response.rseq)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.voip.sip.flow import DEFAULT_PORT, TCP, UDP, Flow, bracketed, literal_address
 from gateway.voip.sip.values import Via
@@ -34,6 +35,14 @@ class Listener:
         if self.address in ("", "::"):
             return True
         return (":" in self.address) == (":" in address)
+
+
+class OwnVia(NamedTuple):
+    """The Via of a request of ours: its value, and the parts that responses are matched by."""
+
+    text: str
+    branch: str
+    sent_by: str
 
 
 class AdvertisedAddress:

@@ -107,6 +107,10 @@ class SipLeg:
         """Start an outgoing call: open the RTP stream, then INVITE with its port."""
         if self.incoming is not None or self.outgoing is not None or self._released is not None:
             return
+        if not setup.speech:
+            # An unrestricted bearer would need CLEARMODE (RFC 4040), which the engine does not have.
+            self.finish(Cause.BEARER_CAPABILITY_NOT_IMPLEMENTED, Location.PRIVATE_LOCAL, now, text="only speech")
+            return
         self._negotiation = Negotiation(self.local_media())
         self.outgoing = OutgoingInvite(self, self._host, self.peer, self.flow, setup, self._negotiation)
         self.call_id = self.outgoing.call_id

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from gateway.voip.sip.errors import SipError
 from gateway.voip.sip.flow import DEFAULT_PORT, TCP, UDP, Flow, literal_address
-from gateway.voip.sip.hop import MAX_DATAGRAM_REQUEST, AdvertisedAddress, Listener, sent_by
+from gateway.voip.sip.hop import MAX_DATAGRAM_REQUEST, AdvertisedAddress, Listener, OwnVia, sent_by
 from gateway.voip.sip.message import Request, Response
 from gateway.voip.sip.transaction import ClientTransaction, ClientUser, Trouble
 from gateway.voip.sip.transactions import TableFull, Transactions
@@ -55,10 +55,11 @@ class Outbound:
             value = self._sent_by[key] = sent_by(self.advertised.of(flow.address, number), port)
         return value
 
-    def via(self, flow: Flow) -> str:
-        """A Via value with a new branch; rport asks for RFC 3581 treatment (of no use on a stream)."""
+    def via(self, flow: Flow) -> OwnVia:
+        """A Via with a new branch; rport asks for RFC 3581 treatment (of no use on a stream)."""
         tail = "" if flow.reliable else ";rport"
-        return f"SIP/2.0/{flow.transport} {self.sent_by(flow)};branch={self.transactions.branch()}{tail}"
+        sent_by, branch = self.sent_by(flow), self.transactions.branch()
+        return OwnVia(f"SIP/2.0/{flow.transport} {sent_by};branch={branch}{tail}", branch, sent_by)
 
     def contact(self, flow: Flow, user: str) -> str:
         """Our Contact value towards ``flow``."""
@@ -89,16 +90,17 @@ class Outbound:
         except SipError:
             return fallback
 
-    def request(self, request: Request, flow: Flow, user: ClientUser, now: int) -> ClientTransaction:
-        """Send ``request`` (complete, its Via made for ``flow``) in a transaction; raises TableFull."""
+    def request(self, request: Request, via: OwnVia, flow: Flow, user: ClientUser, now: int) -> ClientTransaction:
+        """Send ``request`` (complete, with ``via`` made for ``flow``) in a transaction; raises TableFull."""
         data = request.to_bytes()
         if flow.transport == UDP and len(data) > MAX_DATAGRAM_REQUEST and self._has_tcp:
             stream = Flow(TCP, flow.address, flow.port)
-            request.headers.replace_first("Via", self.via(stream))
+            via = self.via(stream)
+            request.headers.replace_first("Via", via.text)
             # 18.1.1: if the far end has no TCP after all, the request goes out as a datagram.
             user = _DatagramInstead(self, flow, user)
-            return self.transactions.request(request, request.to_bytes(), stream, user, now)
-        return self.transactions.request(request, data, flow, user, now)
+            return self.transactions.request(request, request.to_bytes(), stream, user, now, via)
+        return self.transactions.request(request, data, flow, user, now, via)
 
     def send_alone(self, request: Request, flow: Flow) -> bytes:
         """Send an ACK for a 2xx, which has no transaction (13.2.2.4); returns its bytes to repeat it."""
@@ -129,8 +131,9 @@ class _DatagramInstead:
             self._user.on_trouble(transaction, trouble, now)
             return
         request = transaction.request
-        request.headers.replace_first("Via", self._outbound.via(self._flow))
+        via = self._outbound.via(self._flow)
+        request.headers.replace_first("Via", via.text)
         try:
-            self._outbound.transactions.request(request, request.to_bytes(), self._flow, self._user, now)
+            self._outbound.transactions.request(request, request.to_bytes(), self._flow, self._user, now, via)
         except TableFull:
             self._user.on_trouble(transaction, trouble, now)

@@ -34,15 +34,15 @@ class DtmfMode(Enum):
 
 
 class Reliability(Enum):
-    """Reliable provisional responses (100rel, RFC 3262)."""
+    """RFC 3262, ``prack``: not used, used where both sides can, or asked for."""
 
-    OFF = "off"
+    OFF = "no"
     SUPPORTED = "supported"
     REQUIRED = "required"
 
 
 class SessionTimers(Enum):
-    """RFC 4028, in Asterisk's words: never; if the peer asks; we ask too."""
+    """RFC 4028, ``session_timers`` in Asterisk's words: never; if the peer asks; we ask too."""
 
     REFUSE = "refuse"
     ACCEPT = "accept"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.core import SECOND
+from gateway.voip.sip.errors import SipError
 from gateway.voip.sip.message import Request, Response
 from gateway.voip.sip.peers import SessionTimers
 from gateway.voip.sip.values import SessionExpires
@@ -46,8 +47,11 @@ class SessionTimer:
         return fields
 
     def too_small(self, request: Request) -> bool:
-        """True if the far end asks for a shorter interval than we take and understands a 422 (RFC 4028 9)."""
-        asked = request.session_expires
+        """True if the far end asks for a shorter interval than we take and understands a 422 (RFC 4028 9).
+
+        Raises SipError for values that ``take_request`` could not use.
+        """
+        asked, _ = request.session_expires, request.min_se
         if asked is None or self._mode is SessionTimers.REFUSE:
             return False
         return asked.seconds < self.min_se and "timer" in request.supported
@@ -81,7 +85,11 @@ class SessionTimer:
         """Settle terms from the 2xx to our INVITE or UPDATE (RFC 4028 7.2)."""
         if self._mode is SessionTimers.REFUSE:
             return
-        granted = response.session_expires
+        try:
+            granted = response.session_expires
+        except SipError:
+            # A value that makes no sense is as none: the call stands.
+            granted = None
         if granted is not None:
             self.interval = min(max(granted.seconds, LEAST_MIN_SE), MAX_INTERVAL)
             self.we_refresh = granted.refresher != "uas"
@@ -93,7 +101,10 @@ class SessionTimer:
 
     def take_too_small(self, response: Response) -> bool:
         """Raise our interval as a 422 wants (RFC 4028 7.4). False if it says nothing of use."""
-        wanted = response.min_se
+        try:
+            wanted = response.min_se
+        except SipError:
+            return False
         if wanted is None or not self.min_se < wanted <= MAX_INTERVAL:
             return False
         self.min_se = wanted

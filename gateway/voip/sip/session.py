@@ -7,7 +7,6 @@ forked call is one of several of its leg.
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, ClassVar, Protocol
@@ -15,14 +14,16 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 from gateway.cause import Cause
 from gateway.core import SECOND
 from gateway.identity import Party
+from gateway.voip.sip.acceptance import Acceptance
 from gateway.voip.sip.body import find_sdp
 from gateway.voip.sip.causes import cause_for_bye
 from gateway.voip.sip.changes import Changes
 from gateway.voip.sip.dialog import Dialog
-from gateway.voip.sip.dtmf_info import DTMF_RELAY, decode, encode_relay
+from gateway.voip.sip.dtmf_info import decode
 from gateway.voip.sip.errors import SipError
 from gateway.voip.sip.flow import Flow
 from gateway.voip.sip.host import ACCEPT, ALLOW, SUPPORTED, Fields, Host
+from gateway.voip.sip.keypad import KeypadSender
 from gateway.voip.sip.message import Request, Response
 from gateway.voip.sip.negotiation import Negotiation
 from gateway.voip.sip.parties import asserted_party, q850_of, reason_fields
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_QUEUED_DIGITS = 64
 MAX_RETRY_AFTER = 10
 """RFC 3261 14.2: a Retry-After of 0 to 10 s for an INVITE that came too early."""
 SDP_TYPE = ("Content-Type", "application/sdp")
@@ -71,6 +71,12 @@ class SessionOwner(Protocol):
         """The session ended and not because the leg asked."""
 
 
+def session_timer(host: Host, peer: PeerSettings) -> SessionTimer:
+    """A session timer with the terms that ``peer`` gets."""
+    offered, least = host.durations[SipTimer.REFRESH], host.durations[SipTimer.EXPIRY]
+    return SessionTimer(peer.session_timers, offered // SECOND, least // SECOND)
+
+
 class Session:
     """One dialog's session. ``flow`` is where its first request went to or came from."""
 
@@ -93,24 +99,16 @@ class Session:
         self.contact = contact
         self.phase = Phase.EARLY
         self.allow: frozenset[str] = frozenset()
-        self.timer = SessionTimer(
-            peer.session_timers,
-            host.durations[SipTimer.REFRESH] // SECOND,
-            host.durations[SipTimer.EXPIRY] // SECOND,
-        )
+        self.timer = session_timer(host, peer)
         self.changes = Changes(self)
         self.reliable: ReliableResponses | None = None
         # On the called side: the INVITE that has no final response yet.
         self.invited: ServerTransaction | None = None
         self.identity: Party | None = None
-        self._accepted: tuple[ServerTransaction, bytes] | None = None
-        self._accepted_cseq = 0
-        self._interval = 0
-        self._answer_due = False
+        self.acceptance = Acceptance(host, self._never_acknowledged)
         self._bye: tuple[Cause, str] | None = None
         self._acks: dict[int, bytes] = {}
-        self._digits: deque[tuple[str, int]] = deque()
-        self._info: ClientTransaction | None = None
+        self._keypad = KeypadSender(self._send_info)
         self._running: set[SipTimer] = set()
         host.add_dialog(dialog.key, self)
 
@@ -150,9 +148,10 @@ class Session:
         """Send a request inside the dialog; None if the transaction table is full."""
         flow = self._flow()
         outbound = self.host.outbound
-        request = self.dialog.request(method, outbound.via(flow), fields, body)
+        via = outbound.via(flow)
+        request = self.dialog.request(method, via.text, fields, body)
         try:
-            return outbound.request(request, flow, self, now)
+            return outbound.request(request, via, flow, self, now)
         except TableFull:
             return None
 
@@ -165,7 +164,7 @@ class Session:
             self.host.outbound.send_bytes(flow, data)
             return
         fields = [SDP_TYPE] if body else []
-        request = self.dialog.request("ACK", self.host.outbound.via(flow), fields, body)
+        request = self.dialog.request("ACK", self.host.outbound.via(flow).text, fields, body)
         while len(self._acks) >= 2:
             del self._acks[next(iter(self._acks))]
         self._acks[number] = self.host.outbound.send_alone(request, flow)
@@ -175,7 +174,7 @@ class Session:
         """True if a change of ours may go out now."""
         return (
             self.phase is Phase.CONFIRMED
-            and self._accepted is None
+            and not self.acceptance.pending
             and SipTimer.GLARE not in self._running
             and not self.negotiation.awaiting_answer
         )
@@ -191,7 +190,7 @@ class Session:
         self.owner = None
         self._set_phase(Phase.ENDING)
         self._stop_usage(now)
-        if self._accepted is not None:
+        if self.acceptance.pending:
             self._bye = (cause, text)
             return
         self._send_bye(cause, text, now)
@@ -202,20 +201,15 @@ class Session:
         self._over(now)
 
     def keypad(self, digits: str, milliseconds: int, now: int) -> None:
-        """Send digits by INFO, one request a digit, in order. Beyond MAX_QUEUED_DIGITS they are dropped."""
-        for digit in digits:
-            if len(self._digits) < MAX_QUEUED_DIGITS:
-                self._digits.append((digit, milliseconds))
-        self._next_digit(now)
+        """Send digits by INFO."""
+        if self.phase is Phase.CONFIRMED:
+            self._keypad.add(digits, milliseconds, now)
 
-    def _next_digit(self, now: int) -> None:
-        if self._info is None and self._digits and self.phase is Phase.CONFIRMED:
-            digit, milliseconds = self._digits.popleft()
-            self._info = self.send("INFO", now, [("Content-Type", DTMF_RELAY)], encode_relay(digit, milliseconds))
+    def _send_info(self, fields: list[tuple[str, str]], body: bytes, now: int) -> bool:
+        return self.send("INFO", now, fields, body) is not None
 
     def _send_bye(self, cause: Cause, text: str, now: int) -> None:
         self._bye = None
-        self.stop(SipTimer.BYE_WAIT)
         if self.send("BYE", now, reason_fields(cause, text)) is None:
             self._over(now)
 
@@ -242,12 +236,9 @@ class Session:
             # RFC 3261 12.2.1.2: the far end has lost the dialog.
             self._lost(Cause.RECOVERY_ON_TIMER_EXPIRY if response.status == 408 else Cause.NORMAL_UNSPECIFIED, now)
         elif method == "INFO":
-            self._info = None
-            self._next_digit(now)
-        elif method == "PRACK":
-            if response.status < 300:
-                self._pracked(response, now)
-        else:
+            self._keypad.done(now)
+        elif method != "PRACK":
+            # Our PRACK never offers, so that its 200 has nothing for us.
             self.changes.on_response(transaction, response, now)
 
     def on_trouble(self, transaction: ClientTransaction, trouble: Trouble, now: int) -> None:
@@ -287,16 +278,6 @@ class Session:
             fields.append(SDP_TYPE)
         self.send("PRACK", now, fields, body)
 
-    def _pracked(self, response: Response, now: int) -> None:
-        body = find_sdp(response)
-        if body is not None and self.negotiation.awaiting_answer:
-            try:
-                self.negotiation.take_answer(body)
-            except SipError as error:
-                self.fail(Cause.BEARER_CAPABILITY_NOT_IMPLEMENTED, error.text, now)
-                return
-            self.media_settled(now)
-
     def confirm(self, response: Response | None, now: int) -> None:
         """The INVITE was answered with 2xx."""
         self.dialog.confirm(response)
@@ -306,14 +287,19 @@ class Session:
             self.timer.take_success(response)
             self.restart_session_timer(now)
 
-    def media_settled(self, now: int) -> None:
-        """Offer and answer changed the terms of the media."""
+    def media_settled(self, now: int, *, hold: bool = True) -> None:
+        """Offer and answer changed the terms of the media; ``hold`` False leaves telling of hold for later."""
         if self.owner is not None:
             self.owner.on_session_media(self, now)
-            held = self.negotiation.held
-            if held != self.negotiation.was_held and self.phase is Phase.CONFIRMED:
-                self.negotiation.was_held = held
-                self.owner.on_session_hold(self, held, now)
+            if hold:
+                self.report_hold(now)
+
+    def report_hold(self, now: int) -> None:
+        """Tell the leg if the far end put us on hold, or took us back."""
+        held = self.negotiation.held
+        if held != self.negotiation.was_held and self.phase is Phase.CONFIRMED and self.owner is not None:
+            self.negotiation.was_held = held
+            self.owner.on_session_hold(self, held, now)
 
     def note_identity(self, message: Request | Response, now: int, *, report: bool) -> None:
         """Keep the identity that ``message`` asserts; ``report`` a new one to the leg."""
@@ -326,57 +312,21 @@ class Session:
         if report and self.owner is not None:
             self.owner.on_session_identity(self, party, now)
 
-    # -- the called side: 2xx and its ACK --
-
-    def accept(
-        self, transaction: ServerTransaction, fields: Fields, body: bytes, now: int, *, answer_due: bool
-    ) -> None:
-        """Send the 2xx to an INVITE and repeat it until its ACK (13.3.1.4). ``answer_due``: the ACK has the answer."""
-        data = self.host.respond(transaction, 200, now, fields, body)
-        self._accepted = (transaction, data)
-        self._accepted_cseq = transaction.request.cseq.number
-        self._answer_due = answer_due
-        self._interval = self.host.durations[SipTimer.ACCEPT_RETRANSMIT]
-        self.start(SipTimer.ACCEPT_RETRANSMIT, now)
-        self.start(SipTimer.ACCEPT_TIMEOUT, now)
-
-    @property
-    def awaits_ack(self) -> bool:
-        """True while a 2xx of ours is not acknowledged."""
-        return self._accepted is not None
-
-    @property
-    def awaits_answer(self) -> bool:
-        """True while an offer of ours in a 2xx waits for its answer in the ACK."""
-        return self._accepted is not None and self._answer_due
-
-    def _retransmit_accept(self, now: int) -> None:
-        if self._accepted is None:
-            return
-        transaction, data = self._accepted
-        transaction.respond(200, data, now)
-        self._interval = min(2 * self._interval, self.host.durations[SipTimer.T2])
-        self.start(SipTimer.ACCEPT_RETRANSMIT, now, self._interval)
+    # -- the called side --
 
     def _never_acknowledged(self, now: int) -> None:
-        self._accepted = None
-        self.stop(SipTimer.ACCEPT_RETRANSMIT)
         if self._bye is not None:
             self._send_bye(*self._bye, now)
         else:
             self.fail(Cause.RECOVERY_ON_TIMER_EXPIRY, "2xx was never acknowledged", now)
 
     def _on_ack(self, request: Request, now: int) -> None:
-        if self._accepted is None or request.cseq.number != self._accepted_cseq:
+        if not self.acceptance.acknowledged(request):
             return
-        self._accepted = None
-        self.stop(SipTimer.ACCEPT_RETRANSMIT)
-        self.stop(SipTimer.ACCEPT_TIMEOUT)
         if self._bye is not None:
             self._send_bye(*self._bye, now)
             return
-        if self._answer_due:
-            self._answer_due = False
+        if self.acceptance.answer_due:
             try:
                 body = find_sdp(request)
                 if body is None:
@@ -428,12 +378,16 @@ class Session:
         if owner is not None:
             owner.on_session_over(self, cause_for_bye(q850_of(request)), "", now)
 
+    @property
+    def _awaits_answer(self) -> bool:
+        return self.acceptance.pending and self.acceptance.answer_due
+
     def _on_reinvite(self, request: Request, transaction: ServerTransaction, now: int) -> None:
         transaction.user = self
         if self.invited is not None:
             self._refuse(transaction, 500, now, [("Retry-After", str(self.host.rng.randint(0, MAX_RETRY_AFTER)))])
             return
-        if self.changes.busy or self.awaits_answer or self.phase is not Phase.CONFIRMED:
+        if self.changes.busy or self._awaits_answer or self.phase is not Phase.CONFIRMED:
             self._refuse(transaction, 491, now)
             return
         if self.timer.too_small(request):
@@ -443,8 +397,7 @@ class Session:
         answer = self.negotiation.take_offer(body) if body is not None else self.negotiation.make_offer()
         fields = self._success_fields(request)
         fields.append(SDP_TYPE)
-        # A newer INVITE ends the wait for the ACK of the one before (RFC 5407 3.1.4).
-        self.accept(transaction, fields, answer, now, answer_due=body is None)
+        self.acceptance.send(transaction, fields, answer, now, answer_due=body is None)
         self._refreshed(request, body is not None, now)
 
     def _on_update(self, request: Request, transaction: ServerTransaction, now: int) -> None:
@@ -551,7 +504,7 @@ class Session:
         self.changes.drop(now)
         for timer in (SipTimer.REFRESH, SipTimer.EXPIRY, SipTimer.GLARE):
             self.stop(timer)
-        self._digits.clear()
+        self._keypad.clear()
         if self.reliable is not None:
             self.reliable.stop()
             self.reliable = None
@@ -561,7 +514,7 @@ class Session:
             return
         self._set_phase(Phase.OVER)
         self.owner = None
-        self._accepted = None
+        self.acceptance.stop()
         self._stop_usage(now)
         for timer in tuple(self._running):
             self.stop(timer)
@@ -574,8 +527,6 @@ class Session:
         self.phase = phase
 
     _EXPIRIES: ClassVar[dict[SipTimer, Callable[[Session, int], None]]] = {
-        SipTimer.ACCEPT_RETRANSMIT: _retransmit_accept,
-        SipTimer.ACCEPT_TIMEOUT: _never_acknowledged,
         SipTimer.REFRESH: _refresh,
         SipTimer.EXPIRY: _expired,
         SipTimer.GLARE: _glare_over,

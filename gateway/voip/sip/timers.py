@@ -42,7 +42,8 @@ class SipTimer(IntEnum):
     MEDIA = 26
     STATISTICS = 27
     IDLE = 28
-    BYE_WAIT = 29
+    INVITE_EXPIRES = 29
+    RING = 30
 
 
 _LONGEST = 3600 * SECOND
@@ -81,7 +82,8 @@ SIP_TIMERS: dict[SipTimer, TimerRow] = {
     SipTimer.MEDIA: _row("reply of the media engine", 5 * SECOND, "own"),
     SipTimer.STATISTICS: _row("last counters of the media engine", SECOND, "own"),
     SipTimer.IDLE: _row("idle connection is closed", 1800 * SECOND, "own; RFC 5626 4.4.1 pings within 120 s"),
-    SipTimer.BYE_WAIT: _row("BYE held back until ACK", 32 * SECOND, "RFC 3261 15: 64*T1"),
+    SipTimer.INVITE_EXPIRES: _row("most that Expires of an INVITE may say", 600 * SECOND, "RFC 3261 13.3.1"),
+    SipTimer.RING: _row("1xx again while it rings", 60 * SECOND, "RFC 3261 13.3.1.1: every minute"),
 }
 
 _DERIVED: dict[SipTimer, Callable[[int, int, int], int]] = {
@@ -102,7 +104,6 @@ _DERIVED: dict[SipTimer, Callable[[int, int, int], int]] = {
     SipTimer.RELIABLE_RETRANSMIT: lambda t1, _t2, _t4: t1,
     SipTimer.RELIABLE_TIMEOUT: lambda t1, _t2, _t4: 64 * t1,
     SipTimer.CANCEL_TIMEOUT: lambda t1, _t2, _t4: 64 * t1,
-    SipTimer.BYE_WAIT: lambda t1, _t2, _t4: 64 * t1,
 }
 
 

@@ -186,14 +186,23 @@ class Transaction:
 class ClientTransaction(Transaction):
     """A request of ours. ``response`` is the last one received."""
 
-    __slots__ = ("_data", "response", "user")
+    __slots__ = ("_data", "number", "response", "sent_by", "user")
 
     def __init__(
-        self, where: Surroundings, key: tuple[str, ...], request: Request, flow: Flow, data: bytes, user: ClientUser
+        self,
+        where: Surroundings,
+        key: tuple[str, ...],
+        request: Request,
+        flow: Flow,
+        data: bytes,
+        user: ClientUser,
+        sent_by: str,
     ) -> None:
         super().__init__(where, key, request, flow)
         self._data = data
         self.user = user
+        self.sent_by = sent_by
+        self.number = request.cseq.number
         self.response: Response | None = None
 
     def receive(self, response: Response, now: int) -> None:
@@ -231,9 +240,16 @@ class ClientInvite(ClientTransaction):
     kind = "INVITE client"
 
     def __init__(
-        self, where: Surroundings, key: tuple[str, ...], request: Request, flow: Flow, data: bytes, user: ClientUser
+        self,
+        where: Surroundings,
+        key: tuple[str, ...],
+        request: Request,
+        flow: Flow,
+        data: bytes,
+        user: ClientUser,
+        sent_by: str,
     ) -> None:
-        super().__init__(where, key, request, flow, data, user)
+        super().__init__(where, key, request, flow, data, user, sent_by)
         self._ack = b""
 
     def start(self, now: int) -> None:
@@ -365,7 +381,7 @@ class ServerTransaction(Transaction):
     ``user`` (INVITE only) hears of CANCEL and of a final response nobody acknowledged.
     """
 
-    __slots__ = ("_last", "reply_flow", "status", "tag", "user")
+    __slots__ = ("_last", "initial", "merge_key", "reply_flow", "status", "tag", "user")
 
     def __init__(
         self, where: Surroundings, key: tuple[str, ...], request: Request, flow: Flow, reply_flow: Flow
@@ -373,6 +389,9 @@ class ServerTransaction(Transaction):
         super().__init__(where, key, request, flow)
         self.reply_flow = reply_flow
         self.status = 0
+        # True if the request has no To tag, so that our responses add ``tag``.
+        self.initial = True
+        self.merge_key: tuple[str, ...] = ()
         self.tag = ""
         self.user: ServerUser | None = None
         self._last = b""

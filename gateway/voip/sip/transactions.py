@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.voip.sip.flow import Flow
-from gateway.voip.sip.hop import reconnected
+from gateway.voip.sip.hop import OwnVia, reconnected
 from gateway.voip.sip.message import Request, Response
 from gateway.voip.sip.timers import SipTimer
 from gateway.voip.sip.transaction import (
@@ -31,6 +31,7 @@ MAX_TRANSACTIONS = 16_384
 """New INVITEs beyond this are refused; requests inside calls may fill the table to twice that."""
 
 Key = tuple[str, ...]
+_BRANCH = ";branch="
 
 
 @dataclass(slots=True)
@@ -113,36 +114,72 @@ class Transactions:
         """A new branch parameter (RFC 3261 8.1.1.7)."""
         return f"{MAGIC_COOKIE}{self._rng.getrandbits(64):x}"
 
-    def request(self, request: Request, data: bytes, flow: Flow, user: ClientUser, now: int) -> ClientTransaction:
-        """Send ``request`` (``data`` on the wire, its branch new) in a transaction; raises TableFull."""
+    def request(
+        self, request: Request, data: bytes, flow: Flow, user: ClientUser, now: int, via: OwnVia | None = None
+    ) -> ClientTransaction:
+        """Send ``request`` (``data`` on the wire) in a transaction; raises TableFull.
+
+        ``via`` is its Via if the caller made it just now, and has a new branch unless it is a CANCEL's.
+        """
         invite = request.method == "INVITE"
         self._check_room(invite)
-        key = (request.via.branch, request.method)
+        if via is None:
+            via = OwnVia("", request.via.branch, request.via.sent_by)
+        key = (via.branch, request.method)
         transaction: ClientInvite | ClientNonInvite
         if invite:
-            transaction = ClientInvite(self, key, request, flow, data, user)
+            transaction = ClientInvite(self, key, request, flow, data, user, via.sent_by)
         else:
-            transaction = ClientNonInvite(self, key, request, flow, data, user)
+            transaction = ClientNonInvite(self, key, request, flow, data, user, via.sent_by)
         self._clients[key] = transaction
         self.counters.client += 1
         transaction.start(now)
         return transaction
 
     def receive_response(self, response: Response, now: int) -> bool:
-        """Give ``response`` to its transaction; False if there is none (it is then to be dropped, RFC 6026 7.3)."""
-        cseq = response.cseq
-        via = response.via
-        transaction = self._clients.get((via.branch, cseq.method))
-        if (
-            transaction is None
-            or transaction.request.cseq.number != cseq.number
-            or len(response.vias) != 1
-            or transaction.request.via.sent_by != via.sent_by
-        ):
+        """Give ``response`` to its transaction; False if there is none (it is then to be dropped, RFC 6026 7.3).
+
+        Raises SipError if it is too broken to be matched.
+        """
+        transaction = self._match_as_sent(response) or self._match(response)
+        if transaction is None:
             self.counters.stray_responses += 1
             return False
         transaction.receive(response, now)
         return True
+
+    def _match_as_sent(self, response: Response) -> ClientTransaction | None:
+        """The transaction, if Via and CSeq came back just as we write them: without parsing either."""
+        headers = response.headers
+        vias = headers.get_all("Via")
+        if len(vias) != 1:
+            return None
+        via = vias[0]
+        number, _, method = (headers.get("CSeq") or "").partition(" ")
+        start = via.find(_BRANCH) + len(_BRANCH)
+        end = via.find(";", start)
+        transaction = self._clients.get((via[start:end] if end >= 0 else via[start:], method))
+        if (
+            transaction is None
+            or "," in via
+            or number != str(transaction.number)
+            or not via.startswith(f"SIP/2.0/{transaction.flow.transport} {transaction.sent_by};")
+        ):
+            return None
+        return transaction
+
+    def _match(self, response: Response) -> ClientTransaction | None:
+        """RFC 3261 17.1.3 and 8.1.3.3, whatever way the values are written."""
+        cseq, via = response.cseq, response.via
+        transaction = self._clients.get((via.branch, cseq.method))
+        if (
+            transaction is None
+            or transaction.number != cseq.number
+            or len(response.vias) != 1
+            or transaction.sent_by != via.sent_by
+        ):
+            return None
+        return transaction
 
     def find(self, request: Request) -> ServerTransaction | None:
         """The server transaction that ``request`` (a retransmission or an ACK) belongs to."""
@@ -175,19 +212,25 @@ class Transactions:
         """True if ``request`` reached us before by another way (RFC 3261 8.2.2.2): answer 482."""
         return self._merge_key(request) in self._merged
 
-    def accept(self, request: Request, flow: Flow, reply_flow: Flow, now: int) -> ServerTransaction:
-        """Open the transaction of a new request; raises TableFull."""
+    def accept(
+        self, request: Request, flow: Flow, reply_flow: Flow, now: int, *, initial: bool = True
+    ) -> ServerTransaction:
+        """Open the transaction of a new request, ``initial`` if it has no To tag; raises TableFull and SipError."""
         invite = request.method == "INVITE"
         self._check_room(invite)
+        # Both keys before anything is kept: they raise for a request too broken to have them.
         key = server_key(request)
+        merge_key = self._merge_key(request) if initial else ()
         transaction: ServerInvite | ServerNonInvite
         if invite:
             transaction = ServerInvite(self, key, request, flow, reply_flow)
         else:
             transaction = ServerNonInvite(self, key, request, flow, reply_flow)
         self._servers[key] = transaction
-        if request.to.tag is None:
-            self._merged[self._merge_key(request)] = transaction
+        transaction.initial = initial
+        if initial:
+            transaction.merge_key = merge_key
+            self._merged[merge_key] = transaction
         self.counters.server += 1
         transaction.start(now)
         return transaction
@@ -213,10 +256,8 @@ class Transactions:
             self._clients.pop(transaction.key, None)
             return
         self._servers.pop(transaction.key, None)
-        if transaction.request.to.tag is None:
-            key = self._merge_key(transaction.request)
-            if self._merged.get(key) is transaction:
-                del self._merged[key]
+        if isinstance(transaction, ServerTransaction) and self._merged.get(transaction.merge_key) is transaction:
+            del self._merged[transaction.merge_key]
 
     def _check_room(self, invite: bool) -> None:
         if len(self) >= (self.limit if invite else 2 * self.limit):

@@ -22,14 +22,13 @@ from gateway.voip.sip.message import Request, Response
 from gateway.voip.sip.negotiation import Negotiation
 from gateway.voip.sip.parties import q850_of, reason_fields, rules_for
 from gateway.voip.sip.peers import PeerKind, PeerSettings, RedirectionHeader, Reliability
-from gateway.voip.sip.refresh import SessionTimer
-from gateway.voip.sip.session import SDP_TYPE, Session
+from gateway.voip.sip.session import SDP_TYPE, Phase, Session, session_timer
 from gateway.voip.sip.telephone import user_of
-from gateway.voip.sip.timers import SipTimer
 from gateway.voip.sip.transaction import ClientInvite, ClientTransaction, Trouble
 from gateway.voip.sip.transactions import TableFull
 from gateway.voip.sip.uas import supported_by
 from gateway.voip.sip.uri import Uri
+from gateway.voip.sip.values import CSeq
 
 if TYPE_CHECKING:
     from gateway.voip.sip.leg import SipLeg
@@ -67,16 +66,14 @@ class OutgoingInvite:
         user = sender.uri.user or ""
         self._contact = host.outbound.contact(flow, user if user != "anonymous" else "")
         self._identity = list(fields)
-        self._timer = SessionTimer(
-            peer.session_timers,
-            host.durations[SipTimer.REFRESH] // 1_000_000,
-            host.durations[SipTimer.EXPIRY] // 1_000_000,
-        )
+        self._timer = session_timer(host, peer)
         self._target: Uri | None = None
         self._transaction: ClientTransaction | None = None
         self._body = b""
         self._sessions: dict[str, Session] = {}
         self._rseqs: dict[str, int] = {}
+        # To tags by the whole value: the responses of a branch all have the same.
+        self._tags: dict[str, str] = {}
         self._winner: Session | None = None
         self._extra: dict[str, Session] = {}
         self._cancel: tuple[Cause, str] | None = None
@@ -161,8 +158,9 @@ class OutgoingInvite:
         peer, setup = self._peer, self._setup
         uri = self._request_uri()
         outbound = self._host.outbound
+        via = outbound.via(self._flow)
         fields = [
-            ("Via", outbound.via(self._flow)),
+            ("Via", via.text),
             ("Max-Forwards", "70"),
             ("From", self._sender),
             ("To", f"<{uri}>"),
@@ -186,8 +184,9 @@ class OutgoingInvite:
         if self._body:
             fields.append(SDP_TYPE)
         request = Request("INVITE", uri, fields, self._body)
+        request.headers.parsed["cseq"] = CSeq(self._cseq, "INVITE")
         try:
-            self._transaction = outbound.request(request, self._flow, self, now)
+            self._transaction = outbound.request(request, via, self._flow, self, now)
         except TableFull:
             self._transaction = None
             self._leg.finish(
@@ -199,7 +198,7 @@ class OutgoingInvite:
     def on_response(self, transaction: ClientTransaction, response: Response, now: int) -> None:
         """A response to the INVITE."""
         status = response.status
-        current = transaction.request.cseq.number == self._cseq
+        current = transaction.number == self._cseq
         if current:
             # Outbound may have put another in its place (TCP that could not be had, now UDP).
             self._transaction = transaction
@@ -236,8 +235,8 @@ class OutgoingInvite:
             return
         if response.status == 100 or self._cancelled:
             return
-        tag = response.to.tag
-        if tag is None:
+        tag = self._tag_of(response)
+        if not tag:
             # No dialog without a tag, but the far end does ring.
             self._report(response, None)
             return
@@ -313,8 +312,17 @@ class OutgoingInvite:
             self._last = event
             self._leg.emit(event)
 
+    def _tag_of(self, response: Response) -> str:
+        text = response.headers.get("To") or ""
+        tag = self._tags.get(text)
+        if tag is None:
+            tag = response.to.tag or ""
+            if len(self._tags) < MAX_FORKS:
+                self._tags[text] = tag
+        return tag
+
     def _open_session(self, transaction: ClientTransaction, response: Response) -> Session:
-        dialog = Dialog.from_response(transaction.request, response)
+        dialog = Dialog.from_response(transaction.request, response, self._tag)
         session = Session(
             self._host, self._leg, self._peer, dialog, self._negotiation.fork(), transaction.flow, self._contact
         )
@@ -322,7 +330,7 @@ class OutgoingInvite:
         return session
 
     def _accepted(self, transaction: ClientTransaction, response: Response, now: int) -> None:
-        tag = response.to.tag or ""
+        tag = self._tag_of(response)
         winner = self._winner
         if winner is not None and winner.dialog.remote_tag == tag:
             winner.acknowledge(response)
@@ -332,7 +340,7 @@ class OutgoingInvite:
             extra.acknowledge(response)
             return
         session = self._sessions.pop(tag, None)
-        if session is None:
+        if session is None or session.phase is Phase.OVER:
             session = self._open_session(transaction, response)
         if winner is not None or self._cancel is not None or self._cancelled:
             # A further branch (13.2.2.4), or the answer crossed our CANCEL (9.1).
@@ -347,25 +355,25 @@ class OutgoingInvite:
         self._take_winner(session, response, now)
 
     def _late_answer(self, session: Session, response: Response) -> bytes:
-        body = find_sdp(response)
-        if self._peer.late_offer and not session.negotiation.settled and body is not None:
-            try:
-                return session.negotiation.take_offer(body)
-            except SipError:
-                return b""
-        return b""
+        if not self._peer.late_offer or session.negotiation.settled:
+            return b""
+        try:
+            body = find_sdp(response)
+            return session.negotiation.take_offer(body) if body is not None else b""
+        except SipError:
+            return b""
 
     def _take_winner(self, session: Session, response: Response, now: int) -> None:
         session.confirm(response, now)
         answer, settled, failure = b"", False, ""
-        body = find_sdp(response)
-        if body is not None:
-            try:
+        try:
+            body = find_sdp(response)
+            if body is not None:
                 answer, settled = self._take_description(session.negotiation, body)
-            except SipError as error:
-                failure = error.text
-        elif not session.negotiation.settled:
-            failure = "2xx without SDP"
+            elif not session.negotiation.settled:
+                failure = "2xx without SDP"
+        except SipError as error:
+            failure = error.text
         session.acknowledge(response, answer)
         if failure:
             cause = Cause.BEARER_CAPABILITY_NOT_IMPLEMENTED
@@ -374,10 +382,11 @@ class OutgoingInvite:
             return
         self._leg.answered(session, now)
         if settled or session.negotiation.settings is not self._leg.settings:
-            session.media_settled(now)
+            session.media_settled(now, hold=False)
         connected = connected_of(response, self._rules)
         session.identity = connected
         self._leg.emit(Answered(connected))
+        session.report_hold(now)
         session.changes.proceed(now)
 
     def _drop_sessions(self, but: Session | None, now: int) -> None:

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from gateway.cause import Cause, Location
+from gateway.core import SECOND
 from gateway.identity import Party
 from gateway.voip.sip.causes import cause_for_bye, reason_phrase, sip_status_for
 from gateway.voip.sip.host import ALLOW, Host
@@ -94,8 +95,21 @@ class IncomingInvite:
         self._reliable_wanted = "100rel" in request.require or (
             session.peer.reliable is Reliability.REQUIRED and "100rel" in request.supported
         )
+        self._last_status = 0
         transaction.user = self
         session.invited = transaction
+
+    def watch_expires(self, now: int) -> None:
+        """Start the timer of the INVITE's Expires, if it has one (RFC 3261 13.3.1); raises SipError."""
+        expires = self._transaction.request.expires
+        if expires:
+            limit = self._host.durations[SipTimer.INVITE_EXPIRES]
+            self._host.timers.start((self, SipTimer.INVITE_EXPIRES), now + min(expires * SECOND, limit))
+
+    def _stop_timers(self) -> None:
+        self._waiting.clear()
+        self._host.timers.stop((self, SipTimer.INVITE_EXPIRES))
+        self._host.timers.stop((self, SipTimer.RING))
 
     @property
     def answered(self) -> bool:
@@ -172,6 +186,8 @@ class IncomingInvite:
                 body = negotiation.make_offer()
         if body:
             fields.append(SDP_TYPE)
+        self._last_status = status
+        self._host.timers.start((self, SipTimer.RING), now + self._host.durations[SipTimer.RING])
         first = bool(body) and not self._described
         self._described = self._described or bool(body)
         if self._reliable_wanted:
@@ -227,11 +243,12 @@ class IncomingInvite:
         if body:
             fields.append(SDP_TYPE)
         self._step = Step.ANSWERED
+        self._stop_timers()
         session.invited = None
         if session.reliable is not None:
             session.reliable.stop()
         session.confirm(None, now)
-        session.accept(self._transaction, fields, body, now, answer_due=answer_due)
+        session.acceptance.send(self._transaction, fields, body, now, answer_due=answer_due)
         session.restart_session_timer(now)
         if settled_now:
             session.media_settled(now)
@@ -240,7 +257,7 @@ class IncomingInvite:
         if self._step is not Step.OFFERED:
             return
         self._step = Step.OVER
-        self._waiting.clear()
+        self._stop_timers()
         self._session.invited = None
         self._host.respond(self._transaction, status, now, fields, b"", phrase)
         self._session.abandon(now)
@@ -257,16 +274,22 @@ class IncomingInvite:
     def ended_by_bye(self) -> None:
         """A BYE ended the early dialog; the session has sent 487."""
         self._step = Step.OVER
-        self._waiting.clear()
+        self._stop_timers()
 
     def on_server_trouble(self, transaction: ServerTransaction, trouble: Trouble, now: int) -> None:  # noqa: ARG002
         """Our refusal was not acknowledged, or cannot be sent: the far end is gone."""
         if self._step is Step.OFFERED:
             self._step = Step.OVER
-            self._waiting.clear()
+            self._stop_timers()
             self._session.invited = None
             self._session.abandon(now)
             self._leg.finish(Cause.DESTINATION_OUT_OF_ORDER, Location.BEYOND_INTERWORKING, now, text=trouble.value)
 
     def expire(self, timer: SipTimer, now: int) -> None:
-        """No timers of its own."""
+        """The INVITE's Expires ran out, or proxies on the way want to see that it still rings."""
+        if timer is SipTimer.RING:
+            self._provisional(self._last_status, False, None, now)
+        elif self._step is Step.OFFERED:
+            # RFC 3261 13.3.1: 487 as after a CANCEL.
+            self._final(487, reason_phrase(487), [], now)
+            self._leg.finish(Cause.NO_ANSWER_FROM_USER, Location.USER, now, text="INVITE expired")

@@ -15,8 +15,6 @@ from gateway.config.model import (
     DtmfMode,
     MediaEncryption,
     OverlapDial,
-    Prack,
-    SessionTimers,
     SwitchType,
     Technology,
 )
@@ -26,6 +24,7 @@ from gateway.core import SECOND
 from gateway.media.api import Codec, Law
 from gateway.pri.channels import Line
 from gateway.pri.lapd import Side
+from gateway.voip.sip.peers import Reliability, SessionTimers
 from gateway.voip.sip.timers import SipTimer
 
 PATH = Path("/etc/bg/branch.toml")
@@ -158,7 +157,7 @@ tone = "busy"
     trunk = configuration.trunks[0]
     assert trunk.technology is Technology.SIP
     assert trunk.host == PeerHost("pbx.example.org", 5080)
-    assert (trunk.codecs, trunk.dtmfmode, trunk.prack) == ((Codec.ULAW,), DtmfMode.INFO, Prack.REQUIRED)
+    assert (trunk.codecs, trunk.dtmfmode, trunk.prack) == ((Codec.ULAW,), DtmfMode.INFO, Reliability.REQUIRED)
     assert trunk.session_timers is SessionTimers.ORIGINATE
     phone = configuration.phones[0]
     assert str(phone.host) == "[2001:db8::20]:5062"

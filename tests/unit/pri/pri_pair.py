@@ -36,6 +36,7 @@ class FakeMedia:
         self.laws: list[Law] = []
         self.listens: list[bool] = []
         self.fails = False
+        self.counts = True
         self._last = 0
 
     def open_tdm(self, path: str, law: Law, label: str, on_reply: OnOpened, *, listen: bool = False) -> int:
@@ -52,6 +53,8 @@ class FakeMedia:
 
     def close(self, stream: int, on_reply: OnStatistics | None = None) -> None:
         del self.streams[stream]
+        if on_reply is not None and self.counts:
+            on_reply(Statistics(packets_sent=50))
 
     def open_rtp(self, address: str, label: str, on_reply: OnOpened) -> int:
         raise NotImplementedError

@@ -155,7 +155,6 @@ class Chaos(RuleBasedStateMachine):
             assert not call.released
             if call.channel is not None:
                 assert call.channel.owner is call
-            assert (call, 0) not in link.timers
         for channel in self.end.channels:
             if channel.owner is not None:
                 assert isinstance(channel.owner, Q931Call)

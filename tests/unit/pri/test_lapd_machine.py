@@ -164,7 +164,7 @@ class LapdMachine(RuleBasedStateMachine):
         assert self.link.active or self.link.state is State.TEI_ASSIGNED
 
 
-LapdMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+LapdMachine.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
 TestLapdMachine = LapdMachine.TestCase
 
 

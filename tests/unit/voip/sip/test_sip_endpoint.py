@@ -148,13 +148,16 @@ def test_damaged_requests_never_raise(data: st.DataObject) -> None:
         at = data.draw(st.integers(0, len(wire) - 1))
         wire[at] = data.draw(st.integers(0, 255))
     far.give(bytes(wire))
-    far.run(1)
+    for leg, _, _ in far.offers:
+        leg.answer(None, far.now)
+        leg.release(Cause.NORMAL_CALL_CLEARING, far.now)
+    far.assert_clean()
 
 
 @given(st.data())
 def test_damaged_responses_never_raise(data: st.DataObject) -> None:
     far = FarEnd()
-    _, _, invite = far.call_out()
+    leg, notes, invite = far.call_out()
     status = data.draw(st.sampled_from([100, 180, 183, 200, 302, 422, 484, 486, 491]))
     response = invite.response(status, None, "far")
     response.headers.add("Contact", f"<sip:far@{B_ADDRESS}>")
@@ -167,7 +170,42 @@ def test_damaged_responses_never_raise(data: st.DataObject) -> None:
         at = data.draw(st.integers(0, len(wire) - 1))
         wire[at] = data.draw(st.integers(0, 255))
     far.give(bytes(wire))
-    far.run(1)
+    leg.release(Cause.NORMAL_CALL_CLEARING, far.now)
+    far.assert_clean(400)
+    assert notes.names().count("Released") == 1
+
+
+@given(st.data())
+def test_damaged_requests_in_a_dialog_never_raise_and_leave_nothing(data: st.DataObject) -> None:
+    far = FarEnd()
+    leg, notes, tag = far.answered_in()
+    method = data.draw(st.sampled_from(["INVITE", "BYE", "ACK", "PRACK", "UPDATE", "INFO", "OPTIONS", "NOTIFY"]))
+    fields = [
+        ("Session-Expires", "600;refresher=uac"),
+        ("Min-SE", "90"),
+        ("RAck", "1 1 INVITE"),
+        ("Supported", "timer"),
+    ]
+    wire = bytearray(far.request(method, *fields, to_tag=tag, body=sdp("sendonly", 2), send=False).to_bytes())
+    for _ in range(data.draw(st.integers(1, 6))):
+        at = data.draw(st.integers(0, len(wire) - 1))
+        wire[at] = data.draw(st.integers(0, 255))
+    far.give(bytes(wire))
+    leg.release(Cause.NORMAL_CALL_CLEARING, far.now)
+    far.assert_clean(400)
+    assert notes.names().count("Released") == 1
+
+
+@pytest.mark.parametrize(
+    "field", [("Session-Expires", "soon"), ("Min-SE", "x"), ("Content-Type", "multipart/mixed;boundary=x")]
+)
+def test_invite_with_a_senseless_value_is_refused_and_leaves_nothing(field: tuple[str, str]) -> None:
+    far = FarEnd()
+    request = far.request("INVITE", body=sdp(), send=False)
+    request.headers.set(*field)
+    far.give(request.to_bytes())
+    assert far.names()[-1].startswith("4")
+    far.assert_clean()
 
 
 # -- streams --

@@ -660,3 +660,46 @@ def test_answer_on_hold_is_set_up_without_sending() -> None:
     far.answer(invite, 200, body=sdp("sendonly"))
     assert leg.stream is not None
     assert far.media.rtp[leg.stream].direction is Direction.RECVONLY
+
+
+def test_response_whose_via_and_cseq_are_written_otherwise_still_matches() -> None:
+    far = FarEnd()
+    _, notes, invite = far.call_out()
+    response = invite.response(180, None, "far")
+    response.headers.set("Via", f"SIP / 2.0 / UDP {A_ADDRESS.upper()}:5060 ;rport=5060; Branch={invite.via.branch}")
+    response.headers.set("CSeq", f"0{invite.cseq.number}   INVITE")
+    far.give(response.to_bytes())
+    assert notes.of(Alerting)
+
+
+def test_response_with_a_second_via_is_dropped() -> None:
+    far = FarEnd()
+    _, notes, invite = far.call_out()
+    response = invite.response(180, None, "far")
+    response.headers.add("Via", "SIP/2.0/UDP 192.0.2.99;branch=z9hG4bKother")
+    far.give(response.to_bytes())
+    assert not notes.of(Alerting)
+
+
+@pytest.mark.parametrize("name", ["To", "Contact", "Record-Route"])
+def test_answer_too_broken_for_a_dialog_is_dropped(name: str) -> None:
+    far = FarEnd()
+    _, notes, invite = far.call_out()
+    response = invite.response(200, None, "far")
+    response.headers.set(name, "<sip:broken")
+    far.give(response.to_bytes())
+    assert far.take() == []
+    assert far.endpoint.counters.garbage == 1
+    assert not notes.of(Answered)
+
+
+def test_answer_with_a_broken_body_is_acknowledged_and_ended() -> None:
+    far = FarEnd()
+    _, notes, invite = far.call_out()
+    response = invite.response(200, None, "far")
+    response.headers.add("Contact", f"<sip:far@{B_ADDRESS}>")
+    response.headers.add("Content-Type", "multipart/mixed;boundary=x")
+    response.body = b"rubbish"
+    far.give(response.to_bytes())
+    assert far.names() == ["ACK", "BYE"]
+    assert notes.released is not None

@@ -16,7 +16,7 @@ from gateway.voip.sip.peers import Reliability
 from gateway.voip.sip.reason import q850_reason
 from gateway.voip.sip.sdp import SessionDescription
 from tests.unit.voip.sip.sip_far_end import FarEnd, sdp
-from tests.unit.voip.sip.sip_pair import B_ADDRESS
+from tests.unit.voip.sip.sip_pair import B_ADDRESS, Notes, simple_setup
 
 
 def test_invite_gets_100_at_once_and_is_offered_with_number_caller_and_context() -> None:
@@ -589,3 +589,87 @@ def test_cancel_stops_reliable_responses() -> None:
     far.run(40)
     assert far.take() == []
     far.assert_clean()
+
+
+# -- how long it may ring --
+
+
+def test_invite_that_expires_gets_487() -> None:
+    far = FarEnd()
+    leg, _, _ = far.call_in(("Expires", "20"))
+    leg.alert(False, far.now)
+    far.take_response(180)
+    far.run(20.1)
+    far.take_response(487)
+    notes = far.offers[0][2]
+    assert notes.released is not None
+    assert notes.released.cause is Cause.NO_ANSWER_FROM_USER
+    far.assert_clean()
+
+
+def test_invite_answered_in_time_does_not_expire() -> None:
+    far = FarEnd()
+    _, notes, _ = far.answered_in(("Expires", "20"))
+    far.run(60)
+    assert notes.released is None
+
+
+def test_ringing_is_repeated_every_minute_for_the_proxies_on_the_way() -> None:
+    far = FarEnd()
+    leg, _, _ = far.call_in()
+    leg.alert(True, far.now)
+    assert far.take_response(180).body
+    far.run(125)
+    assert far.names() == ["180 INVITE", "180 INVITE"]
+    leg.answer(None, far.now)
+    far.take_response(200)
+
+
+def test_unrestricted_bearer_is_refused() -> None:
+    far = FarEnd()
+    leg = far.endpoint.new_leg("b", far.now)
+    assert not isinstance(leg, Cause)
+    leg.listener = notes = Notes()
+    leg.place(replace(simple_setup(), speech=False), far.now)
+    assert far.take() == []
+    assert notes.released is not None
+    assert notes.released.cause is Cause.BEARER_CAPABILITY_NOT_IMPLEMENTED
+    far.assert_clean()
+
+
+# -- the same things written otherwise --
+
+
+def test_ack_and_bye_whose_to_and_from_are_written_otherwise_find_their_dialog() -> None:
+    far = FarEnd()
+    leg, notes, request = far.call_in()
+    leg.answer(None, far.now)
+    tag = far.take_response(200).to.tag
+    for method in ("ACK", "BYE"):
+        number = request.cseq.number + (method == "BYE")
+        other = far.request(method, to_tag=tag, cseq=number, send=False)
+        other.headers.set("To", f"Somebody < sip:x@y > ;x=1; tag={tag}")
+        other.headers.set("f", "sip:b@c;tag=fartag")
+        far.give(other.to_bytes())
+    far.take_response(200)
+    far.run(40)
+    assert far.take() == []
+    assert notes.released is not None
+
+
+def test_bye_with_two_from_fields_is_400() -> None:
+    far = FarEnd()
+    _, notes, tag = far.answered_in()
+    bye = far.request("BYE", to_tag=tag, send=False)
+    bye.headers.add("From", "<sip:other@b>;tag=other")
+    far.give(bye.to_bytes())
+    far.take_response(400)
+    assert notes.released is None
+
+
+def test_bye_that_requires_an_unknown_extension_is_420() -> None:
+    far = FarEnd()
+    _, notes, tag = far.answered_in()
+    far.request("BYE", ("Require", "nonsense"), to_tag=tag)
+    far.take_response(420)
+    assert notes.released is None

@@ -1,0 +1,102 @@
+"""From an INVITE out of the blue to a leg that can be offered, or the response that refuses it (RFC 3261 8.2, 13.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gateway.identity import Party
+from gateway.leg import Setup
+from gateway.voip.sip.body import find_sdp
+from gateway.voip.sip.dialog import Dialog
+from gateway.voip.sip.diversion import redirection_of
+from gateway.voip.sip.errors import SipError
+from gateway.voip.sip.flow import Flow
+from gateway.voip.sip.host import Fields, Host
+from gateway.voip.sip.identity import called_of, caller_of
+from gateway.voip.sip.leg import SipLeg
+from gateway.voip.sip.message import Request
+from gateway.voip.sip.negotiation import Negotiation
+from gateway.voip.sip.parties import asserted_party, rules_for
+from gateway.voip.sip.peers import PeerSettings, Reliability, SessionTimers
+from gateway.voip.sip.refresh import SessionTimer
+from gateway.voip.sip.session import Session, session_timer
+from gateway.voip.sip.transaction import ServerTransaction
+from gateway.voip.sip.uas import IncomingInvite
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The final response an INVITE gets without being offered."""
+
+    status: int
+    fields: Fields = ()
+
+
+def refusal_of(request: Request, peer: PeerSettings, timer: SessionTimer) -> Refusal | None:
+    """What the rules of 100rel and session timers (RFC 3262, 4028) refuse; SipError for senseless values."""
+    if peer.reliable is Reliability.OFF and "100rel" in request.require:
+        return Refusal(420, [("Unsupported", "100rel")])
+    if peer.reliable is Reliability.REQUIRED and "100rel" not in request.supported | request.require:
+        return Refusal(421, [("Require", "100rel")])
+    if peer.session_timers is SessionTimers.REFUSE and "timer" in request.require:
+        return Refusal(420, [("Unsupported", "timer")])
+    if timer.too_small(request):
+        return Refusal(422, timer.refusal_fields())
+    return None
+
+
+def setup_of(request: Request, peer: PeerSettings) -> Setup:
+    """What the call is to be; SipError(404) if what is called is no number, 400 for a From that makes no sense."""
+    called = called_of(request)
+    if called is None:
+        raise SipError(404, f"{request.uri_text[:60]!r} is no number")
+    caller: Party = caller_of(request, rules_for(peer, ""))
+    return Setup(called, caller, redirection_of(request) if peer.trust_identity else None)
+
+
+def open_call(
+    host: Host,
+    make_leg: Callable[[], SipLeg],
+    request: Request,
+    transaction: ServerTransaction,
+    flow: Flow,
+    peer: PeerSettings,
+    now: int,
+    *,
+    stranger: bool,
+) -> tuple[SipLeg, Setup] | Refusal:
+    """Make leg, session and early dialog of an INVITE. Nothing is kept if it is refused.
+
+    The offer is checked here, before anybody is called for it; the answer waits for our port.
+    """
+    try:
+        transaction.tag = transaction.tag or host.new_tag()
+        dialog = Dialog.from_request(request, transaction.tag)
+        timer = session_timer(host, peer)
+        refusal = refusal_of(request, peer, timer)
+        if refusal is not None:
+            return refusal
+        setup = setup_of(request, peer)
+        body = find_sdp(request)
+        leg = make_leg()
+        negotiation = Negotiation(leg.local_media())
+        try:
+            if body is not None:
+                negotiation.hold_offer(body)
+        except SipError:
+            host.leg_over(leg)
+            raise
+    except SipError as error:
+        status = error.status or 400
+        # What exists here and what not is no business of a stranger.
+        return Refusal(403 if stranger and status == 404 else status)
+    contact = host.outbound.contact(flow, request.uri.user or "")
+    session = Session(host, leg, peer, dialog, negotiation, flow, contact)
+    session.timer = timer
+    session.learn(request)
+    session.identity = asserted_party(request, peer)
+    incoming = IncomingInvite(leg, host, transaction, session, offered=body is not None, stranger=stranger)
+    incoming.watch_expires(now)
+    leg.attach(incoming, session)
+    return leg, setup

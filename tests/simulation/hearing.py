@@ -1,0 +1,86 @@
+"""Who hears whom: looks along the wiring of the engines, from one party's stream through the gateway to the other's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.core import MILLISECOND
+from gateway.media.wire import Kind
+from tests.simulation.exchange_node import ExchangeNode
+from tests.simulation.story import Script, Side
+from tests.simulation.voice import Stream
+
+if TYPE_CHECKING:
+    from tests.simulation.branch import Branch
+
+TALKING_AFTER = 1_200 * MILLISECOND
+RINGING_AFTER = 300 * MILLISECOND
+"""Time for the media to be wired: signalling round trips of the slowest network and the engine's."""
+SERVICES = {"90": (Kind.ECHO, Kind.TONE)}
+
+
+class Hearing:
+    """Looks at calls in a world where nothing goes wrong. ``deaf`` says who should have heard whom and did not."""
+
+    def __init__(self, branch: Branch) -> None:
+        self.branch = branch
+        self.deaf: list[str] = []
+        self.talked = 0
+        self.rang = 0
+        self._nodes = {node.name: node for node in (*branch.exchanges, *branch.phones)}
+        branch.story.on_answered = self._on_answered
+        branch.story.on_ringing = self._on_ringing
+
+    def _on_answered(self, script: Script) -> None:
+        if not self.branch.shape.faults:
+            self.branch.world.after(TALKING_AFTER, self._talking, script)
+
+    def _on_ringing(self, script: Script) -> None:
+        if not self.branch.shape.faults:
+            self.branch.world.after(RINGING_AFTER, self._ringing, script)
+
+    def _ringing(self, script: Script) -> None:
+        caller = script.caller
+        if caller is None or caller.over or caller.hung_up is not None or caller.answered is not None:
+            return
+        near = self._in_gateway(caller)
+        peer = self.branch.gateway.engine.peer_of(near) if near is not None else None
+        self.rang += 1
+        if peer is None or (peer.kind is Kind.RTP and peer.remote is None):
+            self.deaf.append(f"{script} rings in silence: {near} is wired to {peer}")
+
+    def _talking(self, script: Script) -> None:
+        caller = script.caller
+        if caller is None or caller.over or caller.hung_up is not None:
+            return
+        near = self._in_gateway(caller)
+        engine = self.branch.gateway.engine
+        heard = engine.peer_of(near) if near is not None else None
+        expected = SERVICES.get(script.kind)
+        if expected is not None:
+            self.talked += 1
+            if heard is None or heard.kind not in expected:
+                self.deaf.append(f"{script}: the service is not heard: {near} is wired to {heard}")
+            return
+        callee = script.callees[-1] if script.callees else None
+        if callee is None or callee.over or callee.hung_up is not None:
+            return
+        far = self._in_gateway(callee)
+        self.talked += 1
+        if near is None or far is None or heard is not far:
+            self.deaf.append(f"{script}: {near} is wired to {heard}, expected {far}")
+
+    def _in_gateway(self, side: Side) -> Stream | None:
+        """The gateway's stream that a party's own stream reaches, if that also leads back to it."""
+        node = self._nodes[side.node]
+        leg = side.leg
+        own = node.media.wiring.streams.get(leg.stream) if leg is not None and leg.stream is not None else None
+        if own is None:
+            return None
+        engine = self.branch.gateway.engine
+        if isinstance(node, ExchangeNode):
+            return engine.by_path.get(own.path)
+        if own.remote is None:
+            return None
+        found = engine.by_port.get(own.remote[1])
+        return found if found is not None and found.remote == (node.address, own.port) else None

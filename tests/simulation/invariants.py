@@ -1,0 +1,63 @@
+"""What must hold when a run is over: nothing is left, every call has its record, and both sides agree how it ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.pri.channels import ChannelState
+from gateway.pri.trunk import PriTrunk
+
+if TYPE_CHECKING:
+    from tests.simulation.branch import Branch
+
+
+def left_over(branch: Branch) -> list[str]:
+    """What is still there although nobody calls any more."""
+    gateway = branch.gateway
+    switch = gateway.switch
+    found: list[str] = []
+    if not gateway.running:
+        found.append("gateway: not running")
+    for name, trunk in switch.trunks.items():
+        found += _trunk(f"gateway {name}", trunk)
+    for exchange in branch.exchanges:
+        found += _trunk(exchange.name, exchange.exchange.trunk)
+        found += [f"{exchange.name}: line {line.report}" for line in exchange.exchange.lines.values()]
+        found += [f"{exchange.name}: stream {each.label}" for each in exchange.media.wiring.streams.values()]
+    found += [f"gateway: call {call.identity} {call.state.value}" for call in switch.calls.values()]
+    found += _endpoint("gateway", switch.sip)
+    if not switch.idle and not found:
+        found.append("gateway: the switch is not idle")
+    for phone in branch.phones:
+        found += _endpoint(phone.name, phone.endpoint)
+        found += [f"{phone.name}: stream {each.label}" for each in phone.media.wiring.streams.values()]
+    if not gateway.media.up:
+        found.append("gateway: no media engine")
+    found += [f"engine: stream {each.label}" for each in gateway.engine.streams.values()]
+    found += [f"media client: stream {each}" for each in sorted(gateway.media.streams)]
+    return found
+
+
+def _trunk(name: str, trunk: PriTrunk) -> list[str]:
+    found = [f"{name}: {call!r}" for call in trunk.q931.calls.values()]
+    found += [f"{name}: {leg!r}" for leg in trunk.legs.values()]
+    found += [f"{name}: {channel!r}" for channel in trunk.channels if channel.state is not ChannelState.IDLE]
+    if not trunk.up:
+        found.append(f"{name}: the D channel is down")
+    if trunk.q931.restarts.outstanding:
+        found.append(f"{name}: RESTART of {trunk.q931.restarts.outstanding} waits for its acknowledgement")
+    if len(trunk.q931.timers):
+        found.append(f"{name}: {len(trunk.q931.timers)} Q.931 timers run")
+    return found
+
+
+def _endpoint(name: str, endpoint: object) -> list[str]:
+    from gateway.voip.sip.endpoint import SipEndpoint
+
+    assert isinstance(endpoint, SipEndpoint)
+    found = [f"{name}: leg {leg.name}" for leg in endpoint.legs.values()]
+    found += [f"{name}: dialog {session.phase.value} {key}" for key, session in endpoint.dialogs.items()]
+    found += [f"{name}: {each.kind} {each.state.name}" for each in endpoint.transactions.all]
+    if not found and not endpoint.idle:
+        found.append(f"{name}: {len(endpoint.timers)} SIP timers run")
+    return found

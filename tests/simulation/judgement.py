@@ -1,0 +1,203 @@
+"""Whether the record and both parties of each call agree how it ended.
+
+The rule, where nothing went wrong: the cause that one side gave arrives at the other exactly, or as the translations of
+RFC 3398 and RFC 3326 have it hop by hop (``arriving``, ``onward``); a caller is told "answered" if and only if the
+called party answered. Parties that act within one round trip of each other (``margin``) may each be right. Where things
+did go wrong a cause may also be one of RECOVERY, and whoever was restarted is not asked; but still nobody is told of an
+answer that there was not, and every call has its one record.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.cause import Cause
+from gateway.core import MILLISECOND
+from gateway.record import CallRecord
+from gateway.voip.sip.causes import cause_for_bye, cause_for_sip, sip_status_for
+from tests.simulation.story import Script, Side
+
+if TYPE_CHECKING:
+    from tests.simulation.branch import Branch
+
+RECOVERY = frozenset(
+    {
+        Cause.CHANNEL_UNACCEPTABLE,
+        Cause.NORMAL_CALL_CLEARING,
+        Cause.NO_USER_RESPONDING,
+        Cause.NO_ANSWER_FROM_USER,
+        Cause.DESTINATION_OUT_OF_ORDER,
+        Cause.INVALID_NUMBER_FORMAT,
+        Cause.NORMAL_UNSPECIFIED,
+        Cause.NO_CIRCUIT_AVAILABLE,
+        Cause.NETWORK_OUT_OF_ORDER,
+        Cause.TEMPORARY_FAILURE,
+        Cause.SWITCHING_EQUIPMENT_CONGESTION,
+        Cause.REQUESTED_CIRCUIT_NOT_AVAILABLE,
+        Cause.RESOURCE_UNAVAILABLE,
+        Cause.INVALID_CALL_REFERENCE,
+        Cause.MESSAGE_NOT_COMPATIBLE_WITH_STATE,
+        Cause.MESSAGE_NOT_COMPATIBLE,
+        Cause.RECOVERY_ON_TIMER_EXPIRY,
+        Cause.INTERWORKING,
+    }
+)
+"""What a call may end with that was hit by a fault: time-outs, failures, and what a state both do not share gives."""
+NO_CHANNEL = frozenset(
+    {
+        Cause.CHANNEL_UNACCEPTABLE,
+        Cause.NO_CIRCUIT_AVAILABLE,
+        Cause.REQUESTED_CIRCUIT_NOT_AVAILABLE,
+        Cause.NETWORK_OUT_OF_ORDER,
+        Cause.SWITCHING_EQUIPMENT_CONGESTION,
+    }
+)
+"""How a call ends that the line itself refuses, before there is a call for the switch to record."""
+
+
+def arriving(side: Side) -> Cause | None:
+    """The cause that the gateway hears if this party ends the call; None if it did not."""
+    given = side.hung_up_with
+    if side.technology == "pri":
+        return given
+    if side.answering is not None and side.answered is None:
+        answering = side.answering
+        if answering.status and side.hung_up is None:
+            return cause_for_sip(answering.status)
+        if given is None:
+            return None
+        status = sip_status_for(given)[0]
+        return cause_for_sip(status, None if _silent(side, given) else int(given))
+    if given is None:
+        return None
+    return cause_for_bye(None if side.strips_reason else int(given))
+
+
+def _silent(side: Side, cause: Cause) -> bool:
+    return side.strips_reason or cause is Cause.NORMAL_CALL_CLEARING
+
+
+def onward(cause: Cause, side: Side) -> Cause:
+    """What a party hears if the gateway ends its side with ``cause``."""
+    if side.technology == "pri" or side.answering is not None or side.answered is not None:
+        return cause
+    status = sip_status_for(cause)[0]
+    return cause_for_sip(status, None if cause is Cause.NORMAL_CALL_CLEARING else int(cause))
+
+
+class Judgement:
+    """Compares everybody's view of every call of a run."""
+
+    def __init__(self, branch: Branch) -> None:
+        self.branch = branch
+        self.breaches: list[str] = []
+        self.strict = not branch.misfortunes.any
+        latency = branch.weather.latency + branch.weather.jitter
+        slowest = max(latency, *(line.latency for line in branch.lines.values()))
+        self.margin = 6 * slowest + 20 * MILLISECOND
+        self._records: dict[int, list[CallRecord]] = {}
+        self.agreed = 0
+
+    def judge(self) -> list[str]:
+        """Everything that is wrong, one line each."""
+        gateway = self.branch.gateway
+        if len(gateway.records) != gateway.total_offers():
+            self.breaches.append(f"{gateway.total_offers()} calls offered, {len(gateway.records)} records")
+        seen: set[str] = set()
+        for record in gateway.records:
+            if record.id in seen:
+                self.breaches.append(f"record {record.id} twice")
+            seen.add(record.id)
+            if any("did not end in time" in note for note in record.notes):
+                self.breaches.append(f"record {record.id} of {record.dialled}: {record.notes}")
+            script = self.branch.story.by_caller(str(record.caller.get("number", "")))
+            if script is not None:
+                self._records.setdefault(script.number, []).append(record)
+            elif self.strict:
+                self.breaches.append(f"record {record.id} belongs to no call: {record.caller}")
+        for script in self.branch.story.scripts.values():
+            self._script(script)
+        return self.breaches
+
+    def _script(self, script: Script) -> None:
+        for side in script.sides:
+            if not side.over:
+                self._wrong(script, f"{side.node} never heard of its end")
+        caller = script.caller
+        if caller is None:
+            return
+        records = self._records.get(script.number, [])
+        served = script.kind == "90"
+        if caller.answered is not None and not served and not any(side.answered for side in script.callees):
+            self._wrong(script, "the caller was told of an answer that nobody gave")
+        for record in records:
+            if record.answer is not None and not served and not any(side.answered for side in script.callees):
+                self._wrong(script, f"record {record.id} tells of an answer that nobody gave")
+        if self.strict:
+            self._strict(script, caller, records)
+        elif not self.branch.gateway.restarts and len(records) > 1:
+            self._wrong(script, f"{len(records)} records")
+
+    def _strict(self, script: Script, caller: Side, records: list[CallRecord]) -> None:
+        if len(records) != 1:
+            unrecorded = caller.technology == "pri" and caller.cause in NO_CHANNEL and not records
+            if not unrecorded:
+                self._wrong(script, f"{len(records)} records")
+            return
+        record = records[0]
+        callee = script.callees[-1] if script.callees and record.attempts else None
+        self._answers(script, caller, callee, record)
+        self._causes(script, caller, callee, record)
+
+    def _answers(self, script: Script, caller: Side, callee: Side | None, record: CallRecord) -> None:
+        hung_up = caller.hung_up
+        if record.answer is not None and caller.answered is None:
+            if hung_up is None or hung_up > record.answer + self.margin:
+                self._wrong(script, "answered, and the caller was not told")
+        elif record.answer is None and caller.answered is not None:
+            self._wrong(script, "the caller was told of an answer that the record has not")
+        if callee is not None and callee.answered is not None and record.answer is None:
+            if abs(record.end - callee.answered) > self.margin:
+                self._wrong(script, "the called party answered, and the record does not say so")
+
+    def _causes(self, script: Script, caller: Side, callee: Side | None, record: CallRecord) -> None:
+        cause = Cause.of(record.cause)
+        if record.released_by == "caller":
+            expected = arriving(caller)
+            if cause is not expected:
+                self._wrong(script, f"recorded as {cause.name}, the caller gave {_name(expected)}")
+        elif not caller.ours or (caller.hung_up or 0) > record.end + self.margin:
+            expected = onward(cause, caller)
+            if caller.cause is not expected:
+                self._wrong(script, f"the caller heard {_name(caller.cause)}, expected {expected.name}")
+        if callee is None or record.attempts[-1].cause is None:
+            return
+        if record.released_by == "called":
+            expected = arriving(callee)
+            if expected is not None and cause is not expected:
+                self._wrong(script, f"recorded as {cause.name}, the called party gave {expected.name}")
+        elif record.released_by == "caller" and not callee.ours:
+            expected = onward(cause, callee)
+            if callee.cause is not expected:
+                self._wrong(script, f"the called party heard {_name(callee.cause)}, expected {expected.name}")
+        self.agreed += 1
+
+    def _wrong(self, script: Script, text: str) -> None:
+        records = self._records.get(script.number, [])
+        facts = [
+            f"record {each.id[9:]}: cause {each.cause} by {each.released_by}, "
+            f"attempts {[(a.destination, a.cause) for a in each.attempts]}"
+            for each in records
+        ]
+        self.breaches.append(f"{script}: {text}; {'; '.join(facts)}; {[_told(side) for side in script.sides]}")
+
+
+def _name(cause: Cause | None) -> str:
+    return "nothing" if cause is None else cause.name
+
+
+def _told(side: Side) -> str:
+    return (
+        f"{side.node} answered {side.answered} hung up {side.hung_up} with {_name(side.hung_up_with)} "
+        f"ended {side.ended} {_name(side.cause)}{' ours' if side.ours else ''}{' lost' if side.lost else ''}"
+    )

@@ -1,0 +1,201 @@
+"""What goes wrong in a run: weather on the network, bad lines, alarms, cut cables, and programs that restart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gateway.core import MILLISECOND, SECOND
+from gateway.pri.span.faults import FaultRates
+from gateway.pri.span.layer1 import Alarm
+from tests.simulation.exchange_node import ExchangeNode
+from tests.simulation.world import DLine
+
+if TYPE_CHECKING:
+    from tests.simulation.branch import Branch
+
+Interval = tuple[int, int]
+AFTERMATH = 130 * SECOND
+"""How long after a misfortune its traces may show: T309 and what follows it."""
+
+
+class Misfortunes:
+    """Plans what goes wrong and mends it all in the end. ``happened`` tells when and what, for the judgement."""
+
+    def __init__(self, world: object, branch: Branch) -> None:
+        self.branch = branch
+        self.world = branch.world
+        self.happened: list[tuple[int, str]] = []
+        self.packets_suffer = False
+        self.frames_suffer = False
+        self._over = False
+
+    def plan(self, end: int) -> None:
+        """Choose weather and incidents between now and ``end``."""
+        rng, world = self.world.rng, self.world
+        branch = self.branch
+        if rng.random() < 0.6:
+            self.packets_suffer = True
+            weather = branch.weather
+            weather.loss = rng.choice((0.01, 0.05, 0.15))
+            weather.duplicate = rng.choice((0.0, 0.02, 0.1))
+            weather.jitter = rng.choice((5, 40, 150)) * MILLISECOND
+            weather.damage = rng.choice((0.0, 0.0, 0.005))
+        if rng.random() < 0.5:
+            self.frames_suffer = True
+            for line in branch.lines.values():
+                line.rates(
+                    FaultRates(
+                        lose=rng.choice((0.0, 0.01, 0.05)),
+                        corrupt=rng.choice((0.0, 0.01)),
+                        duplicate=rng.choice((0.0, 0.005)),
+                        delay=rng.choice((0.0, 0.1)),
+                        delay_time=80 * MILLISECOND,
+                    )
+                )
+        incidents: list[Callable[[], None]] = [
+            self._cut,
+            self._cut,
+            self._alarm,
+            self._mute,
+            self._exchange_restarts,
+            self._gateway_restarts,
+            self._phone_restarts,
+            self._engine_lost,
+            self._network_cut,
+            self._channel_restart,
+        ]
+        for _ in range(rng.choice((0, 1, 2, 4))):
+            world.at(rng.randrange(world.now, max(end, world.now + 1)), self._happen, rng.choice(incidents))
+
+    def over(self) -> None:
+        """Nothing goes wrong any more; what is broken is mended."""
+        self._over = True
+        branch = self.branch
+        branch.weather.clear()
+        self.world.note("world", "all is mended")
+        for line in branch.lines.values():
+            line.rates(None)
+            line.muted = False
+            line.set_alarms(Alarm.NONE, Alarm.NONE)
+        for exchange in branch.exchanges:
+            if exchange.line.ends[1] is None:
+                exchange.start()
+        if not branch.gateway.running:
+            branch.gateway.start()
+        branch.gateway.connect_engine()
+        for phone in branch.phones:
+            branch.network.cut(phone.address, False)
+
+    @property
+    def any(self) -> bool:
+        """True if anything at all went wrong."""
+        return bool(self.happened) or self.packets_suffer or self.frames_suffer
+
+    def _happen(self, incident: Callable[[], None]) -> None:
+        if not self._over:
+            incident()
+
+    def _note(self, what: str) -> None:
+        self.happened.append((self.world.now, what))
+        self.world.note("world", what)
+
+    def _later(self, milliseconds: int, mend: Callable[..., None], *arguments: object) -> None:
+        self.world.after(milliseconds * MILLISECOND, self._mend, mend, arguments)
+
+    def _mend(self, mend: Callable[..., None], arguments: tuple[object, ...]) -> None:
+        if not self._over:
+            mend(*arguments)
+
+    def _line(self) -> DLine:
+        return self.world.rng.choice(list(self.branch.lines.values()))
+
+    def _long(self) -> int:
+        rng = self.world.rng
+        return rng.choice((rng.randint(100, 3_000), rng.randint(3_000, 30_000), rng.randint(30_000, 120_000)))
+
+    def _cut(self) -> None:
+        line = self._line()
+        self._note(f"{line.name} is cut")
+        line.set_alarms(Alarm.RED, Alarm.RED)
+        self._later(self._long(), line.set_alarms, Alarm.NONE, Alarm.NONE)
+
+    def _alarm(self) -> None:
+        line = self._line()
+        alarms = self.world.rng.choice(
+            ((Alarm.YELLOW, Alarm.RED), (Alarm.RED, Alarm.YELLOW), (Alarm.BLUE, Alarm.YELLOW), (Alarm.BLUE, Alarm.NONE))
+        )
+        self._note(f"{line.name} has alarms {alarms[0].value} and {alarms[1].value}")
+        line.set_alarms(*alarms)
+        self._later(self._long(), line.set_alarms, Alarm.NONE, Alarm.NONE)
+
+    def _mute(self) -> None:
+        line = self._line()
+        self._note(f"{line.name} carries no frames, without an alarm")
+        line.muted = True
+        self._later(self._long(), setattr, line, "muted", False)
+
+    def _exchange_restarts(self) -> None:
+        exchange = self.world.rng.choice(self.branch.exchanges)
+        if exchange.line.ends[1] is None:
+            return
+        self._note(f"{exchange.name} restarts")
+        exchange.stop()
+        line = exchange.line
+        if self.world.rng.random() < 0.5:
+            line.set_alarms(Alarm.RED, Alarm.NONE)
+        self._later(self.world.rng.randint(100, 20_000), self._exchange_back, exchange)
+
+    def _exchange_back(self, exchange: ExchangeNode) -> None:
+        exchange.line.set_alarms(Alarm.NONE, Alarm.NONE)
+        exchange.start()
+
+    def _gateway_restarts(self) -> None:
+        gateway = self.branch.gateway
+        if not gateway.running:
+            return
+        self._note("the gateway restarts")
+        gateway.stop()
+        # A virtual span's far end sees its connections close; a card goes on framing.
+        alarmed = self.world.rng.random() < 0.5
+        if alarmed:
+            for line in self.branch.lines.values():
+                line.set_alarms(Alarm.NONE, Alarm.RED)
+        self._later(self.world.rng.randint(300, 30_000), self._gateway_back, alarmed)
+
+    def _gateway_back(self, alarmed: bool) -> None:
+        if alarmed:
+            for line in self.branch.lines.values():
+                line.set_alarms(Alarm.NONE, Alarm.NONE)
+        self.branch.gateway.start()
+
+    def _phone_restarts(self) -> None:
+        phone = self.world.rng.choice(self.branch.phones)
+        self._note(f"{phone.name} restarts")
+        phone.restart()
+
+    def _engine_lost(self) -> None:
+        gateway = self.branch.gateway
+        crash = self.world.rng.random() < 0.5
+        self._note("the media engine is lost")
+        gateway.lose_engine(crash=crash)
+        self._later(self.world.rng.randint(50, 5_000), gateway.connect_engine)
+
+    def _network_cut(self) -> None:
+        phone = self.world.rng.choice(self.branch.phones)
+        self._note(f"{phone.name} cannot be reached")
+        self.branch.network.cut(phone.address, True)
+        self._later(self._long(), self.branch.network.cut, phone.address, False)
+
+    def _channel_restart(self) -> None:
+        gateway = self.branch.gateway
+        exchange = self.world.rng.choice(self.branch.exchanges)
+        rng = self.world.rng
+        node = rng.choice((gateway, exchange))
+        trunk = gateway.switch.trunks[exchange.settings.name] if node is gateway else exchange.exchange.trunk
+        if node is gateway and not gateway.running:
+            return
+        timeslot = rng.choice((None, *[channel.timeslot for channel in trunk.channels]))
+        self._note(f"{node.name} restarts channel {timeslot} of {trunk.name}")
+        trunk.restart(timeslot, self.world.now)
+        node.settle()

@@ -1,0 +1,535 @@
+"""The real engine, end to end on loopback: voice, digits, silence, a client that comes back, hostile neighbours."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import socket
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+from struct import pack, unpack_from
+
+import pytest
+
+from gateway.media.api import (
+    Codec,
+    DigitHeard,
+    Direction,
+    EngineLost,
+    EngineReady,
+    Failure,
+    FirstPacket,
+    HeardAgain,
+    Law,
+    Opened,
+    PromptEnded,
+    RtpSettings,
+    Statistics,
+    StreamLost,
+    Tone,
+    ToneStep,
+    WentSilent,
+)
+from gateway.media.client import EngineSettings, MediaClient
+from tests.unit.media.engine_harness import (
+    FRAME,
+    SILENCE_ULAW,
+    Harness,
+    RtpPeer,
+    Sine,
+    TdmFarEnd,
+    strength,
+    ulaw_encode,
+)
+
+
+@pytest.fixture
+def harness(tmp_path: Path) -> Iterator[Harness]:
+    harness = Harness(tmp_path)
+    yield harness
+    harness.close()
+
+
+def test_voice_goes_both_ways_and_is_measured(harness: Harness) -> None:
+    peer, line, rtp, tdm = harness.call()
+    from_sip, from_pri = Sine(1004), Sine(700)
+    harness.each_frame += [lambda: peer.send_frame(from_sip.frame()), lambda: line.send(from_pri.frame())]
+    harness.run(1.5)
+    assert strength(line.audio()[-FRAME * 20 :], 1004) > 0.98
+    assert strength(peer.audio()[-FRAME * 20 :], 700) > 0.98
+    heard, sent = harness.statistics(rtp), harness.statistics(tdm)
+    assert heard.frequency == pytest.approx(1004, abs=3)
+    assert sent.frequency == pytest.approx(700, abs=3)
+    assert heard.receive_level == pytest.approx(-9.05, abs=0.5)
+    assert heard.send_level == pytest.approx(sent.receive_level, abs=0.5)
+    assert heard.packets_received >= 60
+    assert heard.octets_received == heard.packets_received * FRAME
+    assert heard.mos > 4.0
+    assert heard.rejected == 0
+    assert FirstPacket(rtp) in harness.events
+    assert FirstPacket(tdm) in harness.events
+
+
+def test_tdm_gets_fifty_blocks_a_second_of_idle_code_when_nobody_speaks(harness: Harness) -> None:
+    _, line, _, _ = harness.call()
+    harness.run(0.5)
+    line.received.clear()
+    harness.run(1.0)
+    assert 48 <= len(line.received) <= 52
+    assert all(block == SILENCE_ULAW for _, block in line.received)
+
+
+def test_rtp_continues_in_sequence_over_a_change_of_the_far_end(harness: Harness) -> None:
+    peer, _, rtp, _ = harness.call()
+    harness.run(0.3)
+    other = RtpPeer()
+    harness.peers.append(other)
+    harness.client.set_rtp(rtp, other.settings())
+    harness.run(0.3)
+    last, first = peer.received[-1][1], other.received[0][1]
+    assert unpack_from("!H", first, 2)[0] == (unpack_from("!H", last, 2)[0] + 1) & 0xFFFF
+    assert unpack_from("!I", first, 4)[0] == (unpack_from("!I", last, 4)[0] + FRAME) & 0xFFFFFFFF
+    assert first[8:12] == last[8:12]
+
+
+def test_alaw_line_and_ulaw_sip_are_transcoded(harness: Harness) -> None:
+    peer, line, _, tdm = harness.call(law=Law.ALAW)
+    tone = Sine(1004)
+    harness.each_frame.append(lambda: peer.send_frame(tone.frame()))
+    harness.run(0.6)
+    assert harness.statistics(tdm).send_level == pytest.approx(-9.05, abs=0.6)
+    assert line.audio()[-FRAME:] != peer.audio()[-FRAME:]
+
+
+def test_rfc4733_from_sip_becomes_one_tone_on_the_line_and_one_event(harness: Harness) -> None:
+    peer, line, rtp, _ = harness.call()
+    sent = 0
+
+    def digit() -> None:
+        nonlocal sent
+        if sent < 12:  # no marker bit, the first packet lost, the end three times
+            duration = min(sent + 2, 8) * FRAME
+            event = pack("!BBH", 5, 0x8A if sent >= 9 else 0x0A, duration)
+            peer.send(event, 101, stamp=peer.stamp)
+        else:
+            peer.send(SILENCE_ULAW, stamp=peer.stamp + sent * FRAME)
+        sent += 1
+
+    harness.run(0.2)
+    line.received.clear()
+    harness.each_frame.append(digit)
+    harness.run(0.8)
+    digits = [event for event in harness.events if isinstance(event, DigitHeard)]
+    assert digits == [DigitHeard(rtp, "5", 160)]
+    loud = b"".join(block for _, block in line.received if block != SILENCE_ULAW)
+    assert 7 * FRAME <= len(loud) <= 13 * FRAME
+    middle = loud[2 * FRAME : 6 * FRAME]
+    assert strength(middle, 770) + strength(middle, 1336) > 0.9
+
+
+def test_inband_digit_on_the_line_leaves_as_rfc4733_and_not_as_audio(harness: Harness) -> None:
+    peer, line, _, tdm = harness.call()
+    key, frames = Sine(852, 1477, amplitude=12000), 0
+
+    def press() -> None:
+        nonlocal frames
+        frames += 1
+        line.send(key.frame() if 10 <= frames < 20 else SILENCE_ULAW)
+
+    harness.each_frame.append(press)
+    harness.run(0.9)
+    digits = [event for event in harness.events if isinstance(event, DigitHeard)]
+    assert [(event.stream, event.digit) for event in digits] == [(tdm, "9")]
+    assert digits[0].milliseconds == pytest.approx(200, abs=30)
+    events = peer.events()
+    assert events[0][0], "marker on the first packet"
+    assert not any(marker for marker, *_ in events[1:])
+    assert {event for _, _, _, event, _, _ in events} == {9}
+    assert len({stamp for _, _, stamp, *_ in events}) == 1
+    durations = [duration for *_, end, duration in events if not end]
+    assert durations == [FRAME * (i + 1) for i in range(len(durations))]
+    assert sum(end for *_, end, _ in events) == 3
+    leaked = sum(data[12:] != SILENCE_ULAW for _, data in peer.received if data[1] & 0x7F == 0)
+    assert leaked <= 2, "no more than the beginning, too short to be heard as a digit"
+
+
+def test_inband_digits_stay_audio_where_rfc4733_is_not_negotiated(harness: Harness) -> None:
+    peer, line, rtp, tdm = harness.call(dtmf=None)
+    key = Sine(697, 1209, amplitude=12000)
+    frames = 0
+
+    def press() -> None:
+        nonlocal frames
+        frames += 1
+        line.send(key.frame() if frames < 10 else SILENCE_ULAW)
+        peer.send_frame(key.frame() if 15 <= frames < 24 else SILENCE_ULAW)
+
+    harness.each_frame.append(press)
+    harness.run(0.9)
+    digits = [(event.stream, event.digit) for event in harness.events if isinstance(event, DigitHeard)]
+    assert digits == [(tdm, "1"), (rtp, "1")]
+    assert peer.events() == []
+    assert strength(peer.audio()[FRAME * 3 : FRAME * 6], 697) > 0.4
+
+
+def test_send_digits_goes_as_events_to_sip_and_as_tones_to_the_line(harness: Harness) -> None:
+    peer, line, rtp, tdm = harness.call()
+    harness.run(0.1)
+    harness.client.send_digits(rtp, "1#", 100)
+    harness.client.send_digits(tdm, "8", 100)
+    harness.run(0.8)
+    assert [event for _, _, _, event, end, _ in peer.events() if end] == [1, 1, 1, 11, 11, 11]
+    assert sum(marker for marker, *_ in peer.events()) == 2
+    loud = b"".join(block for _, block in line.received if block != SILENCE_ULAW)
+    assert strength(loud[FRAME : FRAME * 4], 852) + strength(loud[FRAME : FRAME * 4], 1336) > 0.9
+
+
+def test_one_way_audio_is_reported_within_two_seconds_and_its_end(harness: Harness) -> None:
+    peer, line, rtp, tdm = harness.call()
+    speaking = True
+
+    def speak() -> None:
+        line.send(SILENCE_ULAW)
+        if speaking:
+            peer.send_frame(SILENCE_ULAW)
+
+    harness.each_frame.append(speak)
+    harness.run(0.4)
+    speaking = False
+    assert harness.run(1.0, lambda: any(isinstance(event, WentSilent) for event in harness.events))
+    silent = [event for event in harness.events if isinstance(event, WentSilent)]
+    assert [event.stream for event in silent] == [rtp]
+    assert 500 <= silent[0].milliseconds <= 600
+    speaking = True
+    assert harness.run(1.0, lambda: HeardAgain(rtp) in harness.events)
+    assert not any(isinstance(event, WentSilent) and event.stream == tdm for event in harness.events)
+
+
+def test_a_stream_on_hold_is_not_called_silent(harness: Harness) -> None:
+    peer, line, rtp, _ = harness.call()
+    settings = peer.settings()
+    held = RtpSettings(
+        settings.address, settings.port, settings.rtcp_port, Codec.ULAW, 0, 101, direction=Direction.SENDONLY
+    )
+    harness.client.set_rtp(rtp, held)
+    harness.each_frame.append(lambda: line.send(SILENCE_ULAW))
+    harness.run(0.8)
+    assert not any(isinstance(event, WentSilent) for event in harness.events)
+
+
+def test_a_cut_line_is_told_once_and_heals(harness: Harness) -> None:
+    _, line, _, tdm = harness.call()
+    harness.run(0.2)
+    line.hang_up()
+    assert line.listener is not None
+    line.listener.close()
+    line.listener = None
+    Path(line.path).unlink()
+    assert harness.run(1.5, lambda: False) is False
+    assert sum(isinstance(event, StreamLost) and event.stream == tdm for event in harness.events) == 1
+    healed = TdmFarEnd(Path(line.path))
+    harness.lines[0] = healed
+    assert harness.run(1.5, lambda: len(healed.received) > 10)
+
+
+def test_a_line_nobody_listens_at_yet_is_retried(harness: Harness, tmp_path: Path) -> None:
+    tdm = harness.client.open_tdm(str(tmp_path / "later"), Law.ULAW, "pri", harness.on_opened)
+    assert harness.run(1.0, lambda: any(isinstance(event, StreamLost) for event in harness.events))
+    assert isinstance(harness.opened[tdm], Opened)
+    line = TdmFarEnd(tmp_path / "later")
+    harness.lines.append(line)
+    assert harness.run(1.5, lambda: len(line.received) > 5)
+
+
+def test_listening_end_serves_one_far_end_after_the_other(harness: Harness, tmp_path: Path) -> None:
+    path = tmp_path / "channel"
+    tdm = harness.client.open_tdm(str(path), Law.ULAW, "exchange", harness.on_opened, listen=True)
+    echo = harness.client.open_echo("echo", harness.on_opened)
+    harness.client.connect(tdm, echo)
+    assert harness.run(1.0, lambda: tdm in harness.opened)
+    for hertz in (500, 900):
+        line, tone = TdmFarEnd(path, connect=True), Sine(hertz)
+        harness.lines.append(line)
+        harness.each_frame[:] = [lambda line=line, tone=tone: line.send(tone.frame())]  # type: ignore[misc]
+        assert harness.run(2.0, lambda line=line: len(line.received) > 30)  # type: ignore[misc]
+        assert strength(line.audio()[-FRAME * 10 :], hertz) > 0.95
+        second = TdmFarEnd(path, connect=True)
+        harness.lines.append(second)
+        assert harness.run(1.0, lambda second=second: second.connection is None)  # type: ignore[misc]
+        harness.each_frame.clear()
+        line.hang_up()
+        harness.run(0.2)
+    harness.client.close(tdm)
+    assert harness.run(1.0, lambda: not path.exists())
+
+
+def test_rtp_echo_returns_what_it_gets(harness: Harness) -> None:
+    peer = RtpPeer()
+    harness.peers.append(peer)
+    rtp = harness.client.open_rtp("127.0.0.1", "sip", harness.on_opened)
+    harness.client.connect(rtp, harness.client.open_echo("echo", harness.on_opened))
+    harness.client.set_rtp(rtp, peer.settings())
+    assert harness.run(1.0, lambda: rtp in harness.opened)
+    peer.to = harness.port_of(rtp)
+    tone = Sine(1004)
+    harness.each_frame.append(lambda: peer.send_frame(tone.frame()))
+    harness.run(0.8)
+    assert strength(peer.audio()[-FRAME * 20 :], 1004) > 0.98
+
+
+def test_tone_plays_its_cadence_to_the_caller(harness: Harness) -> None:
+    _, line, _, tdm = harness.call()
+    ring = Tone((ToneStep((440, 480), 200, -19.0), ToneStep((), 200)))
+    stream = harness.client.open_tone(ring, "ringback", harness.on_opened)
+    harness.client.connect(tdm, stream)
+    harness.run(0.1)
+    line.received.clear()
+    harness.run(1.2)
+    audio = line.audio()
+    loud = sum(code not in (0xFF, 0x7F) for code in audio) / len(audio)
+    assert 0.35 <= loud <= 0.6
+    once = Tone((ToneStep((1000,), 60),), None)
+    stream = harness.client.open_tone(once, "beep", harness.on_opened)
+    harness.client.connect(tdm, stream)
+    assert harness.run(1.0, lambda: PromptEnded(stream) in harness.events)
+
+
+def write_wav(path: Path, *, rate: int = 8000, seconds: float = 0.4) -> None:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        samples = (round(8000 * math.sin(2 * math.pi * 800 * i / 8000)) for i in range(int(rate * seconds)))
+        file.writeframes(b"".join(pack("<h", sample) for sample in samples))
+
+
+def test_prompt_is_played_once_and_its_end_told(harness: Harness, tmp_path: Path) -> None:
+    _, line, _, tdm = harness.call()
+    write_wav(tmp_path / "prompt.wav")
+    prompt = harness.client.open_prompt(str(tmp_path / "prompt.wav"), "welcome", harness.on_opened)
+    harness.client.connect(tdm, prompt)
+    assert harness.run(2.0, lambda: PromptEnded(prompt) in harness.events)
+    loud = b"".join(block for _, block in line.received if block != SILENCE_ULAW)
+    assert len(loud) == pytest.approx(3200, abs=FRAME)
+    assert strength(loud[FRAME : FRAME * 18], 800) > 0.98
+    assert sum(event == PromptEnded(prompt) for event in harness.events) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "text"),
+    [
+        ("missing.wav", errno.ENOENT, "No such file"),
+        ("fast.wav", errno.EINVAL, "16000 Hz"),
+        ("x" * 1100, errno.ENAMETOOLONG, ""),
+    ],
+)
+def test_a_bad_prompt_is_a_clear_failure(harness: Harness, tmp_path: Path, name: str, code: int, text: str) -> None:
+    write_wav(tmp_path / "fast.wav", rate=16000)
+    harness.client.open_prompt(str(tmp_path / name), "welcome", harness.on_opened)
+    assert harness.run(2.0, lambda: bool(harness.opened))
+    failure = next(iter(harness.opened.values()))
+    assert isinstance(failure, Failure)
+    assert failure.code == code
+    assert text in failure.text
+
+
+def test_recorder_writes_what_it_hears(harness: Harness, tmp_path: Path) -> None:
+    _, line, _, tdm = harness.call()
+    path = tmp_path / "record.wav"
+    recorder = harness.client.open_recorder(str(path), "record", harness.on_opened)
+    harness.client.connect(tdm, recorder)
+    tone = Sine(600)
+    harness.each_frame.append(lambda: line.send(tone.frame()))
+    harness.run(1.0)
+    harness.client.close(recorder)
+    assert harness.run(1.0, lambda: not_open(path))
+    with wave.open(str(path), "rb") as file:
+        assert (file.getnchannels(), file.getframerate(), file.getsampwidth()) == (1, 8000, 2)
+        data = file.readframes(file.getnframes())
+    assert len(data) // 2 >= 5000
+    codes = bytes(ulaw_encode(value) for (value,) in zip(unpack_from(f"<{len(data) // 2}h", data), strict=True))
+    assert strength(codes[-3200:], 600) > 0.98
+
+
+def not_open(path: Path) -> bool:
+    with wave.open(str(path), "rb") as file:
+        return file.getnframes() >= 5000
+
+
+def test_a_disk_that_is_full_fails_the_recorder(harness: Harness) -> None:
+    harness.client.open_recorder("/dev/full", "record", harness.on_opened)
+    assert harness.run(2.0, lambda: bool(harness.opened))
+    failure = next(iter(harness.opened.values()))
+    assert isinstance(failure, Failure)
+    assert failure.code == errno.ENOSPC
+
+
+def test_strangers_and_noise_are_counted_and_change_nothing(harness: Harness) -> None:
+    peer, line, rtp, _ = harness.call()
+    tone = Sine(1004)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+
+        def speak() -> None:
+            peer.send_frame(tone.frame())
+            stranger.sendto(b"\x80\x00" + os.urandom(170), ("127.0.0.1", peer.to))
+            peer.socket.sendto(os.urandom(60), ("127.0.0.1", peer.to))
+            stranger.sendto(b"\x80\xc8\x00\x06" + os.urandom(24), ("127.0.0.1", peer.to + 1))
+
+        harness.each_frame.append(speak)
+        harness.run(1.0)
+        statistics = harness.statistics(rtp)
+    assert statistics.rejected >= 80
+    assert strength(line.audio()[-FRAME * 10 :], 1004) > 0.98
+
+
+def test_loss_duplicates_and_reordering_are_counted(harness: Harness) -> None:
+    peer, _, rtp, _ = harness.call()
+    count = 0
+
+    def speak() -> None:
+        nonlocal count
+        count += 1
+        if count % 20 == 10:  # lost
+            peer.sequence = (peer.sequence + 1) & 0xFFFF
+            peer.stamp += FRAME
+            return
+        before = peer.sequence
+        peer.send_frame(SILENCE_ULAW)
+        if count % 20 == 5:  # twice
+            peer.sequence, peer.stamp = before, peer.stamp - FRAME
+            peer.send_frame(SILENCE_ULAW)
+
+    harness.each_frame.append(speak)
+    harness.run(1.0)
+    statistics = harness.statistics(rtp)
+    assert statistics.lost in (2, 3)
+    assert statistics.duplicated in (2, 3)
+    assert statistics.concealed >= statistics.lost - 1
+    assert statistics.mos < 4.3
+
+
+def test_rtcp_says_what_was_received_and_bye_at_the_end(harness: Harness) -> None:
+    peer, _, rtp, _ = harness.call()
+    harness.each_frame.append(lambda: peer.send_frame(SILENCE_ULAW))
+    assert harness.run(4.0, lambda: bool(peer.reports))
+    report = peer.reports[0]
+    assert report[:2] == b"\x81\xc8", "a sender report with one block"
+    assert unpack_from("!I", report, 28)[0] == peer.ssrc
+    assert report[53] == 202, "SDES follows"
+    ssrc, ntp = unpack_from("!I", report, 4)[0], unpack_from("!Q", report, 8)[0]
+    # The far end's receiver report: 5 lost, jitter 80, LSR from above, held for 0.1 s.
+    block = pack("!IIIIII", ssrc, 0x00000005, 0, 80, (ntp >> 16) & 0xFFFFFFFF, 6553)
+    harness.run(0.13)
+    peer.rtcp.sendto(pack("!BBHI", 0x81, 201, 7, peer.ssrc) + block, ("127.0.0.1", peer.to + 1))
+    harness.run(0.1)
+    statistics = harness.statistics(rtp)
+    assert statistics.remote_lost == 5
+    assert statistics.remote_jitter == pytest.approx(10.0)
+    assert 0 <= statistics.round_trip < 500
+    harness.client.close(rtp)
+    assert harness.run(1.0, lambda: peer.reports[-1][-8:-6] == b"\x81\xcb")
+
+
+def test_close_answers_with_the_last_counters(harness: Harness) -> None:
+    peer, _, rtp, _ = harness.call()
+    harness.each_frame.append(lambda: peer.send_frame(SILENCE_ULAW))
+    harness.run(0.3)
+    harness.client.close(rtp, harness.replies.append)
+    assert harness.run(1.0, lambda: bool(harness.replies))
+    last = harness.replies[0]
+    assert isinstance(last, Statistics)
+    assert last.packets_received > 10
+
+
+def test_streams_outlive_their_client_and_are_adopted_again(harness: Harness) -> None:
+    peer, line, rtp, tdm = harness.call()
+    tone = Sine(1004)
+    harness.each_frame.append(lambda: peer.send_frame(tone.frame()))
+    harness.run(0.3)
+    harness.socket.close()
+    harness.client.lost(harness.now())
+    harness.connect()
+    assert harness.run(1.0, lambda: EngineReady(False) in harness.events)
+    assert EngineLost() in harness.events
+    line.received.clear()
+    harness.run(0.5)
+    assert strength(line.audio()[-FRAME * 10 :], 1004) > 0.98
+    assert harness.statistics(tdm).packets_sent >= 35
+    assert harness.client.streams == {rtp, tdm}
+
+
+def test_another_client_finds_streams_by_their_labels_and_the_rest_end(tmp_path: Path) -> None:
+    import random
+
+    harness = Harness(tmp_path, settings=EngineSettings((24000, 24999), 500, 1), seed=3)
+    try:
+        _, line, rtp, tdm = harness.call()
+        harness.socket.close()
+        harness.client = MediaClient(random.Random(99), harness.settings)
+        harness.events.clear()
+        harness.connect()
+        assert harness.run(1.0, lambda: EngineReady(False) in harness.events)
+        kept = {entry.label: entry for entry in harness.client.kept}
+        assert kept["sip"].stream == rtp
+        assert kept["sip"].peer == tdm
+        assert kept["sip"].port == harness.port_of(rtp)
+        harness.client.adopt(tdm)
+        line.received.clear()
+        harness.run(0.5)
+        harness.each_frame.append(harness.drain)
+        # 5 s of grace at least for a client that is there: then the RTP stream ends, the line goes on.
+        assert harness.run(7.0, lambda: rtp_is_gone(harness.port_of(rtp)))
+        line.received.clear()
+        harness.run(0.3)
+        assert len(line.received) >= 10
+    finally:
+        harness.close()
+
+
+def rtp_is_gone(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def test_hostile_control_packets_do_not_end_the_engine(harness: Harness) -> None:
+    _, line, _, _ = harness.call()
+    for size in (1, 15, 16, 17, 1000, 30000):
+        harness.socket.send(os.urandom(size))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as stranger:
+        stranger.connect(harness.process.control)
+        stranger.send(b"GET / HTTP/1.1\r\n\r\n")
+        stranger.settimeout(2.0)
+        assert stranger.recv(100) == b""
+    line.received.clear()
+    harness.run(0.3)
+    assert len(line.received) > 10
+
+
+def test_voice_is_no_later_than_packets_and_ticks_make_it(harness: Harness) -> None:
+    """Median over a second: this machine may be busy, but half of the blocks are not."""
+    peer, line, _, _ = harness.call()
+    sent: dict[bytes, float] = {}
+    count = 0
+
+    def speak() -> None:
+        nonlocal count
+        count += 1
+        block = bytes([count & 0x7F, count >> 7]) + b"\xff" * (FRAME - 2)
+        import time
+
+        sent[block] = time.monotonic()
+        peer.send_frame(block)
+        line.send(block)
+
+    harness.each_frame.append(speak)
+    harness.run(3.0)
+    for received in (line.received[25:], [(at, data[12:]) for at, data in peer.received[25:]]):
+        delays = sorted(at - sent[block] for at, block in received if block in sent)
+        assert len(delays) > 80
+        assert delays[len(delays) // 2] < 0.020
