@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from enum import Enum
 from typing import Protocol
 
 from gateway import leg as words
+from gateway.call_history import Attempt, History
 from gateway.cause import Cause
 from gateway.core import SECOND
 from gateway.identity import MAX_DIGITS, Party
@@ -45,6 +46,8 @@ RELEASE_GUARD = 60 * SECOND
 MAX_EARLY_TONE = 60 * SECOND
 # A caller who vanished without a word, or a prompt whose engine died: only time ends such a call.
 MAX_SERVICE = 1800 * SECOND
+FAILURE_TONE = 20 * SECOND
+"""How long a caller may listen to the tone that an operator set for a cause; below T306 (30 s) of a network side."""
 MAX_NOTES = 16
 
 
@@ -96,6 +99,9 @@ class Switch(Protocol):
     def ringback(self) -> Tone:
         """Ringing tone of this gateway's country."""
 
+    def failure_tone(self, cause: Cause) -> Tone | None:
+        """What a caller hears whose call failed with ``cause``; None: the caller's own side tells by the cause."""
+
     def start_timer(self, call: Call, purpose: Purpose, deadline: int) -> None:
         """(Re)start one of the call's timers."""
 
@@ -110,35 +116,6 @@ class Switch(Protocol):
 
     def ended(self, call: Call, now: int) -> None:
         """The call is over, both legs are gone; take its record."""
-
-
-@dataclass(slots=True)
-class Attempt:
-    """One outgoing leg that was tried, for the record."""
-
-    destination: str
-    number: str
-    cause: Cause | None = None
-    leg: dict[str, object] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class History:
-    """The facts the record is made of; times are microseconds of the monotonic clock."""
-
-    started: int
-    routed: int | None = None
-    alerting: int | None = None
-    answered: int | None = None
-    ended: int | None = None
-    cause: Cause | None = None
-    released_by: str = ""
-    connected: Party | None = None
-    attempts: list[Attempt] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    one_way: bool = False
-    emergency: bool = False
-    incoming: dict[str, object] = field(default_factory=dict)
 
 
 class Call:
@@ -169,6 +146,8 @@ class Call:
         self._timed_out = False
         self._wired: tuple[int, int] | None = None
         self._last_cause = Cause.NO_ROUTE_TO_DESTINATION
+        # What the call will have failed of when its tone has been heard.
+        self._failure: tuple[Cause, str, str] | None = None
         leg.listener = self
 
     def begin(self, now: int) -> None:
@@ -200,7 +179,7 @@ class Call:
                 self._release(Cause.INVALID_NUMBER_FORMAT, "dial plan", now)
         elif isinstance(routing, Refused):
             self._note(routing.reason)
-            self._release(routing.cause, "dial plan", now)
+            self._fail(routing.cause, "dial plan", now)
         else:
             self._take(routing, now)
 
@@ -221,7 +200,7 @@ class Call:
             self._retries = 0
             if self._try(destination, now):
                 return
-        self._release(self._last_cause, "dial plan" if not self.history.attempts else "far end", now)
+        self._fail(self._last_cause, "dial plan" if not self.history.attempts else "far end", now)
 
     def _try(self, destination: Destination, now: int) -> bool:
         """Start one destination; False when the next one is to be tried."""
@@ -232,7 +211,7 @@ class Call:
                 self._serve(destination, now)
                 return True
             case RejectDestination(cause):
-                self._release(cause, "dial plan", now)
+                self._fail(cause, "dial plan", now)
                 return True
             case IaxDestination():
                 self._note("IAX2 trunks: not yet")
@@ -259,7 +238,7 @@ class Call:
         return True
 
     def _give_up(self, cause: Cause, now: int) -> bool:
-        self._release(cause, "far end", now)
+        self._fail(cause, "far end", now)
         return True
 
     def _proceed(self, now: int) -> None:
@@ -357,7 +336,8 @@ class Call:
     def handle_timer(self, purpose: Purpose, now: int) -> None:
         """One of this call's timers has expired."""
         if purpose is Purpose.TONE_LIMIT:
-            self._release(self._last_cause, "gateway", now)
+            cause, by, text = self._failure or (self._last_cause, "gateway", "")
+            self._release(cause, by, now, text)
             return
         if purpose is Purpose.RING_LIMIT:
             if self.outgoing is not None and self.state is not State.ANSWERED:
@@ -498,7 +478,8 @@ class Call:
             self._incoming_gone = True
             self.history.incoming = leg.record()
             if self.state not in (State.RELEASING, State.ENDED):
-                self._release(event.cause, "caller", now)
+                cause, by, text = self._failure or (event.cause, "caller", "")
+                self._release(cause, by, now, text)
         elif leg is self.outgoing:
             self.outgoing = None
             attempt = self.history.attempts[-1]
@@ -536,7 +517,28 @@ class Call:
                 self._set_state(State.TRYING)
             self._try_next(now)
         else:
-            self._release(event.cause, "called", now, event.text)
+            self._fail(event.cause, "called", now, event.text)
+
+    def _fail(self, cause: Cause, by: str, now: int, text: str = "") -> None:
+        """The call leads nowhere: tell the caller's side by the cause, or with a tone first if one is set for it.
+
+        A SIP caller gets the final status, a PSTN caller DISCONNECT; each side makes its own tone of that, so that
+        nobody is left in silence.
+        """
+        tone = self._switch.failure_tone(cause)
+        if tone is None or self._incoming_gone or self._failure is not None or self.state is State.RELEASING:
+            self._release(cause, by, now, text)
+            return
+        self._failure = cause, by, text
+        self._switch.stop_timer(self, Purpose.RING_LIMIT)
+        self._set_state(State.TRYING)
+        self._proceed(now)
+        self._stop_own_voice()
+        self._own_voice(tone, "failure")
+        self._early_audio = True
+        self.incoming.progress(True, now, cause)
+        self._wire()
+        self._switch.start_timer(self, Purpose.TONE_LIMIT, now + FAILURE_TONE)
 
     def _release(self, cause: Cause, by: str, now: int, text: str = "") -> None:
         if self.state in (State.RELEASING, State.ENDED):

@@ -87,3 +87,11 @@ class ControlServer:
             return {"ok": True, **await self._handler(request)}
         except (CommandError, ValueError) as error:
             return {"ok": False, "error": str(error)}
+
+
+def text_of(request: Mapping[str, object], name: str) -> str:
+    """The text ``name`` of a request; CommandError if there is none."""
+    value = request.get(name)
+    if not isinstance(value, str) or not value:
+        raise CommandError(f"{name}: expected a text")
+    return value

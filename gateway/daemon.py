@@ -22,10 +22,11 @@ import click
 from gateway.assembly import span_directory
 from gateway.call_record import record_of
 from gateway.config import ConfigError, Configuration, load
-from gateway.control_socket import CommandError, ControlServer
-from gateway.media.api import MediaEvent
+from gateway.control_socket import CommandError, ControlServer, text_of
+from gateway.media.api import EngineReady, MediaEvent
 from gateway.media.client import EngineSettings, MediaClient
 from gateway.media.connection import EngineConnection
+from gateway.media.engine_keeper import EngineKeeper
 from gateway.media.engine_process import EngineProcess
 from gateway.pri.span.endpoint import SpanError, monotonic_microseconds
 from gateway.pri.span.layer1 import CountersRead, LineChanged
@@ -142,6 +143,11 @@ class Daemon:
             self.drain()
 
     def _media_event(self, event: MediaEvent, now: int) -> None:
+        if isinstance(event, EngineReady):
+            # Their calls are of an earlier start and nobody here knows them; their channels are wanted for new ones.
+            closed = self.media.close_kept()
+            if closed:
+                log.warning("%d streams of an earlier start are closed", closed)
         self.switch.media_event(event, now)
 
     def _expire(self) -> None:
@@ -158,11 +164,7 @@ class Daemon:
             return
         poll, sip, spans, engine = self.switch.poll, self.sip, self.spans, self.engine
         while True:
-            # The engine's client first: what it has to tell may make the switch speak.
-            engine.drain()
             output = poll()
-            if output is None:
-                break
             while output is not None:
                 if isinstance(output, SpanFrame):
                     spans[output.span].send_frame(output.frame)
@@ -173,6 +175,9 @@ class Daemon:
                 else:
                     sip.perform(output)
                 output = poll()
+            # The engine's client last, as the switch asks it for voice; what it has to tell may make the switch speak.
+            if not engine.drain():
+                break
         at = self.switch.next_timer()
         if at == self._timer_at:
             return
@@ -201,23 +206,29 @@ class Daemon:
         self.status.tell({"event": "call ended", "id": record.id, "cause": record.cause})
 
     def _write_trace(self, line: TraceLine) -> None:
-        if self._trace is not None:
+        if self._trace is None:
+            return
+        try:
             self._trace.write(line.to_json() + "\n")
             self._trace.flush()
+        except OSError as error:
+            log.error("the trace cannot be written: %s; it ends here, calls go on", error.strerror)
+            self._trace = self.switch.tracer = None
 
     # -- commands --
 
     async def _command(self, request: Mapping[str, object]) -> Mapping[str, object]:
         match request.get("command"):
             case "status":
-                return status_of(self.switch, self.spans, self.clock())
+                return status_of(self.switch, self.spans, self.clock(), engine_streams=len(self.media.streams))
             case "hangup":
-                if not self.switch.hang_up(str(request.get("call")), self.clock()):
-                    raise CommandError(f"there is no call {request.get('call')}")
+                call = text_of(request, "call")
+                if not self.switch.hang_up(call, self.clock()):
+                    raise CommandError(f"there is no call {call!r}")
                 self.drain()
                 return {}
             case "explain":
-                return {"lines": self.switch.explain(str(request.get("context")), str(request.get("number")))}
+                return {"lines": self.switch.explain(text_of(request, "context"), text_of(request, "number"))}
             case other:
                 raise CommandError(f"command {other!r}, expected status, hangup or explain")
 
@@ -243,7 +254,7 @@ async def _run(configuration: Configuration, trace: IO[str] | None, start_engine
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    with EngineProcess(configuration.media_control) if start_engine else nullcontext():
+    async with EngineKeeper(EngineProcess(configuration.media_control)) if start_engine else nullcontext():
         daemon = Daemon(configuration, trace=trace)
         await daemon.start()
         log.info("%s is up: %s", configuration.gateway.name, ", ".join(_where(one) for one in daemon.listeners))

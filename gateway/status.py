@@ -7,27 +7,45 @@ from collections.abc import Mapping
 
 from gateway.call import Call
 from gateway.pri.span.endpoint import SpanEnd
+from gateway.pri.span.evidence import Finding, explain_alarm, explain_link
+from gateway.pri.span.layer1 import Alarm
+from gateway.pri.trunk import PriTrunk
 from gateway.switch import Switch
 
 
-def status_of(switch: Switch, spans: Mapping[str, SpanEnd], now: int) -> dict[str, object]:
+def status_of(switch: Switch, spans: Mapping[str, SpanEnd], now: int, *, engine_streams: int = 0) -> dict[str, object]:
     """A snapshot at ``now`` (microseconds)."""
     return {
-        "spans": {name: _span(switch, name, span) for name, span in spans.items()},
+        "engine": {"up": switch.engine_up, "streams": engine_streams},
+        "spans": {name: _span(switch, name, span, now) for name, span in spans.items()},
         "calls": [_call(call, now) for call in switch.calls.values()],
         "sip": switch.sip.statistics(),
     }
 
 
-def _span(switch: Switch, name: str, span: SpanEnd) -> dict[str, object]:
+def _span(switch: Switch, name: str, span: SpanEnd, now: int) -> dict[str, object]:
     trunk = switch.trunks[name]
+    layer1 = span.layer1
     return {
         "alarm": span.alarm.value,
+        "reason": layer1.reason,
+        "alarm_seconds": (now - layer1.since) / 1e6,
+        "bounces": layer1.recent_bounces(now),
+        "counters": layer1.counters.as_json(),
+        "findings": [finding.text for finding in _findings(trunk, span, now)],
         "data_link": trunk.up,
         "switch_type": trunk.settings.switch_type,
         "side": trunk.settings.side.value,
         "channels": dict(Counter(channel.state.value for channel in trunk.channels)),
     }
+
+
+def _findings(trunk: PriTrunk, span: SpanEnd, now: int) -> tuple[Finding, ...]:
+    """What an operator should look for, if anything is wrong."""
+    layer1 = span.layer1
+    if span.alarm is not Alarm.NONE:
+        return explain_alarm(span.alarm, layer1.connected, layer1.recent_bounces(now))
+    return explain_link(trunk.lapd.statistics, trunk.up)
 
 
 def _call(call: Call, now: int) -> dict[str, object]:

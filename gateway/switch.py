@@ -10,6 +10,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from gateway.assembly import cause_rules, pri_settings, sip_settings
 from gateway.call import Call, Purpose
@@ -98,8 +99,14 @@ class Switch:
         # Calls of one start of the daemon are told from those of another without a clock.
         self._epoch = f"{rng.getrandbits(32):08x}"
         self._now = 0
+        # With many spans most have nothing to say at a time: only those that asked for it are polled, and asked for
+        # their next deadline when they are done.
+        self._awake: dict[str, PriTrunk] = {}
+        self._deadlines: TimerQueue[str] = TimerQueue()
         self.trunks: Mapping[str, PriTrunk] = {
-            span.name: PriTrunk(pri_settings(span, configuration), media, rng, self._offered)
+            span.name: PriTrunk(
+                pri_settings(span, configuration), media, rng, self._offered, partial(self._wake, span.name)
+            )
             for span in configuration.spans
         }
         self._groups = {
@@ -188,10 +195,9 @@ class Switch:
         if self._engine_deadline is not None and self._engine_deadline <= now:
             self._engine_deadline = None
             self._end_voiceless(now)
-        for trunk in self.trunks.values():
-            due = trunk.next_timer()
-            if due is not None and due <= now:
-                trunk.handle_timer(now)
+        for name in self._deadlines.expired(now):
+            # Its own handle_timer passes over what is not due, should the deadline have moved.
+            self.trunks[name].handle_timer(now)
         self.sip.handle_timer(now)
         for identity, purpose in self._timers.expired(now):
             call = self.calls.get(identity)
@@ -201,30 +207,48 @@ class Switch:
     def next_timer(self) -> int | None:
         """The earliest deadline of all parts."""
         earliest = self._timers.next_timer()
-        for trunk in self.trunks.values():
-            at = trunk.next_timer()
+        for at in (
+            self._deadlines.next_timer(),
+            self._engine_deadline,
+            self.sip.next_timer(),
+            *[trunk.next_timer() for trunk in self._awake.values()],
+        ):
             if at is not None and (earliest is None or at < earliest):
                 earliest = at
-        at = self._engine_deadline
-        if at is not None and (earliest is None or at < earliest):
-            earliest = at
-        at = self.sip.next_timer()
-        return at if earliest is None or (at is not None and at < earliest) else earliest
+        return earliest
 
     def poll(self) -> SwitchOutput | None:
         """The next thing to send or to note; None when all parts have nothing more to say."""
-        for name, trunk in self.trunks.items():
-            output = trunk.poll()
-            if output is not None:
-                return self._from_trunk(name, output)
-        sip = self.sip.poll()
-        if sip is None:
-            return self._ended.popleft() if self._ended else None
+        awake = self._awake
+        while True:
+            while awake:
+                name, trunk = next(iter(awake.items()))
+                output = trunk.poll()
+                if output is not None:
+                    return self._from_trunk(name, output)
+                del awake[name]
+                self._set_deadline(name, trunk)
+            sip = self.sip.poll()
+            if sip is not None:
+                break
+            # Those who heard SIP's legs may have made a trunk speak.
+            if not awake:
+                return self._ended.popleft() if self._ended else None
         if self.tracer is not None and isinstance(sip, Send):
             line = trace_sip(self._now, str(sip.flow), False, sip.data)
             if line is not None:
                 self.tracer(line)
         return sip
+
+    def _wake(self, name: str) -> None:
+        self._awake[name] = self.trunks[name]
+
+    def _set_deadline(self, name: str, trunk: PriTrunk) -> None:
+        at = trunk.next_timer()
+        if at is None:
+            self._deadlines.stop(name)
+        elif at != self._deadlines.deadline(name):
+            self._deadlines.start(name, at)
 
     def _from_trunk(self, name: str, output: TrunkOutput) -> SwitchOutput:
         if isinstance(output, Transmit):
@@ -307,6 +331,11 @@ class Switch:
     def ringback(self) -> Tone:
         """Ringing tone of the gateway's country."""
         return self._tones.ringback
+
+    def failure_tone(self, cause: Cause) -> Tone | None:
+        """The tone that the configuration's ``[[cause]]`` sets for ``cause``, if any."""
+        name = self._rules.tone.get(cause)
+        return None if name is None else self._tones.named(name)
 
     def start_timer(self, call: Call, purpose: Purpose, deadline: int) -> None:
         """(Re)start one of the call's timers."""

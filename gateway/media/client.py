@@ -168,6 +168,14 @@ class MediaClient:
             self.kept = tuple(entry for entry in self.kept if entry.stream != stream)
             self._send(Opcode.ADOPT, stream)
 
+    def close_kept(self) -> int:
+        """End all streams of ``kept``, for whoever cannot go on with the calls they were for; says how many."""
+        kept = self.kept
+        for entry in kept:
+            self.adopt(entry.stream)
+            self.close(entry.stream)
+        return len(kept)
+
     # -- sans-I/O --
 
     def receive(self, packet: bytes, now: int) -> None:

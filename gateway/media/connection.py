@@ -33,7 +33,7 @@ class EngineConnection:
         path: str,
         clock: Callable[[], int],
         on_event: Callable[[MediaEvent, int], None],
-        after: Callable[[], None] | None = None,
+        after: Callable[[], object] | None = None,
     ) -> None:
         self.client = client
         self.path = path
@@ -127,14 +127,17 @@ class EngineConnection:
         self.client.handle_timer(self._clock())
         self._after()
 
-    def drain(self) -> None:
-        """Send and hand on everything the client has; call after making requests."""
+    def drain(self) -> bool:
+        """Send and hand on everything the client has; call after making requests. False if there was nothing."""
+        something = False
         while (output := self.client.poll()) is not None:
+            something = True
             if isinstance(output, Transmit):
                 self._send(output.data)
             else:
                 self._on_event(output, self._clock())
         self._set_timer()
+        return something
 
     def _set_timer(self) -> None:
         at = self.client.next_timer()

@@ -37,6 +37,8 @@ class EngineProcess:
         stderr = self._log.open("ab") if self._log else None
         try:
             self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=stderr)
+        except OSError as error:
+            raise RuntimeError(f"media engine {self._command[0]}: {error.strerror}") from error
         finally:
             if stderr:
                 stderr.close()
@@ -53,7 +55,7 @@ class EngineProcess:
                 said += part
         if not said.startswith(b"READY"):
             status = self.stop()
-            raise RuntimeError(f"{self._command[0]} did not get ready, exit status {status}")
+            raise RuntimeError(f"media engine {self._command[0]} did not get ready, exit status {status}")
 
     def stop(self) -> int:
         """End the engine and return its exit status (negative: signal)."""

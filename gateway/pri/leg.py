@@ -47,9 +47,9 @@ class PriLeg:
     __slots__ = (
         "_closed",
         "_collecting",
+        "_connected",
         "_counters",
         "_counting",
-        "_connected",
         "_inband",
         "_offer",
         "_ours",
@@ -109,7 +109,7 @@ class PriLeg:
         if self.incoming or self._placed or self._ours or self._over:
             return
         self._placed = True
-        self._trunk.q931.now = now
+        self._trunk.enter(now)
         if setup.complete or self._sendable(setup):
             self._send_setup(setup)
         else:
@@ -187,7 +187,7 @@ class PriLeg:
         """More digits: into the SETUP that waits for them, or INFORMATION."""
         if self.incoming or self._ours or self._over:
             return
-        self._trunk.q931.now = now
+        self._trunk.enter(now)
         setup = self._collecting
         if setup is None:
             self.call.digits(digits, complete)
@@ -209,7 +209,7 @@ class PriLeg:
         """INFORMATION with Keypad facility, if the trunk is set to send digits so; False if not."""
         if not self._trunk.settings.keypad_in_call or self.call.state is not State.ACTIVE or self._ours:
             return False
-        self._trunk.q931.now = now
+        self._trunk.enter(now)
         return self.call.information((KeypadFacility(digits[:MAX_DIGITS]),))
 
     def hold(self, now: int) -> None:
@@ -222,7 +222,7 @@ class PriLeg:
 
     def _notify(self, description: Notification, now: int, elements: tuple[InformationElement, ...] = ()) -> None:
         if self._trunk.variant.notifies_hold and self.call.state is State.ACTIVE and not self._ours:
-            self._trunk.q931.now = now
+            self._trunk.enter(now)
             self.call.notify((NotificationIndicator(description), *elements))
 
     def identify(self, connected: Party, now: int) -> None:
@@ -238,7 +238,7 @@ class PriLeg:
             return
         self._ours = True
         self._release_cause = cause
-        self._trunk.q931.now = now
+        self._trunk.enter(now)
         self._trunk.stop_leg_timers(self)
         self._close()
         self.call.clear(cause)
@@ -258,7 +258,7 @@ class PriLeg:
         return record
 
     def _answerable(self, now: int) -> bool:
-        self._trunk.q931.now = now
+        self._trunk.enter(now)
         return self.incoming and not self._ours and not self._over
 
     def _indicator(self, description: ProgressDescription) -> tuple[InformationElement, ...]:

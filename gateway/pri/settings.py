@@ -102,11 +102,12 @@ class PriSettings:
 
     ``timeslots`` None: all B channels of the line. ``law`` None: A-law on an E1, µ-law on a T1. ``listen``: our end of
     the B channels is the one that listens at their paths (the simulated exchange). ``exclusive``: our calls insist on
-    their channel; None: as a network they do, as a user they don't. ``overlap_receive`` and ``overlap_send`` let digits come one by one, where the switch type knows it:
-    a call is offered, or its SETUP sent, once it has that many digits. ``inband_on_disconnect``: a DISCONNECT with
-    in-band information is listened to for ``inband_hold`` at most, and as a network we send one. ``name_wait``: how
-    long a call waits for a name that was announced. ``interdigit``: how long a number of ours that may not go out in
-    pieces waits for its next digit. ``audit`` is the time between two audits. Times are microseconds.
+    their channel; None: as a network they do, as a user they don't. ``overlap_receive`` and ``overlap_send`` let digits
+    come one by one, where the switch type knows it: a call is offered, or its SETUP sent, once it has the minimum.
+    ``inband_on_disconnect``: a DISCONNECT with in-band information is listened to for ``inband_hold`` at most, and as a
+    network we send one. ``name_wait``: how long a call waits for a name that was announced. ``interdigit``: how long a
+    number of ours that may not go out in pieces waits for its next digit. ``audit`` is the time between two audits.
+    Times are microseconds.
     """
 
     name: str

@@ -97,10 +97,18 @@ TrunkOutput = Transmit | LinkUp | LinkDown | Maintenance | ChannelFreed | MdlErr
 class PriTrunk:
     """A trunk. It comes to life with the first ``line_state`` without an alarm."""
 
-    def __init__(self, settings: PriSettings, media: Media, rng: random.Random, on_offer: OnOffer) -> None:
+    def __init__(
+        self,
+        settings: PriSettings,
+        media: Media,
+        rng: random.Random,
+        on_offer: OnOffer,
+        wake: Callable[[], object] = lambda: None,
+    ) -> None:
         """``on_offer`` gets every call that comes in and returns its listener; None refuses it with cause 42.
 
-        ValueError for a switch type or a timer that is not possible.
+        ``wake`` is called whenever ``poll`` or ``next_timer`` may have something new to say, also from inside ``poll``:
+        an owner of many trunks need not ask them all. ValueError for a switch type or a timer that is not possible.
         """
         self.settings = settings
         self.media = media
@@ -123,6 +131,7 @@ class PriTrunk:
         )
         self.legs: dict[Q931Call, PriLeg] = {}
         self._on_offer = on_offer
+        self._wake = wake
         self._timers: TimerQueue[tuple[PriLeg | None, LegTimer]] = TimerQueue()
         self._events: deque[tuple[PriLeg, LegEvent]] = deque()
         self._outputs: deque[TrunkOutput] = deque()
@@ -154,11 +163,11 @@ class PriTrunk:
         """A frame came in on the D channel, address to information field."""
         self._now = now
         self.lapd.receive(frame, now)
+        self._wake()
 
     def line_state(self, alarm: Alarm, now: int) -> None:
         """Layer 1 changed. Calls outlive an alarm by T309 (Q.931 5.8.9); after it everything comes back by itself."""
-        self._now = now
-        self.q931.now = now
+        self.enter(now)
         if alarm is self.alarm and self._wanted:
             return
         self.alarm = alarm
@@ -174,8 +183,7 @@ class PriTrunk:
 
     def handle_timer(self, now: int) -> None:
         """Let expire what is due, in the link, the calls and the trunk."""
-        self._now = now
-        self.q931.now = now
+        self.enter(now)
         at = self.lapd.next_timer()
         if at is not None and at <= now:
             self.lapd.handle_timer(now)
@@ -229,7 +237,7 @@ class PriTrunk:
 
         A Cause says why there can be none: 38 (no D channel), 34 (no channel), 42 (too many calls).
         """
-        self._now = self.q931.now = now
+        self.enter(now)
         call = self.q931.new_call(hunt or self.settings.hunt, channel)
         if isinstance(call, Cause):
             return call
@@ -246,26 +254,32 @@ class PriTrunk:
 
     def block(self, timeslot: int, now: int) -> None:
         """Take a channel out of service, with SERVICE where the switch type has it; a call on it goes on."""
-        self._now = self.q931.now = now
+        self.enter(now)
         self.channels.block(Block.LOCAL, timeslot)
         self.q931.services.announce(timeslot)
 
     def unblock(self, timeslot: int, now: int) -> None:
         """Put a channel into service again; this also forgets a block by the far end."""
-        self._now = self.q931.now = now
+        self.enter(now)
         self.channels.unblock(Block.LOCAL | Block.REMOTE, timeslot)
         self.q931.services.announce(timeslot)
 
     def restart(self, timeslot: int | None, now: int) -> None:
         """RESTART one channel or, with None, the interface (Q.931 5.5); its calls are lost."""
-        self._now = self.q931.now = now
+        self.enter(now)
         self.q931.restarts.request(timeslot)
 
     # -- for legs --
 
+    def enter(self, now: int) -> None:
+        """A command of a leg, or of the owner, begins."""
+        self._now = self.q931.now = now
+        self._wake()
+
     def queue(self, leg: PriLeg, event: LegEvent) -> None:
         """Let the leg's listener have an event in the next ``poll``."""
         self._events.append((leg, event))
+        self._wake()
 
     def forget(self, leg: PriLeg) -> None:
         """The leg's call has ended."""
@@ -301,6 +315,7 @@ class PriTrunk:
         """Tell the operator something."""
         log.warning("%s: %s", self.name, text)
         self._outputs.append(Maintenance(self.name, text))
+        self._wake()
 
     # -- inside --
 
@@ -385,6 +400,10 @@ class PriTrunk:
             if call not in self.legs and call.state not in CLEARING:
                 log.error("%s: audit: %r has no leg", self.name, call)
                 call.clear(Cause.TEMPORARY_FAILURE)
+        for call in tuple(self.legs):
+            if call.released:
+                log.error("%s: audit: a leg has %r, which is over", self.name, call)
+                del self.legs[call]
         self._timers.start((None, LegTimer.AUDIT), now + self.settings.audit)
 
     def _freed(self, channel: BChannel, text: str) -> None:

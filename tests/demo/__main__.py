@@ -8,12 +8,15 @@ import contextlib
 import shutil
 import signal
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
 from rich.live import Live
 
+from gateway.pri.span.endpoint import MAX_PATH
 from tests.demo.calls import Outcome, from_exchange, from_phone
 from tests.demo.ladder import ladder
 from tests.demo.processes import DemoError
@@ -22,6 +25,8 @@ from tests.demo.view import render
 from tests.interop.program import PeerError
 
 STAY_SECONDS = 8 * 3600
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+LONGEST_NAME = "exchange.sock"
 REFRESH_SECONDS = 0.5
 
 HELP = """
@@ -83,15 +88,51 @@ async def run(directory: Path, once: bool) -> int:
 
 
 async def stay(scene: Scene) -> None:
-    """Show spans and calls until SIGINT or SIGTERM."""
+    """Show spans and calls until SIGINT or SIGTERM; DemoError if one of the programs ends before."""
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOPPING:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     with Live(console=Console(), refresh_per_second=4) as live:
         while not stop.is_set():
+            scene.check_alive()
             live.update(render(await scene.gateway.command("status"), scene.records()))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), REFRESH_SECONDS)
+
+
+def _until_stopped(directory: Path, once: bool) -> int:
+    """``run``, ended in good order by SIGTERM and a closed terminal as by Ctrl-C."""
+
+    async def bounded() -> int:
+        task = asyncio.current_task()
+        assert task is not None
+        for number in STOPPING[1:]:
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        return await run(directory, once)
+
+    try:
+        return asyncio.run(bounded())
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return 130
+
+
+@contextlib.contextmanager
+def _usable(directory: Path) -> Iterator[Path]:
+    """An empty ``directory``, or a temporary one if the paths of sockets in it would be too long."""
+    longest = len(bytes(directory / LONGEST_NAME))
+    if longest > MAX_PATH:
+        with tempfile.TemporaryDirectory(prefix="branch-gateway-") as other:
+            print(
+                f"== {directory} is too deep for sockets: a path of {longest} bytes, at most {MAX_PATH} are possible.\n"
+                f"   Run-time files go to {other} and are removed at the end",
+                flush=True,
+            )
+            yield Path(other)
+        return
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory.chmod(0o700)
+    yield directory
 
 
 def main() -> None:
@@ -100,17 +141,13 @@ def main() -> None:
     parser.add_argument("--once", action="store_true", help="end after the verdict, with 0 or 1")
     parser.add_argument("--directory", type=Path, default=Path(".run/demo"), help="where run-time files go")
     options = parser.parse_args()
-    directory: Path = options.directory.resolve()
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
-    directory.chmod(0o700)
     try:
-        sys.exit(asyncio.run(run(directory, options.once)))
-    except (DemoError, PeerError) as error:
+        with _usable(options.directory.resolve()) as directory:
+            code = _until_stopped(directory, options.once)
+    except (DemoError, PeerError, OSError) as error:
         print(f"make run: {error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+        code = 1
+    sys.exit(code)
 
 
 if __name__ == "__main__":

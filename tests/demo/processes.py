@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 START_SECONDS = 15.0
+COMMAND_SECONDS = 10.0
+EVENTS_KEPT = 10_000
 
 
 class DemoError(Exception):
@@ -63,10 +65,11 @@ class Service:
 class Control:
     """A connection to a program's control socket."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, service: Service) -> None:
         self.events: list[dict[str, Any]] = []
+        self._service = service
         self._writer = writer
-        self._replies: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._replies: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         self._changed = asyncio.Event()
         self._task = asyncio.create_task(self._read(reader))
 
@@ -82,24 +85,38 @@ class Control:
                     raise DemoError(f"{service.name} did not start: {error}\n{service.tail()}") from None
                 await asyncio.sleep(0.05)
             else:
-                return cls(reader, writer)
+                return cls(reader, writer, service)
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
-        while line := await reader.readline():
-            message = json.loads(line)
-            if "event" in message:
-                self.events.append(message)
-                self._changed.set()
-            else:
-                await self._replies.put(message)
+        with contextlib.suppress(ConnectionError):
+            while line := await reader.readline():
+                message = json.loads(line)
+                if "event" in message:
+                    self.events.append(message)
+                    del self.events[:-EVENTS_KEPT]
+                    self._changed.set()
+                else:
+                    await self._replies.put(message)
+        await self._replies.put(None)
+        self._changed.set()
 
     async def command(self, command: str, **members: object) -> Mapping[str, Any]:
         """Send one command; its reply. DemoError if it was refused."""
+        if self._task.done():
+            raise self._gone()
         self._writer.write(json.dumps({"command": command, **members}).encode() + b"\n")
-        reply = await asyncio.wait_for(self._replies.get(), 5)
+        try:
+            reply = await asyncio.wait_for(self._replies.get(), COMMAND_SECONDS)
+        except TimeoutError:
+            raise DemoError(f"{self._service.name} does not answer {command}\n{self._service.tail()}") from None
+        if reply is None:
+            raise self._gone()
         if not reply["ok"]:
             raise DemoError(f"{command}: {reply['error']}")
         return reply
+
+    def _gone(self) -> DemoError:
+        return DemoError(f"{self._service.name} has ended\n{self._service.tail()}")
 
     async def event(
         self, what: str, within: float, matches: Callable[[Mapping[str, Any]], bool] = lambda _: True
@@ -110,6 +127,8 @@ class Control:
             for event in self.events:
                 if event["event"] == what and matches(event):
                     return event
+            if self._task.done():
+                raise self._gone()
             self._changed.clear()
             left = deadline - asyncio.get_running_loop().time()
             try:

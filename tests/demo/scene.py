@@ -186,6 +186,14 @@ class Scene:
                 raise DemoError(f"the line did not come up: {status['spans']}\n{self.services[1].tail()}")
             await asyncio.sleep(0.05)
 
+    def check_alive(self) -> None:
+        """DemoError if one of the programs has ended."""
+        for service in self.services:
+            if not service.alive:
+                raise DemoError(f"{service.name} has ended\n{service.tail()}")
+        if self.phone.process.returncode is not None:
+            raise DemoError(f"{self.phone.name} has ended\n{self.phone.tail()}")
+
     def trace(self) -> list[dict[str, Any]]:
         """What the gateway has traced so far."""
         text = (self.directory / "trace.jsonl").read_text()

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 LAST_RECORDS = 5
 
@@ -18,6 +19,9 @@ def render(status: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> G
         channels = ", ".join(f"{count} {state}" for state, count in span["channels"].items())
         link = "up" if span["data_link"] else "down"
         spans.add_row(name, span["alarm"], link, span["switch_type"], span["side"], channels)
+    findings = [f"{name}: {text}" for name, span in status["spans"].items() for text in span["findings"]]
+    if not status["engine"]["up"]:
+        findings.append("the media engine does not answer: calls have no voice")
     calls = Table("from", "number", "dialled", "to", "state", "s", title="Calls")
     for call in status["calls"]:
         calls.add_row(
@@ -35,4 +39,4 @@ def render(status: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> G
             f"{record['cause']} {record['cause_name']}",
             record["released_by"],
         )
-    return Group(spans, calls, last)
+    return Group(spans, *(Text(finding, style="red") for finding in findings), calls, last)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.assembly import pri_settings
-from gateway.cause import Cause
 from gateway.config import Configuration, parse
 from gateway.core import MILLISECOND, SECOND
 from gateway.pri.lapd import Side as LapdSide
@@ -23,8 +22,10 @@ from tests.simulation.sip_node import SipNode
 from tests.simulation.story import Story
 from tests.simulation.world import DLine, Network, Weather, World
 
-QUIET_LIMIT = 2400 * SECOND
-"""How long a branch may take to come to rest when nobody calls any more and nothing breaks."""
+QUIET_LIMIT = 1200 * SECOND
+"""How long a branch may take to come to rest when nobody calls any more and nothing breaks: a session refresh (900 s)
+that finds its far end gone takes longest."""
+ORPHAN_LIMIT = 120 * SECOND
 LOOK_EVERY = 10 * SECOND
 
 _SPANS = (
@@ -125,18 +126,17 @@ class Branch:
         self.weather = Weather(latency=rng.choice((1, 5, 20)) * MILLISECOND, jitter=1 * MILLISECOND)
         self.network = Network(world, self.weather)
         self.configuration = parse(_configuration(shape, rng), Path("/simulation/branch.toml"))
-        self.lines = {
-            span.name: DLine(world, span.name, rng.randrange(500, 3000)) for span in self.configuration.spans
-        }
+        self.lines = {span.name: DLine(world, span.name, rng.randrange(500, 3000)) for span in self.configuration.spans}
         self.gateway = GatewayNode(world, self.configuration, self.network, self.lines)
         self.exchanges = [
             ExchangeNode(world, _exchange_settings(self.configuration, span.name), self.lines[span.name], self.story)
             for span in self.configuration.spans
         ]
         self.phones = [self._phone(name, address, rng) for name, address in _FAR_ENDS]
-        self.load = Load(world, self.story, self.exchanges, self.phones, rng, overlap=shape.overlap)
+        self.load = Load(world, self.story, self.exchanges, self.phones, rng)
         self.misfortunes = Misfortunes(world, self)
         self.hearing = Hearing(self)
+        self.orphans = 0
 
     def _phone(self, name: str, address: str, rng: random.Random) -> SipNode:
         peer = PeerSettings(
@@ -147,9 +147,7 @@ class Branch:
             session_timers=rng.choice((SessionTimers.REFUSE, SessionTimers.ACCEPT, SessionTimers.ORIGINATE)),
             late_offer=rng.random() < 0.1,
         )
-        return SipNode(
-            self.world, name, address, self.network, self.story, peer, strips_reason=rng.random() < 0.3
-        )
+        return SipNode(self.world, name, address, self.network, self.story, peer, strips_reason=rng.random() < 0.3)
 
     def run(self) -> None:
         """Let the lines come up, make the calls, let things go wrong, then wait until all is quiet."""
@@ -160,11 +158,30 @@ class Branch:
             self.misfortunes.plan(end)
         world.run(end)
         self.misfortunes.over()
-        limit = world.now + QUIET_LIMIT
-        while world.now < limit:
+        if not self._rest(QUIET_LIMIT) and self._hang_up_orphans():
+            self._rest(ORPHAN_LIMIT)
+
+    def _rest(self, limit: int) -> bool:
+        world = self.world
+        end = world.now + limit
+        while world.now < end:
             world.run(world.now + LOOK_EVERY)
             if self.quiet:
-                break
+                return True
+        return False
+
+    def _hang_up_orphans(self) -> int:
+        """A call between far ends that all forgot it, without session timers, is an operator's to end."""
+        switch = self.gateway.switch
+        for identity, call in list(switch.calls.items()):
+            caller = call.setup.caller.number
+            script = self.story.by_caller(caller.digits) if caller is not None else None
+            if script is not None and all(side.lost for side in script.sides):
+                self.world.note("operator", "hangs up", identity)
+                switch.hang_up(identity, self.world.now)
+                self.orphans += 1
+        self.gateway.settle()
+        return self.orphans
 
     @property
     def quiet(self) -> bool:
@@ -204,11 +221,11 @@ def _configuration(shape: Shape, rng: random.Random) -> str:
     for name, address in _FAR_ENDS[:2]:
         parts.append(
             f'[[trunk]]\nname = "{name}"\ntechnology = "sip"\nhost = "{address}"\ncontext = "from-sip"\n'
-            f'trustrpid = true\nsession_timers = "{rng.choice(("originate", "accept", "refuse"))}"\n'
+            f'trustrpid = true\nsession_timers = "{rng.choice(("originate", "originate", "accept"))}"\n'
             f'prack = "{rng.choice(("no", "supported"))}"'
         )
     name, address = _FAR_ENDS[2]
-    parts.append(f'[[phone]]\nname = "{name}"\nhost = "{address}"\ncontext = "from-sip"')
+    parts.append(f'[[phone]]\nname = "{name}"\nhost = "{address}"\ncontext = "from-sip"\nsession_timers = "originate"')
     parts.append(_ROUTES.format(hunt=rng.choice("gGrR")))
     return "\n".join(parts)
 
@@ -229,6 +246,3 @@ def _exchange_settings(configuration: Configuration, name: str) -> PriSettings:
         overlap_send=ours.overlap_receive,
         listen=True,
     )
-
-
-__all__ = ["Branch", "Cause", "Shape"]

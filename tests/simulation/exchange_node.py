@@ -61,6 +61,7 @@ class ExchangeNode(Node, LineEnd):
         self.line = line
         self.story = story
         self.restarts = 0
+        self.running = True
         self.freed: list[ChannelFreed] = []
         self._begin()
         line.attach(1, self)
@@ -68,15 +69,14 @@ class ExchangeNode(Node, LineEnd):
     def _begin(self) -> None:
         self.media = DirectMedia()
         self.plan = ScriptedPlan(self.story)
-        self.exchange = Exchange(
-            self.settings, self.media, random.Random(self.world.rng.getrandbits(64)), self.plan
-        )
+        self.exchange = Exchange(self.settings, self.media, random.Random(self.world.rng.getrandbits(64)), self.plan)
         self.sides: dict[int, tuple[Script, Side]] = {}
 
     def stop(self) -> None:
         """The exchange fails: the line's far end is dead."""
         self.world.note(self.name, "down")
         self.restarts += 1
+        self.running = False
         for _, side in self.sides.values():
             side.lost = side.lost or side.ended is None
         self.line.attach(1, None)
@@ -84,6 +84,7 @@ class ExchangeNode(Node, LineEnd):
     def start(self) -> None:
         """It comes back knowing nothing."""
         self.world.note(self.name, "up")
+        self.running = True
         self._begin()
         self.line.attach(1, self)
 
@@ -101,7 +102,7 @@ class ExchangeNode(Node, LineEnd):
 
     def drain(self) -> None:
         poll, send = self.exchange.poll, self.line.send
-        while True:
+        while self.running:
             while (output := poll()) is not None:
                 if isinstance(output, Transmit):
                     send(1, output.frame)
@@ -113,7 +114,7 @@ class ExchangeNode(Node, LineEnd):
                 break
 
     def next_deadline(self) -> int | None:
-        return self.exchange.next_timer()
+        return self.exchange.next_timer() if self.running else None
 
     def expire(self, now: int) -> None:
         self.exchange.handle_timer(now)
@@ -123,6 +124,9 @@ class ExchangeNode(Node, LineEnd):
     def place(self, script: Script) -> None:
         """A subscriber calls the gateway."""
         now = self.world.now
+        if not self.running:
+            script.refused = Cause.NETWORK_OUT_OF_ORDER
+            return
         request = CallRequest(
             script.called,
             Party(Number(script.calling), f"Caller {script.number}"),
@@ -149,7 +153,7 @@ class ExchangeNode(Node, LineEnd):
 
     def _act(self, exchange: Exchange, call: int, what: str) -> None:
         line = exchange.lines.get(call)
-        if exchange is not self.exchange or line is None or line.leg is None:
+        if exchange is not self.exchange or not self.running or line is None or line.leg is None:
             return
         leg: Leg = line.leg
         if what == "hold":
@@ -159,7 +163,7 @@ class ExchangeNode(Node, LineEnd):
         self.settle()
 
     def _give_up(self, exchange: Exchange, call: int) -> None:
-        if exchange is not self.exchange or call not in self.sides:
+        if exchange is not self.exchange or not self.running or call not in self.sides:
             return
         script, side = self.sides[call]
         if side.answered is None and side.ended is None:

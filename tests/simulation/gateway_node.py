@@ -79,9 +79,7 @@ class GatewayNode(Node):
         rng = random.Random(world.rng.getrandbits(64))
         self.media = MediaClient(
             rng,
-            EngineSettings(
-                (media.rtp_ports.first, media.rtp_ports.last), media.silence_ms, media.grace_seconds
-            ),
+            EngineSettings((media.rtp_ports.first, media.rtp_ports.last), media.silence_ms, media.grace_seconds),
         )
         self.switch = CountingSwitch(self.configuration, self.media, rng, local_for=lambda _remote: ADDRESS)
         self.running = True
@@ -146,9 +144,8 @@ class GatewayNode(Node):
                     self.network.send((ADDRESS, PORT), (flow.address, flow.port), output.data)
                 elif isinstance(output, CallEnded):
                     self._ended(output)
-                elif isinstance(output, SpanEvent):
-                    if isinstance(output.event, ChannelFreed):
-                        self.freed.append(output.event)
+                elif isinstance(output, SpanEvent) and isinstance(output.event, ChannelFreed):
+                    self.freed.append(output.event)
             # What the engine's client has to tell may make the switch speak again.
             told = media.poll()
             if told is None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gateway.core import MILLISECOND
 from gateway.media.wire import Kind
 from tests.simulation.exchange_node import ExchangeNode
+from tests.simulation.sip_node import SipNode
 from tests.simulation.story import Script, Side
 from tests.simulation.voice import Stream
 
@@ -27,7 +28,8 @@ class Hearing:
         self.deaf: list[str] = []
         self.talked = 0
         self.rang = 0
-        self._nodes = {node.name: node for node in (*branch.exchanges, *branch.phones)}
+        far_ends: list[ExchangeNode | SipNode] = [*branch.exchanges, *branch.phones]
+        self._nodes = {node.name: node for node in far_ends}
         branch.story.on_answered = self._on_answered
         branch.story.on_ringing = self._on_ringing
 

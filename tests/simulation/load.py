@@ -45,15 +45,12 @@ class Load:
         exchanges: Sequence[ExchangeNode],
         phones: Sequence[SipNode],
         rng: random.Random,
-        *,
-        overlap: bool,
     ) -> None:
         self.world = world
         self.story = story
         self.exchanges = exchanges
         self.phones = phones
         self.rng = rng
-        self.overlap = overlap
 
     def plan(self, calls: int) -> int:
         """Plan ``calls`` calls from now on; returns when the last one has been placed and a little more."""
@@ -74,7 +71,8 @@ class Load:
     def _script(self, number: int, start: int) -> Script:
         rng = self.rng
         pstn = rng.random() < 0.5
-        origin = rng.choice(self.exchanges).name if pstn else rng.choice(self.phones).name
+        exchange = rng.choice(self.exchanges)
+        origin = exchange.name if pstn else rng.choice(self.phones).name
         rows = _FROM_PSTN if pstn else _FROM_SIP
         prefix = rng.choices([row[0] for row in rows], [row[1] for row in rows])[0]
         patience = rng.choice((rng.randint(1, 300), rng.randint(300, 8_000), rng.randint(5_000, 40_000)))
@@ -93,7 +91,7 @@ class Load:
             hold,
             rng.choice(ENDINGS),
             answers,
-            overlap=pstn and self.overlap and rng.random() < 0.5,
+            overlap=pstn and exchange.settings.overlap_send and rng.random() < 0.5,
             acts=self._acts(),
             start=start,
         )

@@ -9,6 +9,7 @@ from gateway.core import MILLISECOND, SECOND
 from gateway.pri.span.faults import FaultRates
 from gateway.pri.span.layer1 import Alarm
 from tests.simulation.exchange_node import ExchangeNode
+from tests.simulation.gateway_node import GatewayNode
 from tests.simulation.world import DLine
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Misfortunes:
         self.happened: list[tuple[int, str]] = []
         self.packets_suffer = False
         self.frames_suffer = False
+        self.contents_suffer = False
         self._over = False
 
     def plan(self, end: int) -> None:
@@ -40,14 +42,18 @@ class Misfortunes:
             weather.loss = rng.choice((0.01, 0.05, 0.15))
             weather.duplicate = rng.choice((0.0, 0.02, 0.1))
             weather.jitter = rng.choice((5, 40, 150)) * MILLISECOND
-            weather.damage = rng.choice((0.0, 0.0, 0.005))
+            weather.damage = rng.choice((0.0, 0.0, 0.0, 0.005))
+            self.contents_suffer = weather.damage > 0
         if rng.random() < 0.5:
             self.frames_suffer = True
             for line in branch.lines.values():
+                # A frame that the FCS finds broken is lost; one in which it finds nothing is very rare.
+                corrupt = rng.choice((0.0, 0.0, 0.0, 0.01))
+                self.contents_suffer = self.contents_suffer or corrupt > 0
                 line.rates(
                     FaultRates(
                         lose=rng.choice((0.0, 0.01, 0.05)),
-                        corrupt=rng.choice((0.0, 0.01)),
+                        corrupt=corrupt,
                         duplicate=rng.choice((0.0, 0.005)),
                         delay=rng.choice((0.0, 0.1)),
                         delay_time=80 * MILLISECOND,
@@ -65,7 +71,7 @@ class Misfortunes:
             self._network_cut,
             self._channel_restart,
         ]
-        for _ in range(rng.choice((0, 1, 2, 4))):
+        for _ in range(rng.choice((0, 1, 2, 4, 8))):
             world.at(rng.randrange(world.now, max(end, world.now + 1)), self._happen, rng.choice(incidents))
 
     def over(self) -> None:
@@ -79,7 +85,7 @@ class Misfortunes:
             line.muted = False
             line.set_alarms(Alarm.NONE, Alarm.NONE)
         for exchange in branch.exchanges:
-            if exchange.line.ends[1] is None:
+            if not exchange.running:
                 exchange.start()
         if not branch.gateway.running:
             branch.gateway.start()
@@ -137,7 +143,7 @@ class Misfortunes:
 
     def _exchange_restarts(self) -> None:
         exchange = self.world.rng.choice(self.branch.exchanges)
-        if exchange.line.ends[1] is None:
+        if not exchange.running:
             return
         self._note(f"{exchange.name} restarts")
         exchange.stop()
@@ -191,9 +197,9 @@ class Misfortunes:
         gateway = self.branch.gateway
         exchange = self.world.rng.choice(self.branch.exchanges)
         rng = self.world.rng
-        node = rng.choice((gateway, exchange))
+        node: GatewayNode | ExchangeNode = rng.choice((gateway, exchange))
         trunk = gateway.switch.trunks[exchange.settings.name] if node is gateway else exchange.exchange.trunk
-        if node is gateway and not gateway.running:
+        if not node.running:
             return
         timeslot = rng.choice((None, *[channel.timeslot for channel in trunk.channels]))
         self._note(f"{node.name} restarts channel {timeslot} of {trunk.name}")

@@ -1,4 +1,4 @@
-"""A SIP far end: a SipEndpoint of its own with parties that answer, refuse, ring for ever, hold and hang up by script."""
+"""A SIP far end: a SipEndpoint of its own, with parties that answer, refuse, ring, hold and hang up by script."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from gateway import leg as words
 from gateway.cause import Cause, Location
-from gateway.core import MILLISECOND
+from gateway.core import MILLISECOND, SECOND
 from gateway.identity import Number, Party
 from gateway.leg import Leg, LegEvent, Listener, Offered, Setup
 from gateway.voip.sip.endpoint import SipEndpoint
@@ -15,11 +15,14 @@ from gateway.voip.sip.flow import UDP, Flow, Send
 from gateway.voip.sip.hop import Listener as Socket
 from gateway.voip.sip.leg import SipLeg
 from gateway.voip.sip.peers import PeerSettings, SipSettings
+from gateway.voip.sip.timers import SipTimer
 from tests.simulation.story import BOREDOM, Script, Side, Story
 from tests.simulation.voice import DirectMedia
 from tests.simulation.world import Address, Network, Node, World
 
 PORT = 5060
+SESSION = 90 * SECOND
+"""The shortest session interval there is (RFC 4028 5): long calls see it refreshed."""
 
 
 class SipNode(Node):
@@ -52,7 +55,11 @@ class SipNode(Node):
         self.media = DirectMedia()
         self.endpoint = SipEndpoint(
             SipSettings(
-                listeners=(Socket(UDP, self.address, PORT),), peers=(self.peer,), context=None, user_agent=self.name
+                listeners=(Socket(UDP, self.address, PORT),),
+                peers=(self.peer,),
+                context=None,
+                user_agent=self.name,
+                timers={SipTimer.REFRESH: SESSION},
             ),
             self.media,
             random.Random(self.world.rng.getrandbits(64)),

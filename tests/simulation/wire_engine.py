@@ -68,17 +68,12 @@ class WireEngine(Wiring):
         replies: list[bytes] = []
         for opcode, request, number, body in wire.messages(packet):
             self.requests += 1
-            if opcode == Opcode.HELLO:
-                reply = self._hello(body, now)
-            else:
-                reply = _HANDLERS[opcode](self, number, body)
+            reply = self._hello(body, now) if opcode == Opcode.HELLO else _HANDLERS[opcode](self, number, body)
             code = wire.CODE.unpack_from(reply)[0]
             if code and not request:
                 self.refusals.append(f"{Opcode(opcode).name} {number}: {wire.text_of(reply[4:])}")
             if request or code:
-                header = _HEADER.pack(
-                    wire.MAGIC, wire.VERSION, opcode | Opcode.REPLY, request, number, len(reply)
-                )
+                header = _HEADER.pack(wire.MAGIC, wire.VERSION, opcode | Opcode.REPLY, request, number, len(reply))
                 replies.append(header + reply)
         return b"".join(replies)
 

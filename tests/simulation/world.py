@@ -1,4 +1,4 @@
-"""Virtual time: one heap of events, nodes that are woken by it, and the datagram network and D channels between them."""
+"""Virtual time: one heap of events, nodes that are woken by it, the datagram network and the D channels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_EVENTS = 5_000_000
 """A run with more of them goes round in circles."""
 
 
-class Stuck(AssertionError):
+class StuckError(AssertionError):
     """A run that does not come to rest."""
 
 
@@ -57,15 +57,15 @@ class World:
             self.events += 1
             action(*arguments)
         if self.events > MAX_EVENTS:
-            raise Stuck(f"more than {MAX_EVENTS} events")
+            raise StuckError(f"more than {MAX_EVENTS} events")
         self.now = until
 
     def note(self, where: str, what: str, data: object = b"") -> None:
         """Remember an event, for the log and the fingerprint; ``data`` is a frame, a datagram or some words."""
         now = self.now
         self.log.append((now, where, what, data))
-        octets = data if data.__class__ is bytes else str(data).encode()
-        self.digest = zlib.crc32(octets, zlib.crc32(what.encode(), self.digest ^ (now & 0xFFFF_FFFF)))  # type: ignore[arg-type]
+        octets = data if isinstance(data, bytes) else str(data).encode()
+        self.digest = zlib.crc32(octets, zlib.crc32(what.encode(), self.digest ^ (now & 0xFFFF_FFFF)))
 
 
 class Node(ABC):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from gateway import leg as words
-from gateway.call import Call, Purpose, State
+from gateway.call import FAILURE_TONE, Call, Purpose, State
 from gateway.cause import Cause
 from gateway.core import SECOND
 from gateway.identity import Number, Party
@@ -160,6 +160,7 @@ class FakeSwitch:
     over: list[Call] = field(default_factory=list)
     watched: dict[int, Call] = field(default_factory=dict)
     asked: list[tuple[str, bool]] = field(default_factory=list)
+    failure_tones: dict[Cause, Tone] = field(default_factory=dict)
 
     def route(self, context: str, setup: words.Setup) -> Routing:
         self.asked.append((setup.called.digits, setup.complete))
@@ -173,6 +174,9 @@ class FakeSwitch:
 
     def ringback(self) -> Tone:
         return RINGBACK
+
+    def failure_tone(self, cause: Cause) -> Tone | None:
+        return self.failure_tones.get(cause)
 
     def start_timer(self, call: Call, purpose: Purpose, deadline: int) -> None:
         self.timers[purpose] = deadline
@@ -489,3 +493,72 @@ def test_a_sound_the_engine_cannot_make_is_noted_and_the_call_goes_on(monkeypatc
     outgoing.event(words.Answered())
     assert call.history.notes == ["no voice of our own: too many streams"]
     assert switch.media.wires == {1: 2, 2: 1}
+
+
+@pytest.mark.parametrize("technology", ["pri", "sip"])
+def test_without_a_rule_a_failed_call_ends_at_once_with_its_cause(technology: str) -> None:
+    incoming, outgoing = FakeLeg(technology, 1), FakeLeg("sip", 2)
+    switch = FakeSwitch(legs=[outgoing])
+    start(switch, incoming)
+    outgoing.event(words.Progress(True))
+    outgoing.event(words.Released(Cause.USER_BUSY))
+    assert incoming.released is Cause.USER_BUSY
+    assert not switch.media.streams
+
+
+@pytest.mark.parametrize("technology", ["pri", "sip"])
+def test_a_tone_set_for_the_cause_is_heard_before_the_call_ends_with_it(technology: str) -> None:
+    incoming, outgoing = FakeLeg(technology, 1), FakeLeg("sip", 2)
+    switch = FakeSwitch(legs=[outgoing], failure_tones={Cause.USER_BUSY: RINGBACK})
+    call = start(switch, incoming)
+    outgoing.event(words.Alerting(False))
+    outgoing.event(words.Released(Cause.USER_BUSY))
+    assert incoming.told[-1] == "progress True"
+    assert switch.media.heard_by(1) == "tone"
+    assert incoming.released is None
+    assert switch.timers == {Purpose.TONE_LIMIT: FAILURE_TONE}
+    call.handle_timer(Purpose.TONE_LIMIT, FAILURE_TONE)
+    assert incoming.released is Cause.USER_BUSY
+    assert (call.history.cause, call.history.released_by) == (Cause.USER_BUSY, "called")
+    assert not switch.media.streams
+
+
+def test_a_caller_who_hangs_up_on_the_failure_tone_does_not_change_why_the_call_failed() -> None:
+    incoming, outgoing = FakeLeg("pri", 1), FakeLeg("sip", 2)
+    switch = FakeSwitch(legs=[outgoing], failure_tones={Cause.USER_BUSY: RINGBACK})
+    call = start(switch, incoming)
+    outgoing.event(words.Released(Cause.USER_BUSY))
+    incoming.event(words.Released(Cause.NORMAL_CALL_CLEARING))
+    assert switch.over == [call]
+    assert (call.history.cause, call.history.released_by) == (Cause.USER_BUSY, "called")
+
+
+def test_a_refused_number_with_a_tone_is_heard_too() -> None:
+    switch = FakeSwitch(
+        Refused(Cause.UNALLOCATED_NUMBER, "no route"), failure_tones={Cause.UNALLOCATED_NUMBER: RINGBACK}
+    )
+    incoming = FakeLeg("pri", 1)
+    start(switch, incoming)
+    assert incoming.told == ["proceed", "progress True"]
+    assert switch.media.heard_by(1) == "tone"
+
+
+def test_after_a_destination_with_early_media_failed_the_next_one_that_rings_is_heard() -> None:
+    incoming, first, second = FakeLeg("sip", 1), FakeLeg("sip", 2), FakeLeg("sip", 3)
+    switch = FakeSwitch(route_to(TrunkDestination("a", "1"), TrunkDestination("b", "1")), legs=[first, second])
+    start(switch, incoming)
+    first.event(words.Progress(True))
+    first.event(words.Released(Cause.TEMPORARY_FAILURE))
+    second.event(words.Alerting(False))
+    assert incoming.told[-1] == "alert True"
+    assert switch.media.heard_by(1) == "tone"
+
+
+def test_a_call_without_its_media_engine_is_ended_and_says_so() -> None:
+    incoming, outgoing = FakeLeg("pri", 1), FakeLeg("sip", 2)
+    switch, call = answered_call(incoming, outgoing)
+    assert call.has_voice
+    call.lose_voice(3)
+    assert (incoming.released, outgoing.released) == (Cause.TEMPORARY_FAILURE,) * 2
+    assert call.history.notes == ["the media engine failed"]
+    assert switch.over == [call]

@@ -26,11 +26,11 @@ void conceal_reset(struct conceal *c)
 void conceal_fill(struct conceal *c, int16_t *out, unsigned count, const int16_t *history)
 {
     if (!c->active) {
-        int16_t scratch[SAMPLES * 2];
+        int16_t scratch[HISTORY];
 
         memcpy(scratch, history, sizeof scratch);
         plc_init(c->plc);
-        plc_rx(c->plc, scratch, SAMPLES * 2);
+        plc_rx(c->plc, scratch, HISTORY);
         c->active = true;
     }
     plc_fillin(c->plc, out, (int)count);

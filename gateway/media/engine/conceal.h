@@ -7,6 +7,8 @@
 
 #include "law.h"
 
+enum { HISTORY = 2 * SAMPLES /* what concealment begins from */ };
+
 struct conceal {
     void *plc; /* spandsp names its type differently from version to version */
     bool active; /* the last samples played were made up */
@@ -16,7 +18,7 @@ struct conceal {
 int conceal_open(struct conceal *c);
 void conceal_close(struct conceal *c);
 void conceal_reset(struct conceal *c);
-/* Makes up `count` samples; `history` are the SAMPLES * 2 samples played before a loss begins. */
+/* Makes up `count` samples; `history` are the HISTORY samples played before a loss begins. */
 void conceal_fill(struct conceal *c, int16_t *out, unsigned count, const int16_t *history);
 /* Blends real samples that follow made-up ones; no-op otherwise. */
 void conceal_blend(struct conceal *c, int16_t *samples, unsigned count);

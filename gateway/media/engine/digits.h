@@ -22,16 +22,17 @@ struct digit_entry {
 };
 
 struct digits {
-    struct digit_entry queue[GM_DIGITS_MAX];
-    unsigned head, count;
-    bool sounding;
-    uint32_t done;    /* samples of the digit or the pause so far */
+    unsigned count;
     uint32_t pause;   /* samples of pause to come */
-    struct sines sines;
+    unsigned ends;    /* RFC 4733: end packets still to send */
+    unsigned head;
+    bool sounding;
+    uint32_t done;    /* samples of the digit so far */
     uint32_t stamp;   /* RFC 4733: of this segment */
     uint32_t segment; /* samples of the segments before */
-    unsigned ends;    /* end packets still to send */
-    uint32_t final;   /* duration in them */
+    uint32_t final;   /* duration in the end packets */
+    struct sines sines;
+    struct digit_entry queue[GM_DIGITS_MAX];
 };
 
 void digits_clear(struct digits *d);

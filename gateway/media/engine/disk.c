@@ -129,7 +129,7 @@ static void write_on(struct disk *d, struct disk_file *f)
         count = count < room ? count : room;
         if (!count)
             break;
-        for (uint32_t i = 0; i < count; i++) {
+        for (size_t i = 0; i < count; i++) {
             uint16_t value = (uint16_t)f->ring[(tail + i) % DISK_RING];
 
             data[2 * i] = (uint8_t)value;

@@ -164,7 +164,7 @@ static void look_around(struct engine *e)
 /* The timer runs while there are streams. */
 static void arm(struct engine *e)
 {
-    struct itimerspec every = {{0, TICK_US * 1000}, {0, 0}};
+    struct itimerspec every = {{0, TICK_US * 1000L}, {0, 0}};
     bool needed = e->streams.used != 0 || e->control.graceful;
 
     if (needed == e->armed)

@@ -98,7 +98,7 @@ void tdm_upkeep(struct engine *e, struct stream *s);
 void statistics_put(const struct engine *e, const struct stream *s, struct writer *w);
 
 /* requests.c */
-void request_execute(struct engine *e, const struct message *m, struct cursor *body);
+void request_execute(struct engine *e, const struct message *m, struct cursor *c);
 void requests_close(struct engine *e, struct stream *s);
 void requests_disk(struct engine *e);
 

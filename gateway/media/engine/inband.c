@@ -45,7 +45,7 @@ static bool two_tones(const int16_t *linear)
     four low1 = {0}, low2 = {0}, high1 = {0}, high2 = {0};
     float energy = 0.0F, low, high;
 
-    for (int i = 0; i < HALVED; i++) {
+    for (size_t i = 0; i < HALVED; i++) {
         float pair = (float)(linear[2 * i] + linear[2 * i + 1]);
         four x = {pair, pair, pair, pair};
         four low0 = (x - low2) + factor[0] * low1;

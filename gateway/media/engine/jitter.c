@@ -4,6 +4,7 @@
 #include <string.h>
 
 enum {
+    WORD = 64,          /* samples whose presence is told by one word */
     WINDOW = 100,       /* packets: 2 s of 20 ms packets */
     WINDOW_MAX = 1600,  /* 32 s: after trouble the delay shrinks more hesitantly */
     WINDOW_SHORT = 25,  /* at the start, and enough to see that the delay is far too long */
@@ -16,17 +17,19 @@ static bool has(const struct jitter *j, uint32_t stamp)
 {
     uint32_t bit = stamp % RING;
 
-    return j->present[bit / 64] >> bit % 64 & 1;
+    return j->present[bit / WORD] >> bit % WORD & 1;
 }
 
-/* The presence bits of up to 64 samples from `stamp` that share a word; `*mask` selects them. */
+/* The presence bits of the samples from `stamp` that share a word, at least 1 and at most `left`; `*mask` selects them. */
 static uint64_t *word_at(struct jitter *j, uint32_t stamp, uint32_t left, uint64_t *mask, uint32_t *count)
 {
     uint32_t bit = stamp % RING;
+    uint32_t room = WORD - bit % WORD;
 
-    *count = 64 - bit % 64 < left ? 64 - bit % 64 : left;
-    *mask = (*count == 64 ? UINT64_MAX : (UINT64_C(1) << *count) - 1) << bit % 64;
-    return &j->present[bit / 64];
+    *count = room < left ? room : left;
+    /* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): count is 1 to WORD */
+    *mask = UINT64_MAX >> (WORD - *count) << bit % WORD;
+    return &j->present[bit / WORD];
 }
 
 static void mark(struct jitter *j, uint32_t stamp, uint32_t samples, bool there)
@@ -109,6 +112,7 @@ void jitter_restart(struct jitter *j, enum law law)
 {
     stop(j);
     j->law = law;
+    j->passing = false;
     j->played = 0;
     memset(j->present, 0, sizeof j->present);
 }
@@ -223,12 +227,12 @@ static uint32_t gap_at_play(const struct jitter *j)
 
 static void fill(struct jitter *j, int16_t *out, unsigned count)
 {
-    uint8_t codes[2 * SAMPLES];
-    int16_t history[2 * SAMPLES];
+    uint8_t codes[HISTORY];
+    int16_t history[HISTORY];
 
     if (!j->conceal.active) {
-        jitter_history(j, codes, 2 * SAMPLES);
-        law_decode(j->law, history, codes, 2 * SAMPLES);
+        jitter_history(j, codes, HISTORY);
+        law_decode(j->law, history, codes, HISTORY);
     }
     conceal_fill(&j->conceal, out, count, history);
 }
@@ -372,9 +376,14 @@ void jitter_drain(struct jitter *j)
 
 void jitter_pass(struct jitter *j, const uint8_t *frame)
 {
-    copy_in(j, j->play, frame, SAMPLES, j->law);
+    uint32_t at = j->play % PAST;
+    uint32_t first = SAMPLES < PAST - at ? SAMPLES : PAST - at;
+
+    memcpy(j->ring + at, frame, first);
+    memcpy(j->ring, frame + first, SAMPLES - first);
     j->play += SAMPLES;
-    j->played = j->played + SAMPLES > RING ? RING : j->played + SAMPLES;
+    j->played = j->played + SAMPLES > PAST ? PAST : j->played + SAMPLES;
+    j->passing = true;
 }
 
 size_t jitter_history(const struct jitter *j, uint8_t *to, size_t count)
@@ -382,7 +391,11 @@ size_t jitter_history(const struct jitter *j, uint8_t *to, size_t count)
     size_t real = j->played < count ? j->played : count;
 
     memset(to, law_idle(j->law), count - real);
-    copy_out(j, to + (count - real), j->play - (uint32_t)real, real);
+    to += count - real;
+    if (!j->passing)
+        copy_out(j, to, j->play - (uint32_t)real, real);
+    for (uint32_t i = 0; j->passing && i < real; i++)
+        to[i] = j->ring[(j->play - (uint32_t)real + i) % PAST];
     return real;
 }
 

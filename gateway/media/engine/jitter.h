@@ -21,6 +21,7 @@ enum {
     FRAME_US = 20000,
     PHASES = FRAME_US / TICK_US,
     RING = 4096, /* samples; a power of two */
+    PAST = 1024, /* of which a stream that only passes on uses so many: cache is short with many streams */
 };
 
 enum jitter_result {
@@ -30,13 +31,12 @@ enum jitter_result {
 };
 
 struct jitter {
-    uint8_t ring[RING]; /* by time stamp; what has been played stays until overwritten */
-    uint64_t present[RING / 64]; /* a bit a sample */
     uint32_t play;   /* time stamp of the next sample to play */
     uint32_t newest; /* time stamp after the newest sample held */
     uint32_t played; /* samples played in sequence, at most RING: what the ring holds of the past */
     bool running;
     bool merge; /* play the next two frames as one */
+    bool passing;
     enum law law;
     unsigned borrowed;  /* concealed samples played without moving `play` */
     unsigned delay_max; /* samples */
@@ -47,6 +47,8 @@ struct jitter {
     int64_t slack_sum;
     uint32_t late, concealed, slips;
     struct conceal conceal;
+    uint64_t present[RING / 64]; /* a bit a sample */
+    uint8_t ring[RING]; /* by time stamp; what has been played stays until overwritten */
 };
 
 /* Allocates the concealment's state. */

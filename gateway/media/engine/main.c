@@ -171,7 +171,7 @@ int main(int argc, char **argv)
         return err;
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
-    signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGPIPE, SIG_IGN);
     err = engine_open(&engine, &options);
     if (err) {
         (void)fprintf(stderr, "gateway-media: control socket %s: %s\n", options.control, strerror(err));

@@ -131,7 +131,6 @@ static void send_audio(struct stream *s, enum law law, const uint8_t *frame)
         uint8_t *to = r->packet + RTP_HEADER + r->gathered;
 
         law_convert(r->law, to, law, frame + done, part);
-        stream_sent(s, to, part);
         r->gathered += part;
         done += part;
         if (r->gathered == r->packet_samples) {

@@ -4,46 +4,53 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { AHEAD = 2 };
+
 int schedule_open(struct schedule *t, unsigned places)
 {
+    int err = 0;
+
     memset(t, 0, sizeof *t);
     t->waiting = calloc(places, sizeof(struct place *));
-    return t->waiting ? 0 : ENOMEM;
+    err = t->waiting ? 0 : ENOMEM;
+    for (unsigned i = 0; i < PHASES; i++) {
+        t->phases[i] = calloc(places, sizeof(struct place *));
+        err = t->phases[i] ? err : ENOMEM;
+    }
+    if (err)
+        schedule_close(t);
+    return err;
 }
 
 void schedule_close(struct schedule *t)
 {
+    for (unsigned i = 0; i < PHASES; i++)
+        free((void *)t->phases[i]);
     free((void *)t->waiting);
     memset(t, 0, sizeof *t);
 }
 
-static void link_in(struct schedule *t, struct place *p, unsigned phase)
+static void put_in(struct schedule *t, struct place *p, unsigned phase)
 {
-    struct place **head = &t->phases[phase];
-
     p->phase = phase;
-    p->before = NULL;
-    p->after = *head;
-    if (*head)
-        (*head)->before = p;
-    *head = p;
+    p->index = t->counts[phase]++;
+    t->phases[phase][p->index] = p;
 }
 
-static void unlink_from(struct schedule *t, struct place *p)
+/* The last of the phase takes its place. */
+static void take_out(struct schedule *t, const struct place *p)
 {
-    if (p->after)
-        p->after->before = p->before;
-    if (p->before)
-        p->before->after = p->after;
-    else
-        t->phases[p->phase] = p->after;
+    struct place *last = t->phases[p->phase][--t->counts[p->phase]];
+
+    t->phases[p->phase][p->index] = last;
+    last->index = p->index;
 }
 
 void schedule_add(struct schedule *t, struct place *p, struct stream *s, unsigned phase)
 {
     p->stream = s;
     p->frame = -1;
-    link_in(t, p, phase % PHASES);
+    put_in(t, p, phase % PHASES);
 }
 
 void schedule_remove(struct schedule *t, struct place *p)
@@ -52,7 +59,7 @@ void schedule_remove(struct schedule *t, struct place *p)
 
     if (!p->stream)
         return;
-    unlink_from(t, p);
+    take_out(t, p);
     p->stream = NULL;
     for (unsigned i = 0; i < t->waiting_count; i++)
         if (t->waiting[i] != p)
@@ -65,8 +72,8 @@ static bool serve_place(struct schedule *t, struct place *p, unsigned phase, ser
     if (!serve(e, p->stream, &phase))
         return false;
     if (phase != p->phase) {
-        unlink_from(t, p);
-        link_in(t, p, phase);
+        take_out(t, p);
+        put_in(t, p, phase);
     }
     return true;
 }
@@ -76,18 +83,22 @@ void schedule_run(struct schedule *t, int64_t tick, serve_function *serve, struc
     unsigned phase = (unsigned)(tick % PHASES);
     int64_t frame = tick / PHASES;
     unsigned kept = 0;
-    struct place *next;
+    struct place **places = t->phases[phase];
 
     for (unsigned i = 0; i < t->waiting_count; i++)
         if (!serve_place(t, t->waiting[i], phase, serve, e))
             t->waiting[kept++] = t->waiting[i];
     t->waiting_count = kept;
-    for (struct place *p = t->phases[phase]; p; p = next) {
-        next = p->after;
-        if (p->frame == frame)
-            continue;
-        p->frame = frame;
-        if (!serve_place(t, p, phase, serve, e))
-            t->waiting[t->waiting_count++] = p;
+    for (unsigned i = 0; i < t->counts[phase];) {
+        struct place *p = places[i];
+
+        if (i + AHEAD < t->counts[phase]) /* with many streams the next is not in the cache */
+            __builtin_prefetch(places[i + AHEAD]);
+        if (p->frame != frame) {
+            p->frame = frame;
+            if (!serve_place(t, p, phase, serve, e))
+                t->waiting[t->waiting_count++] = p;
+        }
+        i += places[i] == p; /* else it has moved, and another has come here */
     }
 }

@@ -11,14 +11,14 @@ struct engine;
 struct stream;
 
 struct place {
-    struct place *before, *after; /* in the list of its phase */
-    struct stream *stream;        /* NULL: not in a schedule */
-    unsigned phase;
-    int64_t frame; /* the last one it was served in */
+    struct stream *stream; /* NULL: not in a schedule */
+    unsigned phase, index; /* where in the schedule */
+    int64_t frame;         /* the last one it was served in */
 };
 
 struct schedule {
-    struct place *phases[PHASES];
+    struct place **phases[PHASES];
+    unsigned counts[PHASES];
     struct place **waiting; /* to be served again at the next tick */
     unsigned waiting_count;
 };

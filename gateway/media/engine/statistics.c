@@ -24,9 +24,9 @@ static double received_level(const struct engine *e, const struct stream *s, dou
 
 static double sent_level(const struct stream *s)
 {
-    size_t count = s->sent_at < SENT_RING ? s->sent_at : SENT_RING;
+    const uint8_t *codes = stream_sent(s);
 
-    return count ? level_dbm0(stream_law(s), s->sent, count) : SILENT_DBM0;
+    return codes ? level_dbm0(stream_law(s), codes, SAMPLES) : SILENT_DBM0;
 }
 
 /* Round trips are not always known; then only what we add counts. */

@@ -84,7 +84,6 @@ struct stream *stream_new(struct streams *t, uint32_t id, uint8_t kind)
     s->heard_at = s->expected_from = 0;
     s->packets_sent = s->octets_sent = s->packets_received = s->octets_received = 0;
     s->rejected = s->dropped = 0;
-    s->sent_at = 0;
     memset(s->label, 0, sizeof s->label);
     digits_clear(&s->digits);
     inband_reset(&s->inband);
@@ -114,12 +113,11 @@ enum law stream_law(const struct stream *s)
     return s->kind == GM_KIND_TDM ? s->tdm.law : s->kind == GM_KIND_RTP ? s->rtp.law : ULAW;
 }
 
-void stream_sent(struct stream *s, const uint8_t *codes, size_t count)
+const uint8_t *stream_sent(const struct stream *s)
 {
-    size_t at = s->sent_at % SENT_RING;
-    size_t first = count < SENT_RING - at ? count : SENT_RING - at;
-
-    memcpy(s->sent + at, codes, first);
-    memcpy(s->sent, codes + first, count - first);
-    s->sent_at += (uint32_t)count;
+    if (!s->octets_sent)
+        return NULL;
+    if (s->kind == GM_KIND_TDM)
+        return s->tdm.block;
+    return s->kind == GM_KIND_RTP && s->rtp.packet_samples >= SAMPLES ? s->rtp.packet + RTP_HEADER : NULL;
 }

@@ -19,7 +19,6 @@
 #include "tone.h"
 
 enum {
-    SENT_RING = 1024,         /* samples sent that the level is taken from */
     PACKET_SAMPLES_MAX = 480, /* 60 ms */
     FED_FRAMES = 2,           /* frames a pushing source may be late before silence takes its place */
     NO_FD = -1,
@@ -31,26 +30,28 @@ union address {
     struct sockaddr_in6 v6;
 };
 
+/* In this and in struct stream, what every frame touches comes first: with many streams the cache is what is short. */
 struct rtp_part {
-    int fd, rtcp_fd;
-    uint16_t port;
-    int family;
+    int fd;
     bool set;
-    union address remote, remote_rtcp;
-    socklen_t address_size;
-    enum law law;
     uint8_t payload_type, dtmf_payload_type, direction;
     bool mux;
     bool marker; /* the next audio packet begins a talkspurt */
     bool sent_since_report, sent_before_report;
-    unsigned packet_samples, gathered; /* payload so far */
-    uint8_t packet[RTP_HEADER + PACKET_SAMPLES_MAX];
     uint16_t sequence;
     uint32_t stamp, ssrc;
+    enum law law;
+    unsigned packet_samples, gathered; /* payload so far */
     int64_t next_report;
+    socklen_t address_size;
+    union address remote;
     struct rtp_source source;
-    struct rtcp rtcp;
     struct event_receiver events;
+    uint8_t packet[RTP_HEADER + PACKET_SAMPLES_MAX];
+    int rtcp_fd, family;
+    uint16_t port;
+    union address remote_rtcp;
+    struct rtcp rtcp;
 };
 
 struct tdm_part {
@@ -59,6 +60,7 @@ struct tdm_part {
     bool device; /* not a socket: no card is supported yet */
     bool lost;   /* said so */
     int64_t retry;
+    uint8_t block[SAMPLES]; /* the last one sent */
     struct sockaddr_un path;
 };
 
@@ -72,31 +74,26 @@ struct stream {
     uint32_t id;
     unsigned slot;
     uint8_t kind; /* GM_KIND_*, 0: free */
-    bool adopted;
-    char label[GM_LABEL_BYTES];
+    uint8_t fed;  /* frames for which a pushing source counts as alive */
+    bool adopted, first, silent;
+    bool in_fault; /* sending fails; said so */
     struct stream *peer;
     struct stream *chain; /* next with the same hash, or next free */
-
     struct place hearing; /* when it is given a frame */
     struct place reading; /* when a TDM stream is read */
-    uint8_t fed;          /* frames for which a pushing source counts as alive */
-
     int64_t heard_at, expected_from;
-    bool first, silent;
     uint64_t packets_sent, octets_sent, packets_received, octets_received;
     uint32_t rejected, dropped;
-    uint8_t sent[SENT_RING];
-    uint32_t sent_at;
-    bool in_fault; /* sending fails; said so */
 
-    struct digits digits;
-    struct inband inband;
-    struct jitter jitter; /* of what is received, also as history for a TDM stream */
     struct rtp_part rtp;
     struct tdm_part tdm;
+    struct inband inband;
+    struct digits digits;
+    struct jitter jitter; /* of what is received, also as history for a TDM stream */
+    struct file_part file;
     struct tone tone;
     bool tone_told;
-    struct file_part file;
+    char label[GM_LABEL_BYTES];
 };
 
 struct streams {
@@ -115,7 +112,7 @@ struct stream *stream_find(const struct streams *t, uint32_t id);
 struct stream *stream_new(struct streams *t, uint32_t id, uint8_t kind);
 void stream_free(struct streams *t, struct stream *s);
 enum law stream_law(const struct stream *s);
-/* Notes `count` samples as sent, for the level. */
-void stream_sent(struct stream *s, const uint8_t *codes, size_t count);
+/* The last SAMPLES codes sent, NULL if there are none. */
+const uint8_t *stream_sent(const struct stream *s);
 
 #endif

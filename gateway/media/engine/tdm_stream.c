@@ -225,7 +225,7 @@ bool tdm_receive(struct engine *e, struct stream *s, unsigned *phase)
 
 void tdm_send(struct engine *e, struct stream *s, enum law law, const uint8_t *frame)
 {
-    uint8_t block[SAMPLES];
+    uint8_t *block = s->tdm.block;
     ssize_t put;
 
     if (digits_busy(&s->digits)) {
@@ -242,7 +242,6 @@ void tdm_send(struct engine *e, struct stream *s, enum law law, const uint8_t *f
     if (put == SAMPLES) {
         s->packets_sent++;
         s->octets_sent += SAMPLES;
-        stream_sent(s, block, SAMPLES);
     } else if (errno == EAGAIN || errno == ENOBUFS) {
         s->dropped++;
     } else {

@@ -175,6 +175,7 @@ class Exchange:
             "",
             now,
             caller_party=setup.caller,
+            redirection=setup.redirection,
         )
         line = Line(self._serial, self.media, self._timers, self._voices, report, self._ended, self._tell)
         self.lines[self._serial] = line

@@ -13,7 +13,7 @@ from typing import Protocol
 from gateway import leg as words
 from gateway.cause import Cause
 from gateway.core import MILLISECOND, TimerQueue
-from gateway.identity import Number, Party
+from gateway.identity import Number, Party, Redirection
 from gateway.leg import Leg, LegEvent
 from gateway.media.api import Failure, Media, Opened, Statistics, Tone
 from gateway.media.tones import MILLIWATT
@@ -55,6 +55,7 @@ class Report:
     released_by_us: bool = False
     connected: Party | None = None
     caller_party: Party = field(default_factory=Party)
+    redirection: Redirection | None = None
     progress: list[str] = field(default_factory=list)
     heard: Statistics | None = None
     channel: object = None

@@ -17,6 +17,7 @@ import click
 
 from gateway.control_socket import CommandError
 from gateway.media.api import Law
+from gateway.media.engine_keeper import EngineKeeper
 from gateway.media.engine_process import EngineProcess
 from gateway.pri.channels import Line
 from gateway.pri.exchange.plan import DEFAULT_PLAN
@@ -25,16 +26,28 @@ from gateway.pri.lapd import Side
 from gateway.pri.settings import PriSettings
 from gateway.pri.span.endpoint import SpanError
 
-_WORDS = {"call": ("called", "caller"), "hangup": ("call",), "alarm": ("alarm", "span"), "cut": ("span",)}
-_WORDS["mend"] = _WORDS["cut"]
+_WORDS: dict[str, tuple[str, ...]] = {
+    "call": ("called", "caller"),
+    "hangup": ("call",),
+    "status": (),
+    "cut": ("span",),
+    "mend": ("span",),
+    "alarm": ("alarm", "span"),
+}
 
 
 def read_words(line: str) -> dict[str, object]:
-    """A line of standard input as a request: ``call 4165550101``, ``alarm yellow``."""
+    """A line of standard input as a request: ``call 4165550101``, ``alarm yellow``. CommandError for other words."""
     command, *rest = line.split()
+    names = _WORDS.get(command)
+    if names is None:
+        raise CommandError(f"{command[:40]!r}, expected {', '.join(_WORDS)}")
+    if len(rest) > len(names):
+        wanted = " ".join(f"[{name}]" for name in names) or "nothing more"
+        raise CommandError(f"{command}: {len(rest)} words, expected {wanted}")
     request: dict[str, object] = {"command": command}
-    for name, word in zip(_WORDS.get(command, ()), rest, strict=False):
-        request[name] = int(word) if name == "call" and word.isdecimal() else word
+    for name, word in zip(names, rest, strict=False):
+        request[name] = int(word) if name == "call" and word.isascii() and word.isdecimal() else word
     return request
 
 
@@ -50,7 +63,12 @@ async def _standard_input(program: ExchangeProgram) -> None:
             print(f"exchange: {error}", file=sys.stderr, flush=True)
 
 
-async def _run(program: ExchangeProgram, control: Path | None, read_input: bool) -> None:
+async def _run(program: ExchangeProgram, engine: EngineProcess, control: Path | None, read_input: bool) -> None:
+    async with EngineKeeper(engine):
+        await _serve(program, control, read_input)
+
+
+async def _serve(program: ExchangeProgram, control: Path | None, read_input: bool) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -127,17 +145,17 @@ def main(
     try:
         for span in spans:
             span.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with EngineProcess(
+        engine = EngineProcess(
             spans[0].with_name(f"{spans[0].name}.media"), log=spans[0].with_name("exchange-media.log")
-        ) as engine:
-            program = ExchangeProgram(
-                [(_settings(span, line, side, switch_type), span) for span in spans],
-                engine.control,
-                country=country,
-                seed=seed,
-                as_json=as_json,
-                quiet=quiet,
-            )
-            asyncio.run(_run(program, control, not no_input))
+        )
+        program = ExchangeProgram(
+            [(_settings(span, line, side, switch_type), span) for span in spans],
+            engine.control,
+            country=country,
+            seed=seed,
+            as_json=as_json,
+            quiet=quiet,
+        )
+        asyncio.run(_run(program, engine, control, not no_input))
     except (SpanError, RuntimeError, OSError) as error:
         raise click.ClickException(str(error)) from error

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from gateway.cause import Cause
 from gateway.control_socket import CommandError, ControlServer
-from gateway.identity import Number, Party
+from gateway.identity import Party
 from gateway.media.api import EngineLost, EngineReady, MediaEvent
 from gateway.media.client import EngineSettings, MediaClient
 from gateway.media.connection import EngineConnection
 from gateway.pri.exchange.core import CallEvent, CallRequest, Exchange
 from gateway.pri.exchange.line import Report
-from gateway.pri.exchange.plan import Voice
+from gateway.pri.exchange.requests import call_request, fraction, integer
 from gateway.pri.lapd import Transmit
 from gateway.pri.settings import PriSettings
 from gateway.pri.span.endpoint import monotonic_microseconds
@@ -70,11 +70,9 @@ class SpanUnit:
             self.exchange.line_state(event.alarm, now)
             self._program.drain(self)
 
-    def pump(self) -> bool:
-        """Send and tell what the core has to; False if it had nothing."""
+    def pump(self) -> None:
+        """Send and tell what the core has to."""
         output = self.exchange.poll()
-        if output is None:
-            return False
         while output is not None:
             if isinstance(output, Transmit):
                 self.span.send_frame(output.frame)
@@ -83,7 +81,6 @@ class SpanUnit:
             else:
                 self._program.say(f"{self.name}: {output}", {"event": "trunk", "span": self.name, "what": str(output)})
             output = self.exchange.poll()
-        return True
 
     def set_timer(self) -> None:
         """Have the core woken when it wants to be."""
@@ -160,10 +157,10 @@ class ExchangeProgram:
         """Send and tell all there is; then set the timers. ``only`` says that just this span was touched."""
         units = self.units if only is None else (only,)
         while True:
-            # The engine's client first: what it has to tell may make a core speak.
-            self.engine.drain()
-            pumped = [unit.pump() for unit in units]
-            if not any(pumped):
+            for unit in units:
+                unit.pump()
+            # The engine's client last, as the cores ask it for voice; what it has to tell may make a core speak.
+            if not self.engine.drain():
                 break
         for unit in units:
             unit.set_timer()
@@ -176,7 +173,7 @@ class ExchangeProgram:
     def call_event(self, unit: SpanUnit, event: CallEvent) -> None:
         """Tell what happened to a call."""
         report = event.report
-        if event.moment == "ended" and self._load is not None:
+        if event.moment == "ended" and self._load is not None and report.direction == "to gateway":
             self._load_done["answered" if report.answered is not None else "failed"] += 1
         if self._quiet and self.control is None:
             return
@@ -196,7 +193,7 @@ class ExchangeProgram:
         """Carry out one request of the control socket; CommandError says what is wrong with it."""
         match request.get("command"):
             case "call":
-                return {"call": self._call(_call_request(request), request.get("span"))}
+                return {"call": self._call(call_request(request), request.get("span"))}
             case "hangup":
                 self._hang_up(integer(request, "call"))
                 return {}
@@ -268,10 +265,10 @@ class ExchangeProgram:
     def _set_faults(self, request: Mapping[str, object]) -> None:
         try:
             rates = FaultRates(
-                lose=_fraction(request, "lose"),
-                corrupt=_fraction(request, "corrupt"),
-                duplicate=_fraction(request, "duplicate"),
-                delay=_fraction(request, "delay"),
+                lose=fraction(request, "lose"),
+                corrupt=fraction(request, "corrupt"),
+                duplicate=fraction(request, "duplicate"),
+                delay=fraction(request, "delay"),
             )
         except ValueError as error:
             raise CommandError(str(error)) from error
@@ -283,15 +280,14 @@ class ExchangeProgram:
     def _start_load(self, request: Mapping[str, object]) -> Mapping[str, object]:
         if self._load is not None and not self._load.done():
             raise CommandError("a load runs already")
-        try:
-            rate = float(str(request.get("rate", 1.0)))
-        except ValueError as error:
-            raise CommandError("rate: expected calls a second") from error
+        rate = request.get("rate", 1.0)
+        if isinstance(rate, bool) or not isinstance(rate, int | float):
+            raise CommandError("rate: expected calls a second")
         calls = integer(request, "calls", 10)
         if not 0 < rate <= MAX_LOAD_RATE or not 0 < calls <= MAX_LOAD_CALLS:
             raise CommandError(f"expected rate up to {MAX_LOAD_RATE} a second and up to {MAX_LOAD_CALLS} calls")
         self._load_done = {"placed": 0, "answered": 0, "failed": 0}
-        wanted = replace(_call_request(request), measure=False)
+        wanted = replace(call_request(request), measure=False)
         self._load = asyncio.get_running_loop().create_task(self._run_load(wanted, rate, calls))
         return {}
 
@@ -317,34 +313,6 @@ def _status(unit: SpanUnit) -> dict[str, object]:
     }
 
 
-def integer(request: Mapping[str, object], name: str, default: int | None = None) -> int:
-    """A whole number of a request; CommandError if it is none."""
-    value = request.get(name, default)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise CommandError(f"{name}: expected a whole number")
-    return value
-
-
-def _fraction(request: Mapping[str, object], name: str) -> float:
-    value = request.get(name, 0)
-    if not isinstance(value, int | float):
-        raise CommandError(f"{name}: expected a fraction from 0 to 1")
-    return float(value)
-
-
-def _call_request(request: Mapping[str, object]) -> CallRequest:
-    called = request.get("called")
-    if not isinstance(called, str) or not called or len(called) > 32:
-        raise CommandError("called: expected a number of 1 to 32 digits")
-    caller = Party(Number(str(request.get("caller", "4165550199"))), str(request.get("name", "EXCHANGE")) or None)
-    try:
-        voice = Voice(str(request.get("voice", "milliwatt")))
-    except ValueError as error:
-        raise CommandError(f"voice: expected one of {', '.join(v.value for v in Voice)}") from error
-    hold = integer(request, "hold", 5_000)
-    return CallRequest(called, caller, voice, None if hold < 0 else hold, overlap=bool(request.get("overlap", False)))
-
-
 def _report(unit: SpanUnit, report: Report) -> dict[str, object]:
     values: dict[str, object] = {
         "call": unit.number * CALLS_A_SPAN + report.call,
@@ -353,6 +321,8 @@ def _report(unit: SpanUnit, report: Report) -> dict[str, object]:
         "called": report.called,
         "caller": report.caller,
         "caller_name": report.caller_party.name,
+        "caller_presentation": _presentation(report.caller_party),
+        "redirecting": None if report.redirection is None else report.redirection.number.digits,
         "subscriber": report.subscriber,
         "started": report.started,
         "alerting": report.alerting,
@@ -364,9 +334,14 @@ def _report(unit: SpanUnit, report: Report) -> dict[str, object]:
     }
     if report.connected is not None and report.connected.number is not None:
         values["connected"] = report.connected.number.digits
+        values["connected_name"] = report.connected.name
     if report.heard is not None:
         values["heard"] = asdict(report.heard)
     return values
+
+
+def _presentation(party: Party) -> str | None:
+    return None if party.number is None else party.number.presentation.name.lower()
 
 
 def _sentence(event: CallEvent) -> str:

@@ -147,6 +147,8 @@ class ClearingCall:
         """A Cause of ours."""
         if location is None:
             location = self.link.location
+            if not diagnostics:
+                return self.link.cause_element(cause)
         return CauseElement(cause, location, diagnostics=diagnostics)
 
     def report(self, cause: Cause, diagnostics: bytes = b"") -> None:
@@ -420,7 +422,7 @@ class ClearingCall:
             self._tell_cleared(self._clearing_cause)
 
     def expire_t308(self) -> None:
-        """5.3.3, 5.3.4: RELEASE once more, then the call ends here and management is told about the channel."""
+        """5.3.3, 5.3.4: RELEASE once more; then the call ends here and its channel is restarted."""
         if self.transmissions < RELEASE_TRANSMISSIONS:
             self.transmissions += 1
             self.send(MessageType.RELEASE, (self._clearing_cause,) if self._clearing_cause is not None else ())
@@ -432,6 +434,8 @@ class ClearingCall:
             self.link.outputs.append(
                 MaintenanceIndication(f"release of channel {channel.timeslot} was not confirmed", (channel.timeslot,))
             )
+            # 5.5: the way to agree with a far end that does not answer.
+            self.link.restarts.request(channel.timeslot)
 
     def expire_t309(self) -> None:
         """5.8.9: the data link stayed away."""

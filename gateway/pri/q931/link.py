@@ -83,6 +83,7 @@ class Q931Link:
         self._highest_reference = (1 << (8 * self.call_reference_octets - 1)) - 1
         self._last_reference = rng.randrange(self._highest_reference)
         self._started = False
+        self._causes: dict[Cause, CauseElement] = {}
 
     # -- what the owner calls --
 
@@ -216,6 +217,13 @@ class Q931Link:
     def channel_identification(self, timeslot: int) -> ChannelIdentification:
         """The channel of an answer to SETUP, which is always exclusive (5.1.2, 5.2.3.1)."""
         return self.variant.channel_identification((timeslot,), exclusive=True)
+
+    def cause_element(self, cause: Cause) -> CauseElement:
+        """A Cause with our location, made once for all calls."""
+        element = self._causes.get(cause)
+        if element is None:
+            element = self._causes[cause] = CauseElement(cause, self.location)
+        return element
 
     def calls_on(self, timeslots: tuple[int, ...]) -> list[Q931Call]:
         """The calls that have one of these channels."""

@@ -29,8 +29,9 @@ MAX_CALL_REFERENCE_OCTETS = 2
 
 CALL_CONTROL = 0x08
 MAINTENANCE = 0x03
-"""SERVICE messages of NI-2 and 4ESS."""
-MAINTENANCE_5ESS = 0x43
+"""SERVICE messages of 4ESS, 5ESS and DMS-100."""
+MAINTENANCE_NATIONAL = 0x43
+"""SERVICE messages of NI-2, where the two message types mean each other."""
 
 Element = TypeVar("Element", bound=InformationElement)
 
@@ -187,7 +188,7 @@ _MAINTENANCE_TYPES: dict[int, MessageType] = {kind.value & 0xFF: kind for kind i
 _TYPES = {
     CALL_CONTROL: _CALL_TYPES,
     MAINTENANCE: _MAINTENANCE_TYPES,
-    MAINTENANCE_5ESS: _MAINTENANCE_TYPES,
+    MAINTENANCE_NATIONAL: _MAINTENANCE_TYPES,
 }
 
 

@@ -26,6 +26,9 @@ class NationalIsdn2(Variant):
     maximum_name = 15  # GR-1367: the name of a North American number
     proceeding_first = True
     service_messages = True
+    # The national maintenance messages have AT&T's types the other way round.
+    maintenance_discriminator = 0x43
+    service_octets = (0x07, 0x0F)
     notifies_hold = False
     original_called_number = True
     display_charset = CHARSET_NATIONAL

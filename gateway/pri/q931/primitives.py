@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from gateway.pri.q931.ie import CauseElement, RestartClass
@@ -13,24 +13,24 @@ if TYPE_CHECKING:
     from gateway.pri.q931.call import Q931Call
 
 
-class Primitive(Enum):
+class Primitive(IntEnum):
     """What happened to one call."""
 
-    SETUP = "setup"
-    MORE_INFORMATION = "more information"
-    INFORMATION = "information"
-    DIGITS_COMPLETE = "digits complete"
-    PROCEEDING = "proceeding"
-    PROGRESS = "progress"
-    ALERTING = "alerting"
-    CONNECT = "connect"
-    CONNECTED = "connected"
-    NOTIFY = "notify"
-    FACILITY = "facility"
-    CHANNEL = "channel"
-    DISCONNECT = "disconnect"
-    CLEARED = "cleared"
-    RELEASE = "release"
+    SETUP = 1
+    MORE_INFORMATION = 2
+    INFORMATION = 3
+    DIGITS_COMPLETE = 4
+    PROCEEDING = 5
+    PROGRESS = 6
+    ALERTING = 7
+    CONNECT = 8
+    CONNECTED = 9
+    NOTIFY = 10
+    FACILITY = 11
+    CHANNEL = 12
+    DISCONNECT = 13
+    CLEARED = 14
+    RELEASE = 15
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ from gateway.pri.q931.ie import (
     UserUser,
 )
 from gateway.pri.q931.ie.channel import MAX_CHANNELS
-from gateway.pri.q931.message import Message
+from gateway.pri.q931.message import MAINTENANCE, CallReference, Message, MessageType, decode, encode
 from gateway.pri.q931.timers import Q931Timer
 
 MAX_USER_USER = 128
@@ -79,9 +79,17 @@ _BEARERS: dict[tuple[Bearer, Law], BearerCapability] = {
 }
 _INBAND = frozenset({ProgressDescription.NOT_END_TO_END_ISDN, ProgressDescription.INBAND_INFORMATION})
 _COMPLETE = SendingComplete()
+
+
+def _with_octets(element: ChannelIdentification) -> ChannelIdentification:
+    """The element as if it had been received: it keeps its octets and need not be coded again."""
+    message = decode(encode(Message(MessageType.SETUP, CallReference(1), (element,))))
+    return message.first(ChannelIdentification) or element
+
+
 # Every call has one of these in several messages.
 _CHANNELS = {
-    (timeslot, exclusive): ChannelIdentification((timeslot,), exclusive)
+    (timeslot, exclusive): _with_octets(ChannelIdentification((timeslot,), exclusive))
     for timeslot in range(1, MAX_CHANNELS + 1)
     for exclusive in (False, True)
 }
@@ -105,6 +113,10 @@ class Variant:
     }
     service_messages = False
     """Whether channels are taken out of and into service by SERVICE; else our own block is only ours."""
+    maintenance_discriminator = MAINTENANCE
+    """The protocol discriminator of our SERVICE messages."""
+    service_octets = (0x0F, 0x07)
+    """The message type octets of SERVICE and SERVICE ACKNOWLEDGE."""
     proceeding_first = False
     """Whether CALL PROCEEDING goes before any other answer to a SETUP that needs no more digits."""
     symmetric_glare = False

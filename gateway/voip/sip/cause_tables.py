@@ -1,4 +1,4 @@
-"""RFC 3398 as data: Q.850 cause to SIP status (7.2.4.1), SIP status to Q.850 cause (8.2.6.1), and the SIP phrases.
+"""RFC 3398 as data: Q.850 cause to SIP status (7.2.4.1), SIP status to Q.850 cause (8.2.6.1).
 
 Causes that RFC 3398 does not list are marked; they follow the catch-all of their class. No code is here.
 """
@@ -173,66 +173,4 @@ CAUSE_FOR_WARNING: dict[int, Cause] = {
     331: Cause.BEARER_CAPABILITY_NOT_AVAILABLE,  # unicast not available
     370: Cause.RESOURCE_UNAVAILABLE,  # insufficient bandwidth
     399: Cause.BEARER_CAPABILITY_NOT_IMPLEMENTED,  # miscellaneous
-}
-
-REASON_PHRASES: dict[int, str] = {
-    300: "Multiple Choices",
-    301: "Moved Permanently",
-    302: "Moved Temporarily",
-    305: "Use Proxy",
-    380: "Alternative Service",
-    400: "Bad Request",
-    401: "Unauthorized",
-    402: "Payment Required",
-    403: "Forbidden",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    406: "Not Acceptable",
-    407: "Proxy Authentication Required",
-    408: "Request Timeout",
-    410: "Gone",
-    412: "Conditional Request Failed",
-    413: "Request Entity Too Large",
-    414: "Request-URI Too Long",
-    415: "Unsupported Media Type",
-    416: "Unsupported URI Scheme",
-    417: "Unknown Resource-Priority",
-    420: "Bad Extension",
-    421: "Extension Required",
-    422: "Session Interval Too Small",
-    423: "Interval Too Brief",
-    428: "Use Identity Header",
-    429: "Provide Referrer Identity",
-    430: "Flow Failed",
-    433: "Anonymity Disallowed",
-    436: "Bad Identity Info",
-    437: "Unsupported Credential",
-    438: "Invalid Identity Header",
-    480: "Temporarily Unavailable",
-    481: "Call/Transaction Does Not Exist",
-    482: "Loop Detected",
-    483: "Too Many Hops",
-    484: "Address Incomplete",
-    485: "Ambiguous",
-    486: "Busy Here",
-    487: "Request Terminated",
-    488: "Not Acceptable Here",
-    489: "Bad Event",
-    491: "Request Pending",
-    493: "Undecipherable",
-    494: "Security Agreement Required",
-    500: "Server Internal Error",
-    501: "Not Implemented",
-    502: "Bad Gateway",
-    503: "Service Unavailable",
-    504: "Server Time-out",
-    505: "Version Not Supported",
-    513: "Message Too Large",
-    580: "Precondition Failure",
-    600: "Busy Everywhere",
-    603: "Decline",
-    604: "Does Not Exist Anywhere",
-    606: "Not Acceptable",
-    607: "Unwanted",
-    608: "Rejected",
 }

@@ -12,29 +12,23 @@ from gateway.voip.sip.cause_tables import (
     CAUSE_FOR_STATUS,
     CAUSE_FOR_STATUS_CLASS,
     CAUSE_FOR_WARNING,
-    REASON_PHRASES,
     STATUS_FOR_CAUSE,
     STATUS_FOR_OTHER_CAUSE,
 )
+from gateway.voip.sip.status import reason_phrase
 
 LOWEST_FINAL_FAILURE = 300
 HIGHEST_STATUS = 699
 
-_CLASS_PHRASES = {3: "Redirection", 4: "Request Failure", 5: "Server Failure", 6: "Global Failure"}
 _STATUS: dict[Cause, tuple[int, str]] = {
-    cause: (status, REASON_PHRASES[status]) for cause, status in (STATUS_FOR_CAUSE | STATUS_FOR_OTHER_CAUSE).items()
+    cause: (status, reason_phrase(status)) for cause, status in (STATUS_FOR_CAUSE | STATUS_FOR_OTHER_CAUSE).items()
 }
 _CAUSE: dict[int, Cause] = CAUSE_FOR_STATUS | CAUSE_FOR_OTHER_STATUS
-_DECLINE = (603, REASON_PHRASES[603])
+_DECLINE = (603, reason_phrase(603))
 _BUSY_STATUSES = frozenset({486, 600})
 _RESOURCE_CAUSES = range(32, 64)
 # A Reason with one of these on a failure says nothing, or worse: that the call ended as it should.
 _EMPTY_REASONS = frozenset({Cause.NORMAL_CALL_CLEARING, Cause.RESPONSE_TO_STATUS_ENQUIRY})
-
-
-def reason_phrase(status: int) -> str:
-    """The phrase that RFC 3261 or the status's own RFC gives it; an unknown status gets that of its class."""
-    return REASON_PHRASES.get(status) or _CLASS_PHRASES.get(status // 100, "Unknown")
 
 
 def sip_status_for(cause: Cause, rules: CauseRules | None = None, location: Location | None = None) -> tuple[int, str]:

@@ -21,7 +21,7 @@ from gateway.voip.sip.admission import Refusal, open_call
 from gateway.voip.sip.dialog import DialogKey
 from gateway.voip.sip.dtmf_info import DTMF, DTMF_RELAY
 from gateway.voip.sip.errors import SipError
-from gateway.voip.sip.flow import RELIABLE, Close, Flow, Resolve, Send
+from gateway.voip.sip.flow import DEFAULT_PORT, RELIABLE, Close, Flow, Resolve, Send, bracketed
 from gateway.voip.sip.hop import AdvertisedAddress, reply_flow
 from gateway.voip.sip.host import ALLOWED_METHODS, OPTION_TAGS, Fields
 from gateway.voip.sip.leg import SipLeg
@@ -178,8 +178,8 @@ class SipEndpoint:
             self._out.extend(Resolve(host) for host in self.peers.unresolved() if host == settings.host)
             return Cause.DESTINATION_OUT_OF_ORDER
         self.counters.calls_out += 1
-        host = settings.host if ":" not in settings.host else f"[{settings.host}]"
-        if settings.port != 5060:
+        host = bracketed(settings.host.strip("[]"))
+        if settings.port != DEFAULT_PORT:
             host = f"{host}:{settings.port}"
         return self._make_leg(settings, flow, host, settings.name)
 

@@ -69,9 +69,9 @@ def bracketed(address: str) -> str:
 
 @lru_cache(maxsize=1024)
 def literal_address(host: str) -> str | None:
-    """``host`` in canonical form if it is a literal IPv4 or IPv6 address, else None (it is a name)."""
+    """``host`` in canonical form if it is a literal IPv4 or IPv6 address (in brackets or not), else None: a name."""
     try:
-        parsed = ipaddress.ip_address(host)
+        parsed = ipaddress.ip_address(host[1:-1] if host[:1] == "[" and host[-1:] == "]" else host)
     except ValueError:
         return None
     if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:

@@ -37,6 +37,7 @@ class ReliableResponses:
         self._on_failed = on_failed
         self._rseq = host.rng.randint(1, MAX_FIRST_RSEQ)
         self._outstanding: tuple[int, bytes] | None = None
+        self._overtaken = False
         self._with_body = False
         self._interval = 0
         self._waiting: deque[Provisional] = deque()
@@ -66,12 +67,15 @@ class ReliableResponses:
         self._start(SipTimer.RELIABLE_TIMEOUT, now + self._host.durations[SipTimer.RELIABLE_TIMEOUT])
 
     def matches(self, rack: RAck) -> bool:
-        """True if ``rack`` acknowledges the outstanding response (RFC 3262 3)."""
+        """True if ``rack`` acknowledges the outstanding response (RFC 3262 3), or the one a final response overtook."""
         number = self._transaction.request.cseq.number
-        return self._outstanding is not None and rack == RAck(self._rseq, number, "INVITE")
+        return (self._outstanding is not None or self._overtaken) and rack == RAck(self._rseq, number, "INVITE")
 
     def acknowledged(self, now: int) -> None:
         """The PRACK of the outstanding response came."""
+        if self._outstanding is None:
+            self._overtaken = False
+            return
         self._outstanding = None
         self._stop_timers()
         self._rseq += 1
@@ -81,7 +85,8 @@ class ReliableResponses:
             self._on_free(now)
 
     def stop(self) -> None:
-        """A final response went out, or the call is over."""
+        """A final response went out, or the call is over. A PRACK on its way is still taken (RFC 3262 3)."""
+        self._overtaken = self._overtaken or self._outstanding is not None
         self._outstanding = None
         self._waiting.clear()
         self._stop_timers()

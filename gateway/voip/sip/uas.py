@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from gateway.cause import Cause, Location
 from gateway.core import SECOND
 from gateway.identity import Party
-from gateway.voip.sip.causes import cause_for_bye, reason_phrase, sip_status_for
+from gateway.voip.sip.causes import cause_for_bye, sip_status_for
 from gateway.voip.sip.host import ALLOW, Host
 from gateway.voip.sip.identity import asserted_fields
 from gateway.voip.sip.message import Request
@@ -22,6 +22,7 @@ from gateway.voip.sip.peers import PeerSettings, Reliability, SessionTimers
 from gateway.voip.sip.reason import reason_header
 from gateway.voip.sip.reliable import ReliableResponses
 from gateway.voip.sip.session import SDP_TYPE, Session
+from gateway.voip.sip.status import reason_phrase
 from gateway.voip.sip.timers import SipTimer
 from gateway.voip.sip.transaction import ServerTransaction, Trouble
 

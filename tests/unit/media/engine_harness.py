@@ -285,7 +285,9 @@ class Harness:
 
     def close(self) -> None:
         self.socket.close()
-        for closing in (*self.peers, *self.lines):
-            closing.close()
+        for peer in self.peers:
+            peer.close()
+        for line in self.lines:
+            line.close()
         status = self.process.stop()
         assert status == 0, f"engine ended with {status}"

@@ -11,16 +11,14 @@ from gateway.pri.q931.euroisdn import EuroIsdn
 from gateway.pri.q931.ie import (
     CallState,
     CauseElement,
-    ChangeStatus,
     ChannelIdentification,
     ElementId,
     InformationElement,
     RestartClass,
     RestartIndicator,
-    ServiceStatus,
     UnknownElement,
 )
-from gateway.pri.q931.message import CallReference, Message
+from gateway.pri.q931.message import CallReference, Message, encode
 from gateway.pri.q931.ni2 import NationalIsdn2
 from gateway.pri.q931.primitives import Primitive
 from gateway.pri.q931.states import GlobalState, State
@@ -214,10 +212,18 @@ def test_pending_restarts_of_the_far_end_are_bounded(monkeypatch: pytest.MonkeyP
 
 
 # -- SERVICE --
+# Octets, as the two types of NI-2's messages have each other's numbers elsewhere.
+
+IN_SERVICE, MAINTENANCE, OUT_OF_SERVICE = 0xC0, 0xC1, 0xC2
 
 
-def service(timeslot: int, status: ServiceStatus) -> Message:
-    return Message(T.SERVICE, CallReference(0), (ChangeStatus(status), ChannelIdentification((timeslot,))))
+def service(timeslot: int, status: int, *, flag: int = 0, kind: int = 0x07, discriminator: int = 0x43) -> bytes:
+    header = bytes((discriminator, 2, flag, 0, kind))
+    return header + bytes((0x01, 0x01, status, 0x18, 0x03, 0xA9, 0x83, 0x80 | timeslot))
+
+
+def acknowledgement(timeslot: int, status: int) -> bytes:
+    return service(timeslot, status, flag=0x80, kind=0x0F)
 
 
 def ni2() -> FarEnd:
@@ -226,17 +232,18 @@ def ni2() -> FarEnd:
     return end
 
 
-@pytest.mark.parametrize("status", [ServiceStatus.OUT_OF_SERVICE, ServiceStatus.MAINTENANCE])
-def test_service_takes_a_channel_out_of_service_and_back(status: ServiceStatus) -> None:
+def said(end: FarEnd) -> list[bytes]:
+    return [encode(message) for message in end.taken()]
+
+
+@pytest.mark.parametrize("status", [OUT_OF_SERVICE, MAINTENANCE])
+def test_service_takes_a_channel_out_of_service_and_back(status: int) -> None:
     end = ni2()
-    end.hears(service(4, status))
-    message = end.one(T.SERVICE_ACKNOWLEDGE)
-    assert message.call_reference == CallReference(0, True)
-    assert message.protocol_discriminator == 3
-    assert message.elements == (ChangeStatus(status), ChannelIdentification((4,)))
+    end.link.receive(service(4, status), 0)
+    assert said(end) == [acknowledgement(4, status)]
     assert end.channels.seize(4, "x") is None
-    end.hears(service(4, ServiceStatus.IN_SERVICE))
-    assert end.sent() == [T.SERVICE_ACKNOWLEDGE]
+    end.link.receive(service(4, IN_SERVICE), 0)
+    assert said(end) == [acknowledgement(4, IN_SERVICE)]
     assert end.channels.seize(4, "x") is not None
 
 
@@ -244,29 +251,38 @@ def test_our_own_block_is_announced_and_told_again_when_the_link_is_back() -> No
     end = ni2()
     end.channels.block(Block.LOCAL, 4)
     end.link.services.announce(4)
-    message = end.one(T.SERVICE)
-    assert message.elements == (ChangeStatus(ServiceStatus.OUT_OF_SERVICE), ChannelIdentification((4,)))
-    end.hears(Message(T.SERVICE_ACKNOWLEDGE, CallReference(0, True), message.elements))
+    assert said(end) == [service(4, OUT_OF_SERVICE)]
+    end.link.receive(acknowledgement(4, OUT_OF_SERVICE), 0)
     channel = end.channels.get(4)
     assert channel is not None
     assert channel.block is Block.LOCAL  # the acknowledgement is no block of theirs
     end.link.link_released(0)
     end.link.link_established(0)
-    assert T.SERVICE in end.sent()
+    assert service(4, OUT_OF_SERVICE) in said(end)
 
 
 def test_service_is_ignored_by_a_switch_type_without_it() -> None:
     end = FarEnd()
-    end.hears(service(4, ServiceStatus.OUT_OF_SERVICE))
-    assert end.sent() == []
-    assert end.link.ignored == 1
+    for discriminator in (0x03, 0x43):
+        end.link.receive(service(4, OUT_OF_SERVICE, discriminator=discriminator), 0)
+    assert said(end) == []
+    assert end.link.ignored == 2
     end.channels.block(Block.LOCAL, 4)
     end.link.services.announce(4)
-    assert end.sent() == []
+    assert said(end) == []
 
 
-def test_service_without_its_elements_is_ignored() -> None:
+@pytest.mark.parametrize("kind", [0x07, 0x0F])
+def test_acknowledgement_of_service_is_never_answered(kind: int) -> None:
     end = ni2()
-    end.hears(Message(T.SERVICE, CallReference(0), ()))
-    end.hears(service(24, ServiceStatus.OUT_OF_SERVICE))  # the D channel: acknowledged, nothing to block
-    assert end.sent() == [T.SERVICE_ACKNOWLEDGE]
+    end.link.receive(service(4, OUT_OF_SERVICE, flag=0x80, kind=kind), 0)
+    assert said(end) == []
+
+
+def test_service_that_is_not_of_the_switch_type_or_without_its_elements_is_ignored() -> None:
+    end = ni2()
+    end.link.receive(service(4, OUT_OF_SERVICE)[:5], 0)
+    end.link.receive(service(4, OUT_OF_SERVICE, discriminator=0x03, kind=0x0F), 0)
+    assert said(end) == []
+    end.link.receive(service(24, OUT_OF_SERVICE), 0)  # the D channel: acknowledged, nothing to block
+    assert said(end) == [acknowledgement(24, OUT_OF_SERVICE)]

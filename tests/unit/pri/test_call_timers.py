@@ -226,7 +226,7 @@ def test_t306_is_cut_short_when_the_owner_has_said_all() -> None:
 
 
 @pytest.mark.parametrize("side", list(Side))
-def test_t308_expires_twice_then_frees_the_call_and_tells_management(side: Side) -> None:
+def test_t308_expires_twice_then_frees_the_call_tells_management_and_restarts_the_channel(side: Side) -> None:
     end = FarEnd(side)
     call = end.call_in(True, State.RELEASE_REQUEST)
     assert call.channel is not None
@@ -235,9 +235,11 @@ def test_t308_expires_twice_then_frees_the_call_and_tells_management(side: Side)
     assert end.sent() == [T.RELEASE]
     assert call.channel.owner is call
     end.wait(4)
-    assert end.sent() == []
+    (restart,) = end.taken()
+    assert restart.message_type is T.RESTART
+    assert restart.first(ChannelIdentification) == ChannelIdentification((timeslot,))
     assert call.released
-    assert end.channels.count(ChannelState.IDLE) == 30
+    assert end.channels.count(ChannelState.IDLE) == 29
     notes = [output for output in end.outputs if isinstance(output, MaintenanceIndication)]
     assert [note.timeslots for note in notes] == [(timeslot,)]
 

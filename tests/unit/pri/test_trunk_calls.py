@@ -35,7 +35,10 @@ from gateway.leg import (
 )
 from gateway.media.api import Law
 from gateway.pri.channels import Hunt
-from gateway.pri.q931.ie import CauseElement, ProgressIndicator
+from gateway.pri.q931.diversion import read_diversion
+from gateway.pri.q931.euroisdn import EuroIsdn
+from gateway.pri.q931.ie import CauseElement, Facility, ProgressIndicator
+from gateway.pri.q931.message import CallReference, Message, MessageType
 from gateway.pri.q931.primitives import Primitive
 from gateway.pri.settings import Numbering
 from gateway.pri.trunk import Maintenance, PriSettings
@@ -303,6 +306,71 @@ def test_restricted_name_is_not_sent_in_display_and_goes_marked_in_facility() ->
     offer = pair.user.heard[0].offer
     assert offer is not None
     assert (offer.setup.caller.name, offer.setup.caller.name_presentation) == ("Ada", Presentation.RESTRICTED)
+
+
+DIVERTED = Number("5550000", TypeOfNumber.NATIONAL)
+
+
+def ber(tag: int, *parts: bytes) -> bytes:
+    contents = b"".join(parts)
+    return bytes((tag, len(contents))) + contents
+
+
+def diverted(count: int, reason: int, *numbers: bytes) -> bytes:
+    return ber(0x30, ber(0x02, bytes((count,))), ber(0x0A, bytes((reason,))), *numbers)
+
+
+def typed(kind: int, digits: bytes, tag: int = 0xA1) -> bytes:
+    return ber(tag, ber(0x0A, bytes((kind,))), ber(0x12, digits))
+
+
+@pytest.mark.parametrize(
+    ("argument", "redirection"),
+    [
+        # As libpri writes it: counter 1, unconditional, digits of unknown plan.
+        (
+            bytes.fromhex("30130201010a0101a10ba009800735353530303030"),
+            Redirection(
+                Number("5550000", TypeOfNumber.UNKNOWN, NumberingPlan.UNKNOWN), RedirectionReason.UNCONDITIONAL
+            ),
+        ),
+        (
+            diverted(
+                3,
+                2,
+                ber(0xA1, ber(0xA0, typed(2, b"5550000"))),
+                ber(0xA2, ber(0xA3, typed(2, b"4165551"))),
+            ),
+            Redirection(
+                DIVERTED,
+                RedirectionReason.BUSY,
+                3,
+                Number("4165551", TypeOfNumber.NATIONAL, presentation=Presentation.RESTRICTED),
+            ),
+        ),
+        # The counter is out of range, the number must not be shown.
+        (
+            diverted(9, 3, ber(0xA1, b"\x81\x00")),
+            Redirection(Number(presentation=Presentation.RESTRICTED), RedirectionReason.NO_REPLY, 5),
+        ),
+        # A private number and a reason nobody knows.
+        (
+            diverted(1, 9, ber(0xA1, ber(0xA0, typed(1, b"12345", 0xA5)))),
+            Redirection(Number("12345", plan=NumberingPlan.PRIVATE)),
+        ),
+        (
+            diverted(1, 5, ber(0xA1, b"\x82\x00")),
+            Redirection(Number(presentation=Presentation.NOT_AVAILABLE), RedirectionReason.BY_CALLED_DTE),
+        ),
+        (b"\x05\x00", None),
+        (b"\x30\xff", None),
+    ],
+)
+def test_diversion_of_euroisdn_is_read_from_facility(argument: bytes, redirection: Redirection | None) -> None:
+    facility = Facility(ber(0xA1, b"\x02\x01\x01\x02\x01\x0f", argument))
+    assert read_diversion(facility) == redirection
+    setup = Message(MessageType.SETUP, CallReference(1), (facility,))
+    assert EuroIsdn().read_setup(setup, complete=True).redirection == redirection
 
 
 def test_original_called_number_goes_through_where_the_switch_type_has_it() -> None:
@@ -699,7 +767,6 @@ def test_leg_that_waits_for_digits_makes_way_for_a_call_of_the_far_end() -> None
 
 
 def test_name_that_follows_is_waited_for() -> None:
-    from gateway.pri.q931.ie import Facility
     from gateway.pri.q931.ie.rose import NameOperation, PartyName, information_following, name_facility
 
     for comes in (True, False):

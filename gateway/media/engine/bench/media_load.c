@@ -29,7 +29,7 @@ struct call {
 
 struct delays {
     unsigned count;
-    int *microseconds;
+    int microseconds[MEASURES];
 };
 
 static struct call calls[CALLS_MAX];
@@ -218,10 +218,13 @@ static void print_delays(const char *what, struct delays *d)
     for (unsigned i = 0; i < d->count; i++)
         sum += d->microseconds[i];
     qsort(d->microseconds, d->count, sizeof(int), by_size);
-    if (d->count)
+    if (d->count) {
+        int median = d->microseconds[d->count / 2];
+        int high = d->microseconds[d->count * 99ULL / 100];
+
         (void)printf("%s: %u blocks, delay ms mean %.2f median %.2f 99%% %.2f most %.2f\n", what, d->count,
-                     sum / d->count / 1000.0, d->microseconds[d->count / 2] / 1000.0,
-                     d->microseconds[d->count * 99ULL / 100] / 1000.0, d->microseconds[d->count - 1] / 1000.0);
+                     sum / d->count / 1000.0, median / 1000.0, high / 1000.0, d->microseconds[d->count - 1] / 1000.0);
+    }
 }
 
 static double cpu_of(int pid)
@@ -264,7 +267,7 @@ static void run(int poll_fd, unsigned count, int64_t until, struct delays *to_rt
 
 int main(int argc, char **argv)
 {
-    struct delays to_rtp = {0, malloc(MEASURES * sizeof(int))}, to_tdm = {0, malloc(MEASURES * sizeof(int))};
+    static struct delays to_rtp, to_tdm;
     int poll_fd = epoll_create1(0);
     uint8_t body[GM_BODY_MAX] = {0}, reply[GM_BODY_MAX];
     struct sockaddr_un path;
@@ -272,7 +275,7 @@ int main(int argc, char **argv)
     unsigned count;
     double seconds, before, used;
 
-    if (argc < 5 || !to_rtp.microseconds || !to_tdm.microseconds) {
+    if (argc < 5) {
         (void)fprintf(stderr, "usage: media-load CONTROL DIRECTORY CALLS SECONDS\n");
         return 2;
     }

@@ -198,7 +198,7 @@ static void a_recording_is_a_valid_file_at_any_time(void)
     }
     CHECK_EQUAL(wav.size, 16000);
     CHECK_EQUAL(wav.format, WAV_LINEAR);
-    CHECK_EQUAL(fseek(read, (long)wav.offset + 2 * 4321, SEEK_SET), 0);
+    CHECK_EQUAL(fseek(read, (long)wav.offset + 2 * 4321L, SEEK_SET), 0);
     CHECK_EQUAL(fgetc(read), 4321 & 0xff);
     CHECK_EQUAL(fgetc(read), 4321 >> 8);
     (void)fclose(read);

@@ -20,7 +20,7 @@ static uint64_t seed = 2;
 
 static uint32_t below(uint32_t most)
 {
-    return check_random(&seed) % most;
+    return most ? check_random(&seed) % most : 0;
 }
 
 static void steps(int count)
@@ -281,9 +281,7 @@ static size_t random_message(uint8_t *to)
 
     for (size_t i = 0; i < size; i++)
         body[i] = (uint8_t)check_random(&seed);
-    if (opcode >= GM_OPEN_TDM && opcode <= GM_OPEN_RECORDER) {
-        size = open_body(body, opcode);
-    } else if (opcode == GM_OPEN_RTP && below(4)) {
+    if ((opcode >= GM_OPEN_TDM && opcode <= GM_OPEN_RECORDER) || (opcode == GM_OPEN_RTP && below(4))) {
         size = open_body(body, opcode);
     } else if (opcode == GM_SET_RTP && below(4)) {
         size = set_body(body, (uint16_t)(50000 + below(100)));
@@ -317,7 +315,7 @@ static void random_control_messages_break_nothing(void)
     unsigned reconnected = 0;
 
     for (int i = 0; i < 30000; i++) {
-        uint8_t packet[GM_PACKET_MAX];
+        uint8_t packet[GM_PACKET_MAX] = {0};
         size_t size = 0;
 
         for (unsigned k = 1 + below(3); k > 0; k--)
@@ -390,8 +388,10 @@ static void hostile_packets_do_not_end_a_stream(void)
     accepted = (uint32_t)s->packets_received;
     for (int i = 0; i < 2000 && s->packets_received < accepted + 20; i++) {
         uint8_t packet[RTP_HEADER + SAMPLES] = {0};
-        struct rtp_packet header = {.sequence = ++sequence, .stamp = (uint32_t)sequence * 160, .ssrc = 7};
+        struct rtp_packet header = {.ssrc = 7};
 
+        header.sequence = ++sequence;
+        header.stamp = (uint32_t)sequence * 160;
         rtp_header(packet, &header);
         (void)sendto(fd, packet, sizeof packet, 0, (struct sockaddr *)&to, sizeof to);
         nanosleep(&pause, NULL);

@@ -64,9 +64,9 @@ static const char all[] = "123A456B789C*0#D";
 static void all_digits_are_found_at_any_place_and_level(void)
 {
     for (unsigned shift = 0; shift < SAMPLES; shift += 13) {
-        for (double level = -30.0; level <= -3.0; level += 9.0) {
+        for (int level = -30; level <= -3; level += 9) {
             reset();
-            dial(shift & 1 ? ALAW : ULAW, 400, 400, level - 2.0, level, shift, 0, shift);
+            dial(shift & 1 ? ALAW : ULAW, 400, 400, level - 2, level, shift, 0, shift);
             CHECK(strcmp(found, all) == 0);
             for (unsigned i = 0; i < count; i++)
                 CHECK_NEAR(lengths[i], 400, 240);
@@ -115,7 +115,7 @@ static void call_progress_tones_and_noise_are_no_digits(void)
     }
     for (int k = 0; k < 20000; k++) {
         for (int i = 0; i < SAMPLES; i++)
-            linear[i] = (int16_t)(check_random(&seed) % 16000) - 8000;
+            linear[i] = (int16_t)((int)(check_random(&seed) % 16000) - 8000);
         listen(linear, ULAW, false);
     }
     CHECK_EQUAL(count, 0);

@@ -14,6 +14,7 @@ from gateway.voip.sip.leg import SipLeg
 from gateway.voip.sip.message import Request, Response
 from gateway.voip.sip.parser import parse
 from gateway.voip.sip.peers import PeerSettings, SipSettings
+from gateway.voip.sip.sdp import SessionDescription
 from tests.unit.voip.sip.sip_pair import A_ADDRESS, B_ADDRESS, FakeMedia, Notes, simple_setup
 
 SDP = (
@@ -24,6 +25,15 @@ SDP = (
 
 def sdp(direction: str = "sendrecv", version: int = 1, formats: str = "8 101") -> bytes:
     return SDP.format(direction=direction, version=version, formats=formats).encode()
+
+
+ALLOW_UPDATE = ("Allow", "INVITE, ACK, BYE, CANCEL, UPDATE")
+
+
+def direction(message: Request | Response) -> str:
+    """The direction of the stream in a message's SDP."""
+    description = SessionDescription.parse(message.body)
+    return description.direction_of(description.media[0])
 
 
 class FarEnd:

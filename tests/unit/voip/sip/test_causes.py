@@ -11,11 +11,11 @@ from gateway.cause_map import CauseRules
 from gateway.voip.sip.cause_tables import (
     CAUSE_FOR_OTHER_STATUS,
     CAUSE_FOR_STATUS,
-    REASON_PHRASES,
     STATUS_FOR_CAUSE,
     STATUS_FOR_OTHER_CAUSE,
 )
-from gateway.voip.sip.causes import cause_for_bye, cause_for_sip, reason_phrase, sane_reason, sip_status_for
+from gateway.voip.sip.causes import cause_for_bye, cause_for_sip, sane_reason, sip_status_for
+from gateway.voip.sip.status import REASON_PHRASES, reason_phrase
 
 # RFC 3398 7.2.4.1, by cause number.
 TO_SIP = {

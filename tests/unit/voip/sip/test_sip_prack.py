@@ -14,12 +14,9 @@ from gateway.voip.sip.message import Request, Response
 from gateway.voip.sip.peers import PeerSettings, Reliability, SessionTimers
 from gateway.voip.sip.sdp import SessionDescription
 from gateway.voip.sip.timers import SipTimer
-from tests.unit.voip.sip.sip_far_end import FarEnd, sdp
+from tests.unit.voip.sip.sip_far_end import ALLOW_UPDATE, FarEnd, sdp
 
 RELIABLE = ("Require", "100rel")
-ALLOW_UPDATE = ("Allow", "INVITE, ACK, BYE, CANCEL, UPDATE")
-
-
 # -- PRACK --
 
 

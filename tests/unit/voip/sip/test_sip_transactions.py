@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 
-from gateway.core import SECOND, TimerQueue
-from gateway.voip.sip.flow import TCP, UDP, Flow
-from gateway.voip.sip.message import Request, Response
+from gateway.voip.sip.flow import TCP, Flow
+from gateway.voip.sip.message import Request
 from gateway.voip.sip.parser import parse
-from gateway.voip.sip.timers import SipTimer, durations
+from gateway.voip.sip.timers import SipTimer
 from gateway.voip.sip.transaction import (
     ClientInvite,
     ClientNonInvite,
@@ -20,87 +17,9 @@ from gateway.voip.sip.transaction import (
     ServerNonInvite,
     ServerTransaction,
     State,
-    Timers,
-    Transaction,
     Trouble,
 )
-from gateway.voip.sip.transactions import TableFull, Transactions
-
-UDP_FLOW = Flow(UDP, "192.0.2.2", 5060)
-TCP_FLOW = Flow(TCP, "192.0.2.2", 5060, 3)
-
-
-class Bench:
-    """A transaction table in virtual time; it is client user and server user itself."""
-
-    def __init__(self, flow: Flow = UDP_FLOW, limit: int = 100) -> None:
-        self.now = SECOND
-        self.flow = flow
-        self.timers: Timers = TimerQueue()
-        self.wire: list[tuple[int, bytes]] = []
-        self.table = Transactions(self.timers, durations(), random.Random(1), self._send, limit)
-        self.responses: list[int] = []
-        self.troubles: list[Trouble] = []
-        self.cancels = 0
-        self._serial = 0
-
-    def _send(self, flow: Flow, data: bytes) -> None:
-        self.wire.append((self.now, data))
-
-    def on_response(self, transaction: ClientTransaction, response: Response, now: int) -> None:
-        self.responses.append(response.status)
-
-    def on_trouble(self, transaction: ClientTransaction, trouble: Trouble, now: int) -> None:
-        self.troubles.append(trouble)
-
-    def on_cancel(self, transaction: ServerTransaction, cancel: Request, now: int) -> None:
-        self.cancels += 1
-
-    def on_server_trouble(self, transaction: ServerTransaction, trouble: Trouble, now: int) -> None:
-        self.troubles.append(trouble)
-
-    def run(self, seconds: float) -> None:
-        end = self.now + round(seconds * SECOND)
-        while (due := self.timers.next_timer()) is not None and due <= end:
-            self.now = due
-            for owner, timer in self.timers.expired(due):
-                owner.expire(timer, due)
-        self.now = end
-
-    def message(self, method: str, branch: str | None = None, to_tag: str = "", **more: str) -> Request:
-        self._serial += 1
-        via = more.get("via", f"SIP/2.0/{self.flow.transport} host:5060;branch={branch or self.table.branch()}")
-        return Request(
-            method,
-            more.get("uri", "sip:x@y"),
-            [
-                ("Via", via),
-                ("From", "<sip:a@b>;tag=f"),
-                ("To", "<sip:x@y>" + (f";tag={to_tag}" if to_tag else "")),
-                ("Call-ID", more.get("call_id", "c")),
-                ("CSeq", f"{more.get('number', '1')} {more.get('cseq_method', method)}"),
-            ],
-        )
-
-    def client(self, method: str = "INVITE") -> ClientTransaction:
-        request = self.message(method)
-        return self.table.request(request, request.to_bytes(), self.flow, self, self.now)
-
-    def respond(self, transaction: ClientTransaction, status: int) -> bool:
-        return self.table.receive_response(transaction.request.response(status, None, "t"), self.now)
-
-    def server(self, method: str = "INVITE") -> ServerTransaction:
-        transaction = self.table.accept(self.message(method), self.flow, self.flow, self.now)
-        transaction.user = self
-        return transaction
-
-    def sent_at(self) -> list[float]:
-        return [(at - SECOND) / SECOND for at, _ in self.wire]
-
-
-def state(transaction: Transaction) -> State:
-    return transaction.state
-
+from tests.unit.voip.sip.sip_transaction_bench import TCP_FLOW, UDP_FLOW, Bench, respond, state
 
 # -- INVITE client --
 
@@ -322,10 +241,6 @@ def test_non_invite_client_reports_a_transport_error(provisional: bool) -> None:
 # -- INVITE server --
 
 
-def respond(transaction: ServerTransaction, status: int, now: int) -> None:
-    transaction.respond(status, transaction.request.response(status, None, "t").to_bytes(), now)
-
-
 def again(bench: Bench, transaction: ServerTransaction) -> bool:
     return bench.table.absorb(transaction.request, bench.now)
 
@@ -529,95 +444,3 @@ def test_no_event_in_any_state_raises(kind: type[ClientTransaction | ServerTrans
         transaction._happen(event, bench.now)
         ended = state(transaction) is State.TERMINATED and start is not State.TERMINATED
         assert len(bench.table) == 1 - ended, event
-
-
-# -- matching --
-
-
-def test_response_with_another_cseq_method_does_not_match() -> None:
-    bench = Bench()
-    transaction = bench.client()
-    response = transaction.request.response(200, None, "t")
-    response.headers.set("CSeq", "1 CANCEL")
-    assert not bench.table.receive_response(response, bench.now)
-    assert bench.table.counters.stray_responses == 1
-
-
-def test_response_whose_via_is_not_ours_is_dropped() -> None:
-    bench = Bench()
-    transaction = bench.client()
-    response = transaction.request.response(200, None, "t")
-    response.headers.set("Via", f"SIP/2.0/UDP other:5060;branch={transaction.request.via.branch}")
-    assert not bench.table.receive_response(response, bench.now)
-    assert bench.responses == []
-
-
-def test_request_from_another_sender_with_the_same_branch_is_new() -> None:
-    bench = Bench()
-    bench.table.accept(bench.message("OPTIONS", "z9hG4bKx"), UDP_FLOW, UDP_FLOW, bench.now)
-    other = bench.message("OPTIONS", via="SIP/2.0/UDP other:5060;branch=z9hG4bKx")
-    assert bench.table.find(other) is None
-
-
-def test_branch_and_sent_by_are_compared_without_case() -> None:
-    bench = Bench()
-    first = bench.table.accept(bench.message("OPTIONS", "z9hG4bKx"), UDP_FLOW, UDP_FLOW, bench.now)
-    assert bench.table.find(bench.message("OPTIONS", via="SIP/2.0/UDP HOST:5060;branch=Z9HG4BKX")) is first
-
-
-def test_old_element_without_cookie_is_matched_by_its_fields() -> None:
-    bench = Bench()
-    via = "SIP/2.0/UDP host:5060"
-    first = bench.table.accept(bench.message("INVITE", via=via), UDP_FLOW, UDP_FLOW, bench.now)
-    first.tag = "t"
-    respond(first, 486, bench.now)
-    assert bench.table.find(bench.message("INVITE", via=via)) is first
-    assert bench.table.find(bench.message("INVITE", via=via, number="2")) is None
-    assert bench.table.find(bench.message("INVITE", via=via, uri="sip:other@y")) is None
-    assert bench.table.find(bench.message("ACK", to_tag="t", via=via)) is first
-    assert bench.table.find(bench.message("ACK", to_tag="wrong", via=via)) is None
-    assert bench.table.find_cancelled(bench.message("CANCEL", via=via)) is first
-
-
-def test_branch_that_is_only_the_cookie_is_an_old_element() -> None:
-    bench = Bench()
-    bench.table.accept(bench.message("INVITE", "z9hG4bK"), UDP_FLOW, UDP_FLOW, bench.now)
-    assert bench.table.find(bench.message("INVITE", "z9hG4bK", call_id="other")) is None
-
-
-def test_cancel_finds_its_invite_and_nothing_else() -> None:
-    bench = Bench()
-    invite = bench.table.accept(bench.message("INVITE", "z9hG4bK1"), UDP_FLOW, UDP_FLOW, bench.now)
-    assert bench.table.find_cancelled(bench.message("CANCEL", "z9hG4bK1")) is invite
-    assert bench.table.find_cancelled(bench.message("CANCEL", "z9hG4bK2")) is None
-
-
-def test_same_request_by_another_way_is_merged() -> None:
-    bench = Bench()
-    first = bench.table.accept(bench.message("INVITE", "z9hG4bK1"), UDP_FLOW, UDP_FLOW, bench.now)
-    assert bench.table.is_merged(bench.message("INVITE", "z9hG4bK2"))
-    assert not bench.table.is_merged(bench.message("INVITE", "z9hG4bK2", number="2"))
-    first.end()
-    assert not bench.table.is_merged(bench.message("INVITE", "z9hG4bK2"))
-
-
-def test_table_refuses_new_invites_at_its_limit_and_other_requests_at_twice_that() -> None:
-    bench = Bench(limit=2)
-    bench.client()
-    bench.server()
-    with pytest.raises(TableFull):
-        bench.client()
-    with pytest.raises(TableFull):
-        bench.server()
-    bench.client("BYE")
-    bench.server("BYE")
-    with pytest.raises(TableFull):
-        bench.client("BYE")
-    assert bench.table.counters.refused == 3
-
-
-def test_branches_are_unique_and_have_the_cookie() -> None:
-    bench = Bench()
-    branches = {bench.table.branch() for _ in range(1000)}
-    assert len(branches) == 1000
-    assert all(branch.startswith("z9hG4bK") for branch in branches)

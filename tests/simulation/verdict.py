@@ -1,0 +1,133 @@
+"""One run from its seed to its verdict, and the story of a run that failed, in words."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from gateway.trace import trace_frame
+from tests.simulation.branch import Branch
+from tests.simulation.invariants import left_over
+from tests.simulation.judgement import Judgement
+from tests.simulation.world import World
+
+MAX_TOLD = 20
+"""Breaches of a run that are told one by one."""
+MAX_STORY = 400
+"""Events of a failed run that are told."""
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What came of one run."""
+
+    seed: int
+    calls: int
+    breaches: list[str] = field(default_factory=list)
+    story: list[str] = field(default_factory=list)
+    digest: int = 0
+    events: int = 0
+    records: int = 0
+    cut_short: int = 0
+    answered: int = 0
+    heard: int = 0
+    seconds: int = 0
+    misfortunes: int = 0
+
+    def __str__(self) -> str:
+        if not self.breaches:
+            return (
+                f"seed {self.seed}: {self.calls} calls, {self.records} records, {self.answered} answered: all is well"
+            )
+        told = [f"seed {self.seed}: {len(self.breaches)} breaches"]
+        told += [f"  {breach}" for breach in self.breaches[:MAX_TOLD]]
+        told.append(f"  to repeat it: {command(self.seed, self.calls)}")
+        return "\n".join(told)
+
+
+def command(seed: int, calls: int) -> str:
+    """What to type to see a run again."""
+    return f".venv/bin/python -m tests.simulation.run --seed {seed} --calls {calls} --story"
+
+
+def run_seed(seed: int, calls: int, *, story: bool = False, faults: bool | None = None) -> Verdict:
+    """Run one branch. An exception out of the product is a breach like any other."""
+    verdict = Verdict(seed, calls)
+    branch: Branch | None = None
+    with _quiet():
+        try:
+            branch = Branch(seed, calls, faults=faults)
+            branch.run()
+            verdict.breaches = judge(branch)
+        except Exception as error:
+            frames = traceback.format_exc().strip().splitlines()
+            verdict.breaches = [f"{type(error).__name__}: {error}", *frames[-12:]]
+    if branch is not None:
+        _count(verdict, branch)
+        if verdict.breaches or story:
+            verdict.story = list(tell(branch.world))
+    return verdict
+
+
+def judge(branch: Branch) -> list[str]:
+    """All breaches of a run that came to its end."""
+    breaches = left_over(branch)
+    judgement = Judgement(branch)
+    breaches += judgement.judge()
+    breaches += branch.hearing.deaf
+    freed = [*branch.gateway.freed, *[each for exchange in branch.exchanges for each in exchange.freed]]
+    breaches += [f"an audit had to mend {each}" for each in freed]
+    if judgement.strict:
+        breaches += [f"the engine refused {text}" for text in branch.gateway.engine.refusals]
+    return breaches
+
+
+def _count(verdict: Verdict, branch: Branch) -> None:
+    world = branch.world
+    verdict.digest, verdict.events, verdict.seconds = world.digest, world.events, world.now // 1_000_000
+    verdict.records = len(branch.gateway.records)
+    verdict.cut_short = branch.gateway.cut_short
+    verdict.misfortunes = len(branch.misfortunes.happened)
+    scripts = branch.story.scripts.values()
+    verdict.answered = sum(script.caller is not None and script.caller.answered is not None for script in scripts)
+    verdict.heard = branch.hearing.talked + branch.hearing.rang
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the product's log: here far too many things go wrong on purpose."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def tell(world: World) -> Iterator[str]:
+    """The last events of a run, a line each."""
+    for now, where, what, data in list(world.log)[-MAX_STORY:]:
+        yield f"{now / 1e6:11.4f} {where:24} {_words(what, data)}"
+
+
+def _words(what: str, data: object) -> str:
+    if not isinstance(data, bytes):
+        return f"{what} {data}"
+    if what != "frame":
+        return f"{what} {_sip_words(data)}"
+    line = trace_frame(0, "", True, data)
+    if line is None:
+        return f"{what} {data[:4].hex(' ')}"
+    return f"{what} {line.message} of {line.dialogue} {line.detail}"
+
+
+def _sip_words(data: bytes) -> str:
+    lines = data.split(b"\r\n\r\n")[0].split(b"\r\n")
+    fields = {line.split(b":", 1)[0].lower(): line for line in lines[1:]}
+    told = [lines[0][:80], *[fields[name][:80] for name in (b"cseq", b"call-id", b"reason") if name in fields]]
+    return " | ".join(part.decode("utf-8", "replace") for part in told) + (
+        " +SDP" if data[-2:] != b"\r\n\r\n"[-2:] else ""
+    )

@@ -1,0 +1,125 @@
+"""The Python side of the wire against engine/protocol.h, and against random bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.media import wire
+from gateway.media.api import Codec, Direction, Law, RtpSettings, Statistics, Tone, ToneStep
+from gateway.media.wire import Kind, Opcode, WireError
+
+PROTOCOL = Path(__file__).resolve().parents[3] / "gateway/media/engine/protocol.h"
+
+
+def constants() -> dict[str, int]:
+    """Every enumerator of protocol.h."""
+    text = re.sub(r"/\*.*?\*/", "", PROTOCOL.read_text(), flags=re.DOTALL)
+    found: dict[str, int] = {}
+    for name, value in re.findall(r"\b(GM_\w+)\s*=\s*([^,}]+)", text):
+        found[name] = eval(value, {"__builtins__": {}}, {})  # noqa: S307 - our own header
+    return found
+
+
+def test_constants_are_those_of_the_engine() -> None:
+    header = constants()
+    assert header.pop("GM_HEADER_BYTES") == wire.HEADER.size
+    for opcode in Opcode:
+        assert header.pop("GM_" + opcode.name) == opcode, opcode
+    for kind in Kind:
+        assert header.pop("GM_KIND_" + kind.name) == kind
+    for law in Law:
+        assert header.pop("GM_LAW_" + law.name) == law
+    for codec in Codec:
+        assert header.pop("GM_CODEC_" + codec.name) == codec
+    for direction in Direction:
+        assert header.pop("GM_" + direction.name) == direction
+    for name, value in header.items():
+        assert getattr(wire, name.removeprefix("GM_")) == value, name
+
+
+def test_structs_have_the_sizes_the_engine_reads() -> None:
+    assert wire.STATISTICS.size == wire.STATISTICS_BYTES
+    assert len(Statistics.__dataclass_fields__) == len(wire.STATISTICS.unpack(bytes(wire.STATISTICS.size)))
+    assert wire.SET_RTP.size == 28
+    assert wire.OPEN_RTP.size == 20 + wire.LABEL_BYTES
+    assert wire.LIST_ENTRY.size == 12 + wire.LABEL_BYTES
+    assert wire.TONE_STEP.size == 16
+
+
+def test_messages_come_out_as_they_went_in() -> None:
+    packet = wire.message(3, 7, 9, b"abc") + wire.message(4, 0, 0xFFFFFFFF)
+    assert list(wire.messages(packet)) == [(3, 7, 9, b"abc"), (4, 0, 0xFFFFFFFF, b"")]
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        b"x",
+        wire.message(1, 1, 1)[:-1],
+        b"\0\0" + wire.message(1, 1, 1)[2:],
+        wire.message(1, 1, 1)[:2] + b"\x09" + wire.message(1, 1, 1)[3:],
+        wire.HEADER.pack(wire.MAGIC, wire.VERSION, 1, 1, 1, 5) + b"abcd",
+        wire.HEADER.pack(wire.MAGIC, wire.VERSION, 1, 1, 1, wire.BODY_MAX + 1) + bytes(wire.BODY_MAX + 1),
+    ],
+)
+def test_a_malformed_packet_is_refused(packet: bytes) -> None:
+    with pytest.raises(WireError):
+        list(wire.messages(packet))
+
+
+@given(st.binary(max_size=300))
+def test_random_bytes_raise_only_the_wires_error(data: bytes) -> None:
+    for decode in (lambda: list(wire.messages(data)), lambda: wire.list_entries(data)):
+        with contextlib.suppress(WireError):
+            decode()
+
+
+def test_statistics_survive_the_wire() -> None:
+    value = Statistics(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 1.5, 2.5, -1.0, 3.5, 11, 4.5, 12, -10.5, -99.0, 1004.0, 4.25)
+    assert Statistics(*wire.STATISTICS.unpack(wire.statistics_body(value))) == value
+
+
+@pytest.mark.parametrize(
+    ("address", "family", "octets"), [("192.0.2.1", 4, b"\xc0\0\x02\x01"), ("::1", 6, bytes(15) + b"\x01")]
+)
+def test_addresses_of_both_families(address: str, family: int, octets: bytes) -> None:
+    assert wire.address_bytes(address) == (family, octets.ljust(16, b"\0"))
+
+
+@pytest.mark.parametrize("address", ["", "example.com", "1.2.3", "::g", "1.2.3.4:5"])
+def test_a_name_is_no_address(address: str) -> None:
+    with pytest.raises(ValueError, match="not an IP address"):
+        wire.address_bytes(address)
+
+
+def test_settings_without_rfc4733_say_so() -> None:
+    settings = RtpSettings("192.0.2.1", 4000, 4001, Codec.ALAW, 8, None)
+    body = wire.rtp_settings_body(4, bytes(16), settings)
+    assert wire.SET_RTP.unpack(body)[:4] == (4, 8, 8, wire.NO_PAYLOAD_TYPE)
+
+
+@pytest.mark.parametrize(
+    "tone",
+    [
+        Tone(()),
+        Tone((ToneStep((440,), 100),) * 17),
+        Tone((ToneStep((440,), 100),), 1),
+        Tone((ToneStep((1, 2, 3, 4, 5), 100),)),
+        Tone((ToneStep((4000,), 100),)),
+        Tone((ToneStep((440,), -1),)),
+        Tone((ToneStep((440,), 100, 4.0),)),
+    ],
+)
+def test_a_tone_over_the_limits_is_refused(tone: Tone) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        wire.tone_body(tone, b"")
+
+
+def test_a_long_label_is_cut_and_ends_with_nul() -> None:
+    assert len(wire.label_bytes("x" * 100)) == wire.LABEL_BYTES - 1

@@ -1,0 +1,221 @@
+"""Outgoing calls that take more than one INVITE, or go by another transport, or without an offer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from gateway.cause import Cause
+from gateway.identity import Number, Party
+from gateway.leg import (
+    Alerting,
+    Answered,
+)
+from gateway.media.api import Direction
+from gateway.voip.sip.flow import TCP, UDP
+from gateway.voip.sip.message import Request, Response
+from gateway.voip.sip.peers import PeerSettings
+from gateway.voip.sip.sdp import SessionDescription
+from tests.unit.voip.sip.sip_far_end import FarEnd, sdp
+from tests.unit.voip.sip.sip_pair import A_ADDRESS, B_ADDRESS, simple_setup
+
+# -- further attempts --
+
+
+def test_overlap_484_waits_for_digits_and_sends_the_longer_number() -> None:
+    far = FarEnd()
+    leg, notes, invite = far.call_out(replace(simple_setup("416"), complete=False))
+    far.answer(invite, 484)
+    assert far.names() == ["ACK"]
+    assert notes.released is None
+    leg.digits("5551234", False, far.now)
+    second = far.take_request("INVITE")
+    assert second.uri.user == "4165551234"
+    assert second.call_id == invite.call_id
+    assert second.cseq.number == invite.cseq.number + 1
+    assert second.from_.tag == invite.from_.tag
+    assert second.via.branch != invite.via.branch
+    far.answer(second, 200, body=sdp())
+    assert notes.of(Answered)
+    assert far.media.closed == []
+
+
+def test_overlap_digits_that_came_meanwhile_go_out_with_the_484() -> None:
+    far = FarEnd()
+    leg, _, invite = far.call_out(replace(simple_setup("416"), complete=False))
+    leg.digits("555", False, far.now)
+    assert far.take() == []
+    far.answer(invite, 484)
+    _, second = far.take()
+    assert isinstance(second, Request)
+    assert second.uri.user == "416555"
+
+
+def test_overlap_that_ends_after_484_is_an_invalid_number() -> None:
+    far = FarEnd()
+    leg, notes, invite = far.call_out(replace(simple_setup("416"), complete=False))
+    far.answer(invite, 484)
+    leg.digits("", True, far.now)
+    far.drain()
+    assert notes.released is not None
+    assert notes.released.cause is Cause.INVALID_NUMBER_FORMAT
+    far.assert_clean()
+
+
+def test_release_while_waiting_for_digits_leaks_nothing() -> None:
+    far = FarEnd()
+    leg, notes, invite = far.call_out(replace(simple_setup("416"), complete=False))
+    far.answer(invite, 484)
+    leg.release(Cause.NORMAL_CALL_CLEARING, far.now)
+    far.assert_clean()
+    assert notes.released is not None
+
+
+def test_redirection_is_followed_only_where_configured() -> None:
+    far = FarEnd(peer=lambda peer: replace(peer, follow_redirects=True))
+    _, notes, invite = far.call_out()
+    far.answer(invite, 302, ("Contact", "<sip:9999@192.0.2.9:5080>"))
+    assert notes.released is None
+    _, second = far.take()
+    assert isinstance(second, Request)
+    assert second.uri_text == "sip:9999@192.0.2.9:5080"
+    assert far.flows[-1].address == "192.0.2.9"
+    assert far.flows[-1].port == 5080
+    assert second.call_id == invite.call_id
+
+
+def test_redirection_in_circles_ends() -> None:
+    far = FarEnd(peer=lambda peer: replace(peer, follow_redirects=True))
+    _, notes, invite = far.call_out()
+    sent = 1
+    while notes.released is None:
+        far.answer(invite, 302, ("Contact", f"<sip:9999@{B_ADDRESS}>"))
+        requests = [message for message in far.take() if isinstance(message, Request) and message.method == "INVITE"]
+        if requests:
+            (invite,) = requests
+            sent += 1
+    assert sent == 8
+    assert notes.released.cause is Cause.REDIRECTION_TO_NEW_DESTINATION
+
+
+def test_challenge_goes_to_the_credentials_and_the_invite_is_repeated() -> None:
+    class Digest:
+        def authorize(self, peer: PeerSettings, request: Request, challenge: Response) -> tuple[str, str] | None:
+            return ("Authorization", "Digest made-up") if "authorization" not in request.headers else None
+
+    far = FarEnd()
+    far.endpoint.credentials = Digest()
+    _, notes, invite = far.call_out()
+    far.answer(invite, 401, ("WWW-Authenticate", 'Digest realm="x", nonce="y"'))
+    _, second = far.take()
+    assert isinstance(second, Request)
+    assert second.headers.get("authorization") == "Digest made-up"
+    assert second.body == invite.body
+    far.answer(second, 401)
+    assert notes.released is not None
+    assert notes.released.cause is Cause.CALL_REJECTED
+
+
+# -- transports --
+
+
+def test_request_longer_than_1300_octets_goes_by_tcp_and_falls_back_to_udp() -> None:
+    far = FarEnd(transport=TCP, peer=lambda peer: replace(peer, transport=UDP))
+    setup = replace(simple_setup(), caller=Party(Number("2125550000"), "x" * 80))
+    far.endpoint.settings = replace(far.endpoint.settings, user_agent="y" * 800)
+    _, _, invite = far.call_out(setup)
+    assert len(invite.to_bytes()) > 1300
+    assert invite.via.transport == "TCP"
+    assert far.flows[-1].transport == TCP
+    far.endpoint.connection_lost(far.flows[-1], far.now)
+    second = far.take_request("INVITE")
+    assert second.via.transport == "UDP"
+    assert far.flows[-1].transport == UDP
+    assert second.via.branch != invite.via.branch
+    far.answer(second, 200, body=sdp())
+    assert "ACK" in far.names()
+
+
+def test_transport_error_releases_as_503() -> None:
+    far = FarEnd(transport=TCP)
+    _, notes, _ = far.call_out()
+    far.endpoint.connection_lost(far.flows[-1], far.now)
+    far.drain()
+    assert notes.released is not None
+    assert notes.released.cause is Cause.TEMPORARY_FAILURE
+    far.assert_clean()
+
+
+# -- late offer --
+
+
+def test_late_offer_is_answered_in_the_ack() -> None:
+    far = FarEnd(peer=lambda peer: replace(peer, late_offer=True))
+    leg, notes, invite = far.call_out()
+    assert invite.body == b""
+    far.answer(invite, 200, body=sdp(formats="0 8 101"))
+    ack = far.take_request("ACK")
+    answer = SessionDescription.parse(ack.body)
+    assert answer.media[0].port == 10_002
+    assert leg.stream in far.media.rtp
+    assert notes.of(Answered)
+
+
+def test_stream_that_the_answer_refuses_is_not_set_up() -> None:
+    far = FarEnd()
+    leg, notes, invite = far.call_out()
+    far.answer(invite, 200, body=sdp().replace(b"m=audio 20000", b"m=audio 0"))
+    assert leg.stream not in far.media.rtp
+    assert notes.of(Answered)
+
+
+def test_answer_on_hold_is_set_up_without_sending() -> None:
+    far = FarEnd()
+    leg, _, invite = far.call_out()
+    far.answer(invite, 200, body=sdp("sendonly"))
+    assert leg.stream is not None
+    assert far.media.rtp[leg.stream].direction is Direction.RECVONLY
+
+
+def test_response_whose_via_and_cseq_are_written_otherwise_still_matches() -> None:
+    far = FarEnd()
+    _, notes, invite = far.call_out()
+    response = invite.response(180, None, "far")
+    response.headers.set("Via", f"SIP / 2.0 / UDP {A_ADDRESS.upper()}:5060 ;rport=5060; Branch={invite.via.branch}")
+    response.headers.set("CSeq", f"0{invite.cseq.number}   INVITE")
+    far.give(response.to_bytes())
+    assert notes.of(Alerting)
+
+
+def test_response_with_a_second_via_is_dropped() -> None:
+    far = FarEnd()
+    _, notes, invite = far.call_out()
+    response = invite.response(180, None, "far")
+    response.headers.add("Via", "SIP/2.0/UDP 192.0.2.99;branch=z9hG4bKother")
+    far.give(response.to_bytes())
+    assert not notes.of(Alerting)
+
+
+@pytest.mark.parametrize("name", ["To", "Contact", "Record-Route"])
+def test_answer_too_broken_for_a_dialog_is_dropped(name: str) -> None:
+    far = FarEnd()
+    _, notes, invite = far.call_out()
+    response = invite.response(200, None, "far")
+    response.headers.set(name, "<sip:broken")
+    far.give(response.to_bytes())
+    assert far.take() == []
+    assert far.endpoint.counters.garbage == 1
+    assert not notes.of(Answered)
+
+
+def test_answer_with_a_broken_body_is_acknowledged_and_ended() -> None:
+    far = FarEnd()
+    _, notes, invite = far.call_out()
+    response = invite.response(200, None, "far")
+    response.headers.add("Contact", f"<sip:far@{B_ADDRESS}>")
+    response.headers.add("Content-Type", "multipart/mixed;boundary=x")
+    response.body = b"rubbish"
+    far.give(response.to_bytes())
+    assert far.names() == ["ACK", "BYE"]
+    assert notes.released is not None
