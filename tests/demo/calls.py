@@ -59,7 +59,7 @@ def _judge(outcome: Outcome, report: Mapping[str, Any], phone: HeardTone | None,
     else:
         outcome.check(*_heard("phone", phone.frequency, phone.level, EXCHANGE_TONE, EXCHANGE_LEVEL))
     outcome.check(f"both sides ended with cause {report['cause']}", report["cause"] == record["cause"] == 16)
-    media = next((leg["media"] for leg in _legs(record) if "media" in leg), None)
+    media = next((leg["media"] for leg in _legs(record) if leg.get("technology") == "sip" and "media" in leg), None)
     if media is None:
         outcome.check("the gateway has no figures of the voice", False)
         return

@@ -144,7 +144,6 @@ class ExchangeNode(Node, LineEnd):
         script.caller = side
         self.sides[report.call] = script, side
         self.world.after(script.patience * MILLISECOND, self._give_up, self.exchange, report.call)
-        self._acts(script.acts, report.call)
         self.settle()
 
     def _acts(self, acts: tuple[tuple[int, str], ...], call: int) -> None:
@@ -187,6 +186,7 @@ class ExchangeNode(Node, LineEnd):
         elif event.moment == "answered":
             side.answered = report.answered
             if side is script.caller:
+                self._acts(script.acts, report.call)
                 self.story.on_answered(script)
         elif event.moment == "ended":
             side.answered = report.answered

@@ -15,6 +15,7 @@ from gateway.pri.trunk import ChannelFreed
 from gateway.record import CallRecord, WallClock
 from gateway.switch import CallEnded, SpanEvent, SpanFrame, Switch
 from gateway.voip.sip.flow import UDP, Flow, Send
+from tests.simulation.voice import Stream
 from tests.simulation.wire_engine import WireEngine
 from tests.simulation.world import Address, DLine, LineEnd, Network, Node, World
 
@@ -66,7 +67,7 @@ class GatewayNode(Node):
         self.cut_short = 0
         self.restarts = 0
         self.running = False
-        self._engine_wake: int | None = None
+        self._rng = random.Random(world.rng.getrandbits(64))
         self.start()
 
     # -- life --
@@ -183,6 +184,27 @@ class GatewayNode(Node):
         replies = self.engine.receive(packet, self.world.now)
         if replies:
             self.world.after(CONTROL_DELAY, self._from_engine, client, replies)
+        fresh = self.engine.fresh
+        while fresh:
+            # Not everybody who promises voice sends some.
+            stream = fresh.pop()
+            if self._rng.random() < 0.8:
+                self.world.after(self._rng.randrange(1, 400) * MILLISECOND, self._first, client, stream)
+
+    def _first(self, client: MediaClient, stream: Stream) -> None:
+        packet = self.engine.first_packet(stream)
+        if packet:
+            self._from_engine(client, packet)
+
+    def hear_digit(self, stream: Stream, digit: str) -> None:
+        """A far end pressed a key: the engine hears it on ``stream``."""
+        self._from_engine(self.media, self.engine.digit_heard(stream, digit, 100))
+
+    def hear_nothing(self) -> None:
+        """The engine tells of a stream, any, that it hears nothing."""
+        streams = list(self.engine.streams.values())
+        if streams:
+            self._from_engine(self.media, self.engine.silent(self._rng.choice(streams), 2000))
 
     def _from_engine(self, client: MediaClient, packet: bytes) -> None:
         if client is self.media and client.up and self.running:

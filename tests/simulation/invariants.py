@@ -33,6 +33,8 @@ def left_over(branch: Branch) -> list[str]:
         found += [f"{phone.name}: stream {each.label}" for each in phone.media.wiring.streams.values()]
     if not gateway.media.up:
         found.append("gateway: no media engine")
+    if gateway.media.next_timer() is not None:
+        found.append("media client: requests wait for a reply")
     found += [f"engine: stream {each.label}" for each in gateway.engine.streams.values()]
     found += [f"media client: stream {each}" for each in sorted(gateway.media.streams)]
     return found
@@ -42,6 +44,8 @@ def _trunk(name: str, trunk: PriTrunk) -> list[str]:
     found = [f"{name}: {call!r}" for call in trunk.q931.calls.values()]
     found += [f"{name}: {leg!r}" for leg in trunk.legs.values()]
     found += [f"{name}: {channel!r}" for channel in trunk.channels if channel.state is not ChannelState.IDLE]
+    if trunk.pending:
+        found.append(f"{name}: something was not drained")
     if not trunk.up:
         found.append(f"{name}: the D channel is down")
     if trunk.q931.restarts.outstanding:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.cause import Cause
-from gateway.core import MILLISECOND
+from gateway.core import MILLISECOND, SECOND
 from gateway.record import CallRecord
 from gateway.voip.sip.causes import cause_for_bye, cause_for_sip, sip_status_for
 from tests.simulation.story import Script, Side
@@ -91,6 +91,12 @@ def onward(cause: Cause, side: Side) -> Cause:
     return cause_for_sip(status, None if cause is Cause.NORMAL_CALL_CLEARING else int(cause))
 
 
+ENDED_WITHIN = 3 * SECOND
+"""Where nothing goes wrong: from one side's hanging up until both sides are rid of the call."""
+HELD_WITHIN = 5 * SECOND
+"""A re-INVITE may meet another one (RFC 3261 14.1: up to 4 s)."""
+
+
 class Judgement:
     """Compares everybody's view of every call of a run."""
 
@@ -102,7 +108,7 @@ class Judgement:
         slowest = max(latency, *(line.latency for line in branch.lines.values()))
         self.margin = 6 * slowest + 20 * MILLISECOND
         self._records: dict[int, list[CallRecord]] = {}
-        self.agreed = 0
+        self.agreed = self.held = 0
         # A 200 waits for the PRACK of what went before it (RFC 3262 3).
         self._reliable = False
 
@@ -162,6 +168,7 @@ class Judgement:
         callee = script.callees[-1] if script.callees and record.attempts else None
         self._answers(script, caller, callee, record)
         self._promptness(script, caller, callee)
+        self._holds(script, caller, callee)
         self._causes(script, caller, callee, record)
 
     def _lenient(self, script: Script, caller: Side, record: CallRecord) -> None:
@@ -208,6 +215,30 @@ class Judgement:
         ):
             if done is not None and told is not None and told > done + self.margin and not self._reliable:
                 self._wrong(script, f"the caller heard of the {what} after {(told - done) / 1e6:.3f} s")
+
+        for one, other in ((caller, callee), (callee, caller)):
+            if one.hung_up is not None and one.ended is not None and other.ended is not None:
+                last = max(one.ended, other.ended)
+                if last > one.hung_up + ENDED_WITHIN:
+                    self._wrong(script, f"it took {(last - one.hung_up) / 1e6:.3f} s to end")
+
+    def _holds(self, script: Script, caller: Side, callee: Side | None) -> None:
+        """A party that is put on hold, and taken back, is told so once."""
+        if callee is None or callee.technology != "sip" or not self._carries_hold(caller) or not script.acts:
+            return
+        if (callee.answering is not None and callee.answering.acts) or caller.answered is None:
+            return
+        resumed = caller.answered + script.acts[-1][0] * MILLISECOND
+        if min(side.hung_up or side.ended or 0 for side in (caller, callee)) > resumed + HELD_WITHIN:
+            self.held += 1
+            if (callee.held, callee.resumed) != (1, 1):
+                self._wrong(script, f"put on hold {callee.held} times and taken back {callee.resumed} times, not once")
+
+    def _carries_hold(self, side: Side) -> bool:
+        return side.technology == "sip" or any(
+            exchange.name == side.node and exchange.exchange.trunk.variant.notifies_hold
+            for exchange in self.branch.exchanges
+        )
 
     def _causes(self, script: Script, caller: Side, callee: Side | None, record: CallRecord) -> None:
         cause = Cause.of(record.cause)

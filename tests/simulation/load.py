@@ -51,6 +51,7 @@ class Load:
         self.exchanges = exchanges
         self.phones = phones
         self.rng = rng
+        self.talkative = False
 
     def plan(self, calls: int) -> int:
         """Plan ``calls`` calls from now on; returns when the last one has been placed and a little more."""
@@ -58,6 +59,7 @@ class Load:
         pace = rng.choice((150, 500, 1500, 4000))
         at = self.world.now
         number = 0
+        self.talkative = rng.random() < 0.3
         while number < calls:
             at += int(rng.expovariate(1 / pace)) * MILLISECOND
             # Now and then both ends reach for the channels in the same instant.
@@ -79,8 +81,8 @@ class Load:
         if rng.random() < 0.6:
             patience = rng.randint(20_000, 60_000)
         hold = rng.choice((rng.randint(1, 500), rng.randint(500, 10_000), rng.randint(5_000, 40_000)))
-        if rng.random() < 0.04:
-            hold = rng.randint(100_000, 250_000)
+        if rng.random() < (0.5 if self.talkative else 0.04):
+            hold = rng.randint(60_000, 230_000)
         answers = tuple(self._answering(f"{attempt}", patience) for attempt in range(1, 4))
         script = Script(
             number,
@@ -107,9 +109,9 @@ class Load:
 
     def _answering(self, name: str, patience: int) -> Answering:
         rng = self.rng
-        kind = rng.random()
+        kind = rng.random() * (0.5 if self.talkative else 1.0)
         ring = rng.choice((5, rng.randint(20, 400), rng.randint(100, 3_000)))
-        hold = rng.choice((None, rng.randint(1, 300), rng.randint(300, 30_000)))
+        hold = None if self.talkative else rng.choice((None, rng.randint(1, 300), rng.randint(300, 30_000)))
         ending = rng.choice(ENDINGS)
         refusal = rng.choice(REFUSALS)
         if kind < 0.40:

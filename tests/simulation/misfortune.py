@@ -70,6 +70,7 @@ class Misfortunes:
             self._engine_lost,
             self._network_cut,
             self._channel_restart,
+            self._silence,
         ]
         for _ in range(rng.choice((0, 1, 2, 4, 8))):
             world.at(rng.randrange(world.now, max(end, world.now + 1)), self._happen, rng.choice(incidents))
@@ -192,6 +193,10 @@ class Misfortunes:
         self._note(f"{phone.name} cannot be reached")
         self.branch.network.cut(phone.address, True)
         self._later(self._long(), self.branch.network.cut, phone.address, False)
+
+    def _silence(self) -> None:
+        self._note("a stream falls silent")
+        self.branch.gateway.hear_nothing()
 
     def _channel_restart(self) -> None:
         gateway = self.branch.gateway

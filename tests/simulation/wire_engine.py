@@ -30,6 +30,10 @@ class WireEngine(Wiring):
         self.connected = False
         self.requests = 0
         self.refusals: list[str] = []
+        self.digits: dict[str, str] = {}
+        """What was sent as DTMF, by the label of its stream."""
+        self.fresh: list[Stream] = []
+        """Streams that can hear now and could not before; the owner takes them out."""
         self._grace = 60
         self._grace_end: int | None = None
 
@@ -77,6 +81,22 @@ class WireEngine(Wiring):
                 replies.append(header + reply)
         return b"".join(replies)
 
+    # -- events --
+
+    def first_packet(self, stream: Stream) -> bytes:
+        """The packet that tells of the first voice on ``stream``; empty if the stream is gone."""
+        if self.streams.get(stream.number) is not stream:
+            return b""
+        return wire.message(Opcode.EVENT_FIRST, 0, stream.number)
+
+    def digit_heard(self, stream: Stream, digit: str, milliseconds: int) -> bytes:
+        """The packet that tells of a digit heard on ``stream``."""
+        return wire.message(Opcode.EVENT_DIGIT, 0, stream.number, wire.EVENT_DIGIT.pack(milliseconds, ord(digit)))
+
+    def silent(self, stream: Stream, milliseconds: int) -> bytes:
+        """The packet that tells that nothing is heard on ``stream``."""
+        return wire.message(Opcode.EVENT_SILENT, 0, stream.number, wire.EVENT_SILENT.pack(milliseconds))
+
     # -- requests --
 
     def _hello(self, body: bytes, now: int) -> bytes:
@@ -105,6 +125,8 @@ class WireEngine(Wiring):
         if stream is None:
             return _failure(errno.ENOENT, f"no stream {number}")
         fields = wire.SET_RTP.unpack(body)
+        if stream.remote is None:
+            self.fresh.append(stream)
         stream.remote = (_address(fields[0], fields[4]), fields[5])
         return _OK
 
@@ -134,7 +156,11 @@ class WireEngine(Wiring):
         return _OK
 
     def _send_digits(self, number: int, body: bytes) -> bytes:
-        return _OK if number in self.streams else _failure(errno.ENOENT, f"no stream {number}")
+        stream = self.streams.get(number)
+        if stream is None:
+            return _failure(errno.ENOENT, f"no stream {number}")
+        self.digits[stream.label] = self.digits.get(stream.label, "") + body[wire.SEND_DIGITS.size :].decode()
+        return _OK
 
     def _statistics(self, number: int, body: bytes) -> bytes:
         return _STATISTICS if number in self.streams else _failure(errno.ENOENT, f"no stream {number}")

@@ -45,7 +45,8 @@ uint64_t engine_ntp(const struct engine *e)
     return rtcp_ntp(wall / 1000000, wall % 1000000 * 1000);
 }
 
-int64_t engine_arrival(const struct engine *e, struct msghdr *m)
+/* The kernel's time, or now if that makes no sense. */
+static int64_t kernel_arrival(const struct engine *e, struct msghdr *m)
 {
     for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
         struct timespec t;
@@ -90,6 +91,7 @@ int engine_open(struct engine *e, const struct options *options)
 
     memset(e, 0, sizeof *e);
     e->options = *options;
+    e->arrival = kernel_arrival;
     e->control.listen_fd = e->control.client = e->timer = e->outer = e->media = NO_FD;
     law_init();
     tone_init();
@@ -99,25 +101,34 @@ int engine_open(struct engine *e, const struct options *options)
         e->random = (uint64_t)e->now;
     e->next_phase = engine_random(e);
     err = streams_open(&e->streams, options->streams, options->delay_milliseconds);
-    if (err)
-        return err;
-    err = schedule_open(&e->hearing, options->streams);
+    if (!err)
+        err = schedule_open(&e->hearing, options->streams);
     if (!err)
         err = schedule_open(&e->reading, options->streams);
-    if (err)
+    if (err) {
+        log_line("memory for %u streams: %s", options->streams, strerrordesc_np(err));
         return err;
+    }
     e->outer = epoll_create1(EPOLL_CLOEXEC);
     e->media = epoll_create1(EPOLL_CLOEXEC);
     e->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-    if (e->outer < 0 || e->media < 0 || e->timer < 0)
-        return errno;
+    if (e->outer < 0 || e->media < 0 || e->timer < 0) {
+        err = errno;
+        log_line("epoll, timerfd: %s", strerrordesc_np(err));
+        return err;
+    }
     err = disk_open(&e->disk, options->files);
     if (!err)
         err = watch(e, e->timer, KEY_TIMER);
     if (!err)
         err = watch(e, e->disk.event, KEY_DISK);
-    if (!err)
-        err = control_open(e, options->control);
+    if (err) {
+        log_line("disk thread: %s", strerrordesc_np(err));
+        return err;
+    }
+    err = control_open(e, options->control);
+    if (err)
+        log_line("control socket %s: %s", options->control, strerrordesc_np(err));
     return err;
 }
 
@@ -182,7 +193,7 @@ static void arm(struct engine *e)
     }
 }
 
-static void run_ticks(struct engine *e)
+void engine_ticks(struct engine *e)
 {
     int64_t due = (e->now - e->origin) / TICK_US;
 
@@ -213,7 +224,7 @@ int engine_step(struct engine *e, int milliseconds)
 
         if (key == KEY_TIMER) {
             if (read(e->timer, &drained, sizeof drained) > 0)
-                run_ticks(e);
+                engine_ticks(e);
         } else if (key == KEY_DISK) {
             if (read(e->disk.event, &drained, sizeof drained) > 0)
                 requests_disk(e);

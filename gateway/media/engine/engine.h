@@ -24,6 +24,8 @@ struct engine {
     struct options options;
     int64_t now;         /* microseconds, monotonic */
     int64_t wall;        /* what to add to get the wall clock */
+    /* When a message came, as the kernel says; a test has a clock of its own. */
+    int64_t (*arrival)(const struct engine *e, struct msghdr *m);
     int64_t tick;        /* of TICK_US since `origin`; the next to be run */
     int64_t origin;
     int outer, media;    /* epoll: control, timer, disk; and what of the streams is rare */
@@ -43,10 +45,10 @@ int engine_open(struct engine *e, const struct options *options);
 void engine_close(struct engine *e);
 /* Waits for the next tick or request, at most so long (-1: for ever), and does what is due; 0 or an errno. */
 int engine_step(struct engine *e, int milliseconds);
+/* Runs the ticks that are due at `now`. */
+void engine_ticks(struct engine *e);
 uint32_t engine_random(struct engine *e);
 uint64_t engine_ntp(const struct engine *e);
-/* When the kernel says that a message came, or now if that makes no sense. */
-int64_t engine_arrival(const struct engine *e, struct msghdr *m);
 /* Adds `fd` (RTCP, or where a TDM stream listens) to what is looked at in each tick. */
 int engine_watch(struct engine *e, const struct stream *s, int fd);
 

@@ -11,7 +11,7 @@
 
 #include "engine.h"
 
-enum { EXIT_USAGE = 2, REALTIME_PRIORITY = 50, STREAMS_MAX = 16384, FDS_BESIDE_STREAMS = 256 };
+enum { EXIT_USAGE = 2, REALTIME_PRIORITY = 50, STREAMS_MAX = 16384, FDS_BESIDE_STREAMS = 256, BUSY_US = 500000 };
 
 static volatile sig_atomic_t stop;
 
@@ -19,6 +19,15 @@ static void on_signal(int number)
 {
     (void)number;
     stop = 1;
+}
+
+/* Real-time and busy without a pause: no share of a machine is worth hanging all of it. */
+static void on_too_busy(int signal_number)
+{
+    const struct sched_param none = {.sched_priority = 0};
+
+    (void)signal_number;
+    (void)sched_setscheduler(0, SCHED_OTHER, &none);
 }
 
 static const char help[] =
@@ -66,7 +75,7 @@ static bool ports(char *text, struct options *o)
     return true;
 }
 
-/* 0, an exit status to leave with (negated if 0), or EXIT_USAGE. */
+/* 0 or EXIT_USAGE; `*leave`: all is said, there is nothing to run. */
 static int parse(int argc, char **argv, struct options *o, bool *leave)
 {
     static const struct option known[] = {
@@ -76,9 +85,9 @@ static int parse(int argc, char **argv, struct options *o, bool *leave)
         {"no-realtime", no_argument, NULL, 'n'},     {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'v'},         {NULL, 0, NULL, 0},
     };
-    int c;
+    int c, which = 0;
 
-    while ((c = getopt_long(argc, argv, "", known, NULL)) != -1) {
+    while ((c = getopt_long(argc, argv, "", known, &which)) != -1) {
         bool good = true;
 
         switch (c) {
@@ -115,7 +124,8 @@ static int parse(int argc, char **argv, struct options *o, bool *leave)
             return EXIT_USAGE;
         }
         if (!good) {
-            (void)fprintf(stderr, "gateway-media: --%c...: \"%s\" is out of range, see --help\n", c, optarg);
+            (void)fprintf(stderr, "gateway-media: --%s: \"%s\" is not in its range, see --help\n", known[which].name,
+                          optarg);
             return EXIT_USAGE;
         }
     }
@@ -132,6 +142,7 @@ static void take_privileges(const struct options *o)
 {
     struct rlimit files;
     struct sched_param priority = {.sched_priority = REALTIME_PRIORITY};
+    struct rlimit busy = {BUSY_US, RLIM_INFINITY};
 
     if (!getrlimit(RLIMIT_NOFILE, &files)) {
         rlim_t needed = (rlim_t)o->streams * 2 + o->files + FDS_BESIDE_STREAMS;
@@ -146,6 +157,8 @@ static void take_privileges(const struct options *o)
     }
     if (!o->realtime)
         return;
+    (void)signal(SIGXCPU, on_too_busy);
+    (void)setrlimit(RLIMIT_RTTIME, &busy);
     if (sched_setscheduler(0, SCHED_FIFO, &priority))
         log_line("no real-time priority: %s", strerror(errno));
     if (mlockall(MCL_CURRENT | MCL_FUTURE))
@@ -173,10 +186,8 @@ int main(int argc, char **argv)
     sigaction(SIGINT, &action, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
     err = engine_open(&engine, &options);
-    if (err) {
-        (void)fprintf(stderr, "gateway-media: control socket %s: %s\n", options.control, strerror(err));
+    if (err)
         goto out;
-    }
     take_privileges(&options);
     (void)printf("READY %s\n", options.control);
     (void)fflush(stdout);

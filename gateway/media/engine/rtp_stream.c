@@ -281,7 +281,7 @@ static bool receive_datagram(const struct engine *e, int fd, struct datagram *d)
     if (got < 0)
         return false;
     d->size = m.msg_flags & MSG_TRUNC ? 0 : (size_t)got; /* too long to be ours: dropped as malformed */
-    d->arrival = engine_arrival(e, &m);
+    d->arrival = e->arrival(e, &m);
     return true;
 }
 

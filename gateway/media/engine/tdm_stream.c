@@ -172,7 +172,7 @@ static ssize_t receive_block(struct engine *e, struct stream *s, uint8_t *block,
         return read(s->tdm.fd, block, size);
     got = recvmsg(s->tdm.fd, &m, MSG_DONTWAIT);
     if (got > 0)
-        *age = e->now - engine_arrival(e, &m);
+        *age = e->now - e->arrival(e, &m);
     return got;
 }
 

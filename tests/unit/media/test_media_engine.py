@@ -533,3 +533,106 @@ def test_voice_is_no_later_than_packets_and_ticks_make_it(harness: Harness) -> N
         delays = sorted(at - sent[block] for at, block in received if block in sent)
         assert len(delays) > 80
         assert delays[len(delays) // 2] < 0.020
+
+
+def test_two_lines_are_bridged_without_a_buffer(harness: Harness, tmp_path: Path) -> None:
+    lines = [TdmFarEnd(tmp_path / name) for name in ("a", "b")]
+    harness.lines += lines
+    streams = [
+        harness.client.open_tdm(line.path, law, "pri", harness.on_opened)
+        for line, law in zip(lines, (Law.ULAW, Law.ALAW), strict=True)
+    ]
+    harness.client.connect(*streams)
+    tone = Sine(1004)
+    harness.each_frame.append(lambda: lines[0].send(tone.frame()))
+    assert harness.run(3.0, lambda: len(lines[1].received) > 40)
+    assert harness.statistics(streams[1]).send_level == pytest.approx(-9.05, abs=0.6)
+    assert all(block == SILENCE_ULAW for _, block in lines[0].received)
+
+
+def test_two_sip_sides_are_bridged_and_digits_are_relayed(harness: Harness) -> None:
+    peers = [RtpPeer(), RtpPeer()]
+    harness.peers += peers
+    streams = [harness.client.open_rtp("127.0.0.1", "sip", harness.on_opened) for _ in peers]
+    harness.client.connect(*streams)
+    for stream, peer in zip(streams, peers, strict=True):
+        harness.client.set_rtp(stream, peer.settings())
+    assert harness.run(1.0, lambda: len(harness.opened) == 2)
+    for stream, peer in zip(streams, peers, strict=True):
+        peer.to = harness.port_of(stream)
+    tone = Sine(1004)
+    harness.each_frame.append(lambda: peers[0].send_frame(tone.frame()))
+    harness.run(0.6)
+    assert strength(peers[1].audio()[-FRAME * 10 :], 1004) > 0.98
+    harness.each_frame.clear()
+    for end, duration in ((0, 160), (0, 320), (1, 480), (1, 480), (1, 480)):
+        peers[0].send(pack("!BBH", 3, 0x80 * end | 10, duration), 101)
+    assert harness.run(1.0, lambda: sum(end for *_, end, _ in peers[1].events()) == 3)
+    assert sum(marker for marker, *_ in peers[1].events()) == 1
+    assert [e for e in harness.events if isinstance(e, DigitHeard)] == [DigitHeard(streams[0], "3", 60)]
+
+
+def test_ipv6_carries_voice(harness: Harness) -> None:
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as peer:
+        peer.bind(("::1", 0))
+        peer.settimeout(2.0)
+        rtp = harness.client.open_rtp("::1", "sip", harness.on_opened)
+        harness.client.set_rtp(rtp, RtpSettings("::1", peer.getsockname()[1], 9, Codec.ALAW, 8))
+        assert harness.run(1.0, lambda: rtp in harness.opened)
+        packet = peer.recv(2048)
+        assert (packet[0], packet[1] & 0x7F, len(packet)) == (0x80, 8, 12 + FRAME)
+        assert packet[12:] == b"\xd5" * FRAME
+        peer.sendto(packet, ("::1", harness.port_of(rtp)))
+        assert harness.run(1.0, lambda: FirstPacket(rtp) in harness.events)
+
+
+def test_packets_of_ten_and_thirty_milliseconds_are_made(harness: Harness) -> None:
+    peer, line, rtp, _ = harness.call()
+    for milliseconds in (10, 30):
+        settings = RtpSettings("127.0.0.1", peer.port, 9, Codec.ULAW, 0, packet_milliseconds=milliseconds)
+        harness.client.set_rtp(rtp, settings)
+        harness.run(0.1)
+        peer.received.clear()
+        harness.run(0.6)
+        sizes = {len(data) - 12 for _, data in peer.received}
+        stamps = [unpack_from("!I", data, 4)[0] for _, data in peer.received]
+        assert sizes == {milliseconds * 8}
+        assert {(b - a) & 0xFFFFFFFF for a, b in zip(stamps, stamps[1:], strict=False)} == {milliseconds * 8}
+    assert line.received
+
+
+def test_ports_run_out_as_a_clear_failure_and_come_back(tmp_path: Path) -> None:
+    harness = Harness(tmp_path, settings=EngineSettings((28000, 28007), 500, 5), seed=7)
+    try:
+        streams = [harness.client.open_rtp("127.0.0.1", "sip", harness.on_opened) for _ in range(5)]
+        assert harness.run(1.0, lambda: len(harness.opened) == 5)
+        failures = [reply for reply in harness.opened.values() if isinstance(reply, Failure)]
+        assert [failure.code for failure in failures] == [errno.EADDRINUSE]
+        harness.client.close(streams[0])
+        again = harness.client.open_rtp("127.0.0.1", "sip", harness.on_opened)
+        assert harness.run(1.0, lambda: again in harness.opened)
+    finally:
+        harness.close()
+
+
+def test_a_far_end_that_sends_a_digit_both_ways_at_once_presses_one_key(harness: Harness) -> None:
+    peer, line, _, _ = harness.call()
+    key = Sine(770, 1336, amplitude=12000)
+    frames, began = 0, 0
+
+    def press() -> None:
+        nonlocal frames, began
+        frames += 1
+        if frames == 12:
+            began = peer.stamp
+        peer.send_frame(key.frame() if 10 <= frames < 20 else SILENCE_ULAW)
+        if 12 <= frames < 23:  # its detector needs 40 ms; three ends
+            duration = min(frames - 11, 8) * FRAME
+            peer.send(pack("!BBH", 5, 0x8A if frames >= 20 else 10, duration), 101, stamp=began)
+
+    harness.each_frame.append(press)
+    harness.run(1.0)
+    loud = [block != SILENCE_ULAW for _, block in line.received]
+    edges = sum(1 for before, after in zip(loud, loud[1:], strict=False) if after and not before)
+    assert edges == 1, "one key, without a gap in it"
+    assert 9 <= sum(loud) <= 14

@@ -165,11 +165,17 @@ class Chaos(RuleBasedStateMachine):
         self.end.link.link_established(self.end.now)
         for call in self._calls():
             call.clear(Cause.NORMAL_CALL_CLEARING)
+        self.end.wait(500)
+        # Channels whose release nobody confirmed are restarted, one after the other.
         while self.end.link.restarts.outstanding:
-            self.end.hears(Message(MessageType.RESTART_ACKNOWLEDGE, CallReference(0, True)))
-            if self.end.link.restarts.outstanding:
-                self.end.wait(120)
-        self.end.wait(4000)
+            self.end.hears(
+                Message(
+                    MessageType.RESTART_ACKNOWLEDGE,
+                    CallReference(0, True),
+                    (RestartIndicator(RestartClass.INDICATED_CHANNELS),),
+                )
+            )
+        self.end.wait(500)
         assert self.end.link.calls == {}
         assert all(channel.owner is None for channel in self.end.channels)
         assert self.end.link.next_timer() is None

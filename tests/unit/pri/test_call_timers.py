@@ -125,7 +125,7 @@ def test_t302_stops_with_sending_complete() -> None:
     assert end.told() == []
 
 
-@pytest.mark.parametrize("request_name", ["proceeding", "alerting", "connect"])
+@pytest.mark.parametrize("request_name", ["proceeding", "alerting", "connect", "progress"])
 def test_t302_stops_when_the_call_goes_on(request_name: str) -> None:
     end = FarEnd(Side.NETWORK)
     call = end.call_in(False, State.OVERLAP_SENDING)

@@ -685,6 +685,27 @@ def test_hold_and_retrieval_are_notified() -> None:
     assert other.listener.spoken == [Held(), Resumed()]
 
 
+@pytest.mark.parametrize("command", ["alert", "answer"])
+def test_ni2_always_begins_with_call_proceeding(command: str) -> None:
+    pair = Pair(T1_NI2)
+    placed(pair, pair.network)
+    pair.user.names()
+    leg = pair.user.legs[0]
+    if command == "alert":
+        leg.alert(False, 0)
+    else:
+        leg.answer(None, 0)
+    assert pair.user.names() == ["CALL PROCEEDING", {"alert": "ALERTING", "answer": "CONNECT"}[command]]
+
+
+def test_euroisdn_does_not() -> None:
+    pair = Pair()
+    placed(pair, pair.network)
+    pair.user.names()
+    pair.user.legs[0].alert(False, 0)
+    assert pair.user.names() == ["ALERTING"]
+
+
 def test_ni2_has_no_notification_of_hold() -> None:
     pair = Pair(T1_NI2)
     leg, _ = pair.establish(pair.user)
