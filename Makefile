@@ -49,11 +49,13 @@ types:
 
 c-test: ## C: warnings as errors, clang-tidy, unit tests under ASAN and UBSAN
 	@echo "== C: warnings, clang-tidy, sanitizers"
-	@$(MAKE) -s -C gateway/media/engine BUILD=$(BUILD)/engine-test test tidy
+	@$(MAKE) -s -j2 -C gateway/media/engine BUILD=$(BUILD)/engine-test test
+	@$(MAKE) -s -C gateway/media/engine BUILD=$(BUILD)/engine-test tidy
 
 unit: ## Python unit, property and simulation tests
 	@echo "== unit, property and simulation tests"
-	@$(BIN)/pytest -n $(PYTEST_WORKERS) tests/unit tests/simulation
+	@$(BIN)/pytest -m realtime tests/unit/media
+	@$(BIN)/pytest -n $(PYTEST_WORKERS) -m "not realtime" tests/unit tests/simulation
 
 .PHONY: peers-test
 peers-test: ## tests against real peers: libpri, sipp, baresip, Kamailio, tshark

@@ -233,8 +233,10 @@ class Call:
         if self._ring_seconds is not None:
             self._switch.start_timer(self, Purpose.RING_LIMIT, now + self._ring_seconds * SECOND)
         complete = self.setup.complete or not self._open_ended
-        called = replace(self.setup.called, digits=number)
-        leg.place(replace(self.setup, called=called, complete=complete), now)
+        setup = self.setup
+        if number != setup.called.digits or complete is not setup.complete:
+            setup = replace(setup, called=replace(setup.called, digits=number), complete=complete)
+        leg.place(setup, now)
         return True
 
     def _give_up(self, cause: Cause, now: int) -> bool:
@@ -391,6 +393,7 @@ class Call:
     def _serve(
         self, service: PlayDestination | EchoDestination | MilliwattDestination | TonedDestination, now: int
     ) -> None:
+        self._stop_own_voice()
         self._proceed(now)
         self.history.attempts.append(Attempt(str(service), ""))
         match service:
@@ -500,7 +503,6 @@ class Call:
         if self.state is State.ANSWERED:
             self._release(event.cause, "called", now, event.text)
             return
-        self._stop_own_voice()
         if (
             event.cause is Cause.REQUESTED_CIRCUIT_NOT_AVAILABLE
             and leg.technology == "pri"
@@ -515,9 +517,16 @@ class Call:
         if (timed_out or self._switch.continues(event.cause)) and self._next < len(self._destinations):
             if self.state is State.ALERTING:
                 self._set_state(State.TRYING)
+            self._keep_ringing()
             self._try_next(now)
         else:
             self._fail(event.cause, "called", now, event.text)
+
+    def _keep_ringing(self) -> None:
+        """A caller who heard it ring goes on hearing that while the next destination is tried."""
+        if self.history.alerting is not None and self._early_audio:
+            self._own_voice(self._switch.ringback(), "ringback")
+            self._wire()
 
     def _fail(self, cause: Cause, by: str, now: int, text: str = "") -> None:
         """The call leads nowhere: tell the caller's side by the cause, or with a tone first if one is set for it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway.call import Call
 from gateway.cause import Cause
+from gateway.leg import NotOffered
 from gateway.record import (
     AttemptRecord,
     CallRecord,
@@ -11,6 +12,26 @@ from gateway.record import (
     party_record,
     redirection_record,
 )
+
+
+def refusal_record(identity: str, refused: NotOffered, now: int, clock: WallClock) -> CallRecord:
+    """The record of a call that ended at ``now`` before it could be offered."""
+    at = clock.at(now) or 0
+    setup = refused.setup
+    return CallRecord(
+        id=identity,
+        start=at,
+        source=refused.source,
+        context=refused.context,
+        dialled=setup.called.digits,
+        cause=int(refused.cause),
+        released_by="gateway",
+        end=at,
+        caller=party_record(setup.caller),
+        redirection=redirection_record(setup.redirection),
+        incoming={"technology": refused.technology, "trunk": refused.source, "direction": "in"},
+        notes=(refused.text,),
+    )
 
 
 def record_of(call: Call, clock: WallClock) -> CallRecord:

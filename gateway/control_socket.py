@@ -34,7 +34,7 @@ class ControlServer:
         self.path = path
         self._handler = handler
         self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
+        self.clients: set[asyncio.StreamWriter] = set()
 
     async def start(self) -> None:
         """Listen; OSError if the path cannot be used."""
@@ -47,26 +47,29 @@ class ControlServer:
         """Close the socket and all clients."""
         if self._server is not None:
             self._server.close()
-        for writer in list(self._writers):
-            writer.close()
+        for writer in list(self.clients):
+            # Not close(): that would wait for a client that does not read.
+            writer.transport.abort()
         self.path.unlink(missing_ok=True)
 
     def tell(self, event: Mapping[str, object]) -> None:
         """Send ``event`` to every client."""
-        if not self._writers:
+        if not self.clients:
             return
         line = json.dumps(event).encode() + b"\n"
-        for writer in list(self._writers):
+        for writer in list(self.clients):
             if writer.transport.get_write_buffer_size() > MAX_UNSENT:
-                writer.close()
+                log.warning("a control client does not read what it is told and is closed")
+                self.clients.discard(writer)
+                writer.transport.abort()
             else:
                 writer.write(line)
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._writers) >= MAX_CLIENTS:
+        if len(self.clients) >= MAX_CLIENTS:
             writer.close()
             return
-        self._writers.add(writer)
+        self.clients.add(writer)
         try:
             while line := await reader.readline():
                 writer.write(json.dumps(await self._answer(line)).encode() + b"\n")
@@ -74,7 +77,7 @@ class ControlServer:
         except (ConnectionError, ValueError) as error:
             log.info("control client: %s", error)
         finally:
-            self._writers.discard(writer)
+            self.clients.discard(writer)
             writer.close()
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
@@ -85,7 +88,7 @@ class ControlServer:
             if not isinstance(request, dict):
                 raise CommandError("expected a JSON object")
             return {"ok": True, **await self._handler(request)}
-        except (CommandError, ValueError) as error:
+        except (CommandError, ValueError, RecursionError) as error:
             return {"ok": False, "error": str(error)}
 
 

@@ -51,7 +51,8 @@ class TimerQueue(Generic[Key]):
     __slots__ = ("_deadlines", "_heap", "_serial")
 
     def __init__(self) -> None:
-        self._deadlines: dict[Key, tuple[int, int]] = {}
+        # A key's entry is the very one in the heap; one that is only in the heap was stopped or moved.
+        self._deadlines: dict[Key, tuple[int, int, Key]] = {}
         self._heap: list[tuple[int, int, Key]] = []
         self._serial = 0
 
@@ -64,10 +65,10 @@ class TimerQueue(Generic[Key]):
     def start(self, key: Key, deadline: int) -> None:
         """Let ``key`` expire at ``deadline`` (microseconds), replacing a deadline it may have."""
         self._serial += 1
-        self._deadlines[key] = (deadline, self._serial)
-        heapq.heappush(self._heap, (deadline, self._serial, key))
+        entry = self._deadlines[key] = (deadline, self._serial, key)
+        heapq.heappush(self._heap, entry)
         if len(self._heap) > 64 and len(self._heap) > 3 * len(self._deadlines):
-            self._heap = [(at, serial, key) for key, (at, serial) in self._deadlines.items()]
+            self._heap = list(self._deadlines.values())
             heapq.heapify(self._heap)
 
     def stop(self, key: Key) -> bool:
@@ -81,12 +82,14 @@ class TimerQueue(Generic[Key]):
 
     def next_timer(self) -> int | None:
         """The earliest deadline, or None."""
-        heap, deadlines = self._heap, self._deadlines
+        deadlines = self._deadlines
+        if not deadlines:
+            return None
+        heap = self._heap
         while heap:
-            at, serial, key = heap[0]
-            entry = deadlines.get(key)
-            if entry is not None and entry[1] == serial:
-                return at
+            entry = heap[0]
+            if deadlines.get(entry[2]) is entry:
+                return entry[0]
             heapq.heappop(heap)
         return None
 

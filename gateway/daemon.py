@@ -6,6 +6,7 @@ All decisions are in ``switch.py``; here are sockets, files, the clock and signa
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import random
 import signal
@@ -20,7 +21,7 @@ from typing import IO
 import click
 
 from gateway.assembly import span_directory
-from gateway.call_record import record_of
+from gateway.call_record import record_of, refusal_record
 from gateway.config import ConfigError, Configuration, load
 from gateway.control_socket import CommandError, ControlServer, text_of
 from gateway.media.api import EngineReady, MediaEvent
@@ -31,9 +32,9 @@ from gateway.media.engine_process import EngineProcess
 from gateway.pri.span.endpoint import SpanError, monotonic_microseconds
 from gateway.pri.span.layer1 import CountersRead, LineChanged
 from gateway.pri.span.virtual import VirtualSpan
-from gateway.record import RecordWriter, WallClock
+from gateway.record import CallRecord, RecordWriter, WallClock
 from gateway.status import status_of
-from gateway.switch import CallEnded, SpanEvent, SpanFrame, Switch
+from gateway.switch import CallEnded, CallRefused, SpanEvent, SpanFrame, Switch
 from gateway.trace import TraceLine
 from gateway.voip.sip.flow import Flow
 from gateway.voip.sip.hop import Listener
@@ -89,6 +90,7 @@ class Daemon:
                 partial(self._frame, span.name),
                 partial(self._line, span.name),
                 name=span.name,
+                after=self.drain,
             )
             for span in configuration.spans
         }
@@ -132,7 +134,6 @@ class Daemon:
 
     def _frame(self, span: str, frame: bytes, now: int) -> None:
         self.switch.receive_frame(span, frame, now)
-        self.drain()
 
     def _line(self, span: str, event: LineChanged | CountersRead, now: int) -> None:
         if isinstance(event, LineChanged):
@@ -162,6 +163,7 @@ class Daemon:
         loop = self._loop
         if loop is None:
             return
+        self.switch.enter(self.clock())
         poll, sip, spans, engine = self.switch.poll, self.sip, self.spans, self.engine
         while True:
             output = poll()
@@ -169,7 +171,9 @@ class Daemon:
                 if isinstance(output, SpanFrame):
                     spans[output.span].send_frame(output.frame)
                 elif isinstance(output, CallEnded):
-                    self._ended(output)
+                    self._record(record_of(output.call, self._wall))
+                elif isinstance(output, CallRefused):
+                    self._record(refusal_record(output.identity, output.refused, output.now, self._wall))
                 elif isinstance(output, SpanEvent):
                     log.info("span %s: %s", output.span, output.event)
                 else:
@@ -191,8 +195,7 @@ class Daemon:
         if at is not None:
             self._timer = loop.call_later(max(at - self.clock(), 0) / 1e6, self._expire)
 
-    def _ended(self, ended: CallEnded) -> None:
-        record = record_of(ended.call, self._wall)
+    def _record(self, record: CallRecord) -> None:
         self.records.write(record)
         log.info(
             "call %s from %s to %s: cause %d, released by %s, %.1f s",
@@ -257,6 +260,9 @@ async def _run(configuration: Configuration, trace: IO[str] | None, start_engine
     async with EngineKeeper(EngineProcess(configuration.media_control)) if start_engine else nullcontext():
         daemon = Daemon(configuration, trace=trace)
         await daemon.start()
+        # What is there now stays. Left to the collector, going through it held all calls up for 20 to 30 ms at a time.
+        gc.collect()
+        gc.freeze()
         log.info("%s is up: %s", configuration.gateway.name, ", ".join(_where(one) for one in daemon.listeners))
         await stop.wait()
         await daemon.close()

@@ -5,6 +5,7 @@ Events go from a leg to its Call, commands from the Call to the leg. Nothing her
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,7 +18,8 @@ class Setup:
     """What a call is asked to be: who calls whom, and how far the number goes.
 
     ``complete`` is False while overlap digits may follow. ``facts`` are what the incoming hop can vouch for
-    (``secure_signalling``, ``secure_media``). ``speech`` False is an unrestricted 64 kbit/s bearer.
+    (``secure_signalling``, ``secure_media``). ``speech`` False is an unrestricted 64 kbit/s bearer. ``hops``: how
+    many more the call may take (SIP's Max-Forwards, RFC 7332), None where it came from a network that counts none.
     """
 
     called: Number
@@ -27,6 +29,7 @@ class Setup:
     speech: bool = True
     facts: frozenset[str] = frozenset()
     user_user: bytes | None = None
+    hops: int | None = None
 
 
 # -- events, leg to Call --
@@ -39,6 +42,21 @@ class Offered:
     setup: Setup
     context: str
     source: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotOffered:
+    """A call that its own technology refused before anybody could be asked; it is worth a record all the same."""
+
+    setup: Setup
+    context: str
+    source: str
+    technology: str
+    cause: Cause
+    text: str
+
+
+OnNotOffered = Callable[[NotOffered, int], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -106,11 +107,11 @@ class CallRecord:
 
     def to_json(self) -> bytes:
         """One line without its end. A record too long for MAX_LINE loses its legs' details and notes, and says so."""
-        line = _encoder.encode(self._document())
+        line = _encode(self._document())
         if len(line) < MAX_LINE:
             return line
         cut = replace(self, incoming={}, attempts=(), caller={}, connected=None, redirection=None, notes=("cut short",))
-        return _encoder.encode(cut._document())
+        return _encode(cut._document())
 
     def _document(self) -> dict[str, object]:
         return {
@@ -163,8 +164,13 @@ def iso(time: int | None) -> str | None:
     """Wall-clock microseconds as ``2026-11-23T08:05:01.250Z``, rounded down to the millisecond."""
     if time is None:
         return None
-    moment = _EPOCH + timedelta(seconds=time // 1_000_000)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{time // 1000 % 1000:03d}Z"
+    return f"{_iso_second(time // 1_000_000)}.{time // 1000 % 1000:03d}Z"
+
+
+@lru_cache(maxsize=256)
+def _iso_second(second: int) -> str:
+    """The times of a record, and of those that end about then, fall into few seconds; formatting one costs most."""
+    return (_EPOCH + timedelta(seconds=second)).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def from_iso(text: object) -> int | None:
@@ -176,6 +182,25 @@ def from_iso(text: object) -> int | None:
         return (moment - _EPOCH) // timedelta(microseconds=1)
     except (ValueError, TypeError) as error:
         raise RecordError(f"not a time: {error}") from None
+
+
+def _encode(document: dict[str, object]) -> bytes:
+    try:
+        return _encoder.encode(document)
+    except UnicodeEncodeError:
+        # Octets of the far end that are no UTF-8: a Call-ID, a reason phrase, a name.
+        return _encoder.encode(_writable(document))
+
+
+def _writable(value: object) -> object:
+    """``value`` with what UTF-8 cannot express in its texts escaped by backslashes."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, Mapping):
+        return {_writable(key): _writable(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_writable(each) for each in value]
+    return value
 
 
 # -- identities and legs as JSON types --

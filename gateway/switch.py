@@ -12,12 +12,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+import msgspec
+
 from gateway.assembly import cause_rules, pri_settings, sip_settings
 from gateway.call import Call, Purpose
 from gateway.cause import Cause
 from gateway.config.model import Configuration
 from gateway.core import SECOND, TimerQueue
-from gateway.leg import Leg, Listener, Offered, Setup
+from gateway.leg import Leg, Listener, NotOffered, Offered, Setup
 from gateway.media.api import EngineLost, EngineReady, Media, MediaEvent, Tone
 from gateway.media.tones import tones_for
 from gateway.pri.channels import TrunkGroup
@@ -39,8 +41,7 @@ ENGINE_WAIT = 10 * SECOND
 """How long calls wait for a media engine that went away; without one they have no voice and are ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class SpanFrame:
+class SpanFrame(msgspec.Struct, frozen=True):
     """``frame`` is to leave on the D channel of the span named ``span``."""
 
     span: str
@@ -63,7 +64,16 @@ class SpanEvent:
     event: TrunkOutput
 
 
-SwitchOutput = SpanFrame | Send | Close | Resolve | CallEnded | SpanEvent
+@dataclass(frozen=True, slots=True)
+class CallRefused:
+    """A call came in that could not even be offered to the dial plan; it is to be written to the call records too."""
+
+    identity: str
+    refused: NotOffered
+    now: int
+
+
+SwitchOutput = SpanFrame | Send | Close | Resolve | CallEnded | CallRefused | SpanEvent
 
 
 class Switch:
@@ -94,7 +104,7 @@ class Switch:
         self._engine_deadline: int | None = None
         # Calls that had voice when the engine went away.
         self._voiceless: list[Call] = []
-        self._ended: deque[CallEnded] = deque()
+        self._ended: deque[CallEnded | CallRefused] = deque()
         self._serial = 0
         # Calls of one start of the daemon are told from those of another without a clock.
         self._epoch = f"{rng.getrandbits(32):08x}"
@@ -105,7 +115,12 @@ class Switch:
         self._deadlines: TimerQueue[str] = TimerQueue()
         self.trunks: Mapping[str, PriTrunk] = {
             span.name: PriTrunk(
-                pri_settings(span, configuration), media, rng, self._offered, partial(self._wake, span.name)
+                pri_settings(span, configuration),
+                media,
+                rng,
+                self._offered,
+                partial(self._wake, span.name),
+                self._not_offered,
             )
             for span in configuration.spans
         }
@@ -116,9 +131,11 @@ class Switch:
         self._trunk_of = {id(trunk.channels): trunk for trunk in self.trunks.values()}
         settings = sip_settings(configuration, self._rules)
         if local_for is None:
-            self.sip = SipEndpoint(settings, media, rng, self._offered)
+            self.sip = SipEndpoint(settings, media, rng, self._offered, on_not_offered=self._not_offered)
         else:
-            self.sip = SipEndpoint(settings, media, rng, self._offered, local_for=local_for)
+            self.sip = SipEndpoint(
+                settings, media, rng, self._offered, local_for=local_for, on_not_offered=self._not_offered
+            )
 
     # -- what the owner calls --
 
@@ -196,7 +213,7 @@ class Switch:
             self._engine_deadline = None
             self._end_voiceless(now)
         for name in self._deadlines.expired(now):
-            # Its own handle_timer passes over what is not due, should the deadline have moved.
+            # Its own handle_timer passes over what is not due, as the deadline may have moved.
             self.trunks[name].handle_timer(now)
         self.sip.handle_timer(now)
         for identity, purpose in self._timers.expired(now):
@@ -204,15 +221,19 @@ class Switch:
             if call is not None:
                 call.handle_timer(purpose, now)
 
+    def enter(self, now: int) -> None:
+        """What is drained from now on happens at ``now``; replies of the media engine come without a time."""
+        self._now = now
+        self.sip.enter(now)
+
     def next_timer(self) -> int | None:
         """The earliest deadline of all parts."""
-        earliest = self._timers.next_timer()
-        for at in (
-            self._deadlines.next_timer(),
-            self._engine_deadline,
-            self.sip.next_timer(),
-            *[trunk.next_timer() for trunk in self._awake.values()],
-        ):
+        earliest = self.sip.next_timer()
+        for at in (self._timers.next_timer(), self._deadlines.next_timer(), self._engine_deadline):
+            if at is not None and (earliest is None or at < earliest):
+                earliest = at
+        for trunk in self._awake.values():
+            at = trunk.next_timer()
             if at is not None and (earliest is None or at < earliest):
                 earliest = at
         return earliest
@@ -247,7 +268,10 @@ class Switch:
         at = trunk.next_timer()
         if at is None:
             self._deadlines.stop(name)
-        elif at != self._deadlines.deadline(name):
+            return
+        running = self._deadlines.deadline(name)
+        # One that is too early costs less than moving it with every frame.
+        if running is None or at < running:
             self._deadlines.start(name, at)
 
     def _from_trunk(self, name: str, output: TrunkOutput) -> SwitchOutput:
@@ -261,10 +285,16 @@ class Switch:
 
     # -- calls --
 
+    def _new_identity(self) -> str:
+        self._serial += 1
+        return f"{self._epoch}-{self._serial}"
+
+    def _not_offered(self, refused: NotOffered, now: int) -> None:
+        self._ended.append(CallRefused(self._new_identity(), refused, now))
+
     def _offered(self, leg: Leg, offered: Offered, now: int) -> Listener | None:
         offered = self._caller_ids.applied(offered)
-        self._serial += 1
-        identity = f"{self._epoch}-{self._serial}"
+        identity = self._new_identity()
         call = Call(identity, self, leg, offered, now)
         full = len(self.calls) >= self._max_calls
         self.calls[identity] = call
@@ -371,4 +401,4 @@ class Switch:
         return not (self.calls or self._watched or self._timers) and self.sip.idle
 
 
-__all__ = ["CallEnded", "SpanEvent", "SpanFrame", "Switch", "SwitchOutput"]
+__all__ = ["CallEnded", "CallRefused", "SpanEvent", "SpanFrame", "Switch", "SwitchOutput"]

@@ -84,6 +84,8 @@ def trace_sip(at: int, peer: str, inward: bool, data: bytes) -> TraceLine | None
         text = message.method
     else:
         text = f"{message.status} {message.reason}"
-        if message.status >= 200 and message.cseq[1] != "INVITE":
-            detail = f"to {message.cseq[1]}"
-    return TraceLine(at, "sip", peer, inward, text[:MAX_TEXT], detail, message.call_id)
+        # The raw words: what is to be traced may lack anything.
+        method = (message.headers.get("cseq") or "").rpartition(" ")[2]
+        if message.status >= 200 and method != "INVITE":
+            detail = f"to {method[:MAX_TEXT]}"
+    return TraceLine(at, "sip", peer, inward, text[:MAX_TEXT], detail, message.headers.get("call-id") or "")

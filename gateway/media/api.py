@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
 
+import msgspec
+
 
 class Law(IntEnum):
     """Companding law of a TDM stream (G.711)."""
@@ -83,8 +85,7 @@ class Failure:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(msgspec.Struct, frozen=True):
     """The stream exists. ``address`` and ``port`` are where an RTP stream receives, else empty and 0."""
 
     stream: int
@@ -92,8 +93,7 @@ class Opened:
     port: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Statistics:
+class Statistics(msgspec.Struct, frozen=True):
     """Counters of one stream since it was opened; times in milliseconds, levels in dBm0 (-99 is digital silence).
 
     ``frequency`` is the single tone (hertz) that dominates what is received, 0 if none. ``lost`` etc. are of what we
@@ -121,6 +121,10 @@ class Statistics:
     send_level: float = -99.0
     frequency: float = 0.0
     mos: float = 0.0
+
+    def by_name(self) -> dict[str, object]:
+        """All counters as JSON types."""
+        return msgspec.structs.asdict(self)
 
 
 # -- events of the engine that are not replies --

@@ -126,6 +126,7 @@ class EngineConnection:
         self._timer = None
         self.client.handle_timer(self._clock())
         self._after()
+        self._set_timer()
 
     def drain(self) -> bool:
         """Send and hand on everything the client has; call after making requests. False if there was nothing."""
@@ -136,7 +137,9 @@ class EngineConnection:
                 self._send(output.data)
             else:
                 self._on_event(output, self._clock())
-        self._set_timer()
+        if something:
+            # Only a request starts the client's timer.
+            self._set_timer()
         return something
 
     def _set_timer(self) -> None:

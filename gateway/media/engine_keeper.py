@@ -57,7 +57,8 @@ class EngineKeeper:
     async def __aenter__(self) -> EngineKeeper:
         self._foreign = engine_at(self._engine.control)
         if self._foreign is None:
-            await asyncio.to_thread(self._engine.start)
+            # Nothing else runs yet that could be held up.
+            self._engine.start()
         else:
             log.warning("a media engine (process %d) runs already: it is taken over", self._foreign)
         self._watch()

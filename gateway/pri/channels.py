@@ -54,7 +54,8 @@ class Block(Flag):
     """What keeps a channel from being used; several may at a time, and each is lifted by whoever set it.
 
     LOCAL: taken out of service by our operator. REMOTE: by the far end's SERVICE; it may still call us on it.
-    LAYER1: the line has an alarm, or the D channel is gone. RESTART: RESTART sent or received, not yet acknowledged.
+    LAYER1: the line has an alarm, or the D channel is gone. RESTART: our RESTART is not yet acknowledged; the far end
+    may call us on it.
     """
 
     NONE = 0
@@ -62,6 +63,10 @@ class Block(Flag):
     REMOTE = 2
     LAYER1 = 4
     RESTART = 8
+
+
+_BINDING = Block.LOCAL | Block.LAYER1
+"""What keeps the far end from using a channel as well."""
 
 
 class ChannelState(Enum):
@@ -103,8 +108,9 @@ class BChannel:
 
     @property
     def acceptable(self) -> bool:
-        """True if the far end may seize it: its own block does not bind it."""
-        return self.owner is None and (self.block is Block.NONE or self.block is Block.REMOTE)
+        """True if the far end may seize it: its own block does not bind it, nor does a restart of ours."""
+        block = self.block
+        return self.owner is None and (block is Block.NONE or not block & _BINDING)
 
 
 class BChannelTable:
@@ -212,7 +218,7 @@ class BChannelTable:
 class TrunkGroup:
     """Several spans hunted as one, in the order given, each with its channels ascending: the ``g0`` of a route."""
 
-    __slots__ = ("_last", "_order", "name", "tables")
+    __slots__ = ("_channels", "_last", "_order", "name", "tables")
 
     def __init__(self, name: str, tables: Sequence[BChannelTable]) -> None:
         """ValueError for no table, a table twice, or more than MAX_TABLES_IN_GROUP."""
@@ -223,6 +229,7 @@ class TrunkGroup:
         self.name = name
         self.tables = tuple(tables)
         self._order = [(table, channel) for table in tables for channel in table]
+        self._channels = [channel for _, channel in self._order]
         self._last: int | None = None
 
     def __len__(self) -> int:
@@ -230,7 +237,7 @@ class TrunkGroup:
 
     def hunt(self, policy: Hunt, owner: object) -> tuple[BChannelTable, BChannel] | None:
         """Seize an idle channel of any span for ``owner``, or None; r and R go round the group, not each span."""
-        index = _hunt([channel for _, channel in self._order], policy, self._last)
+        index = _hunt(self._channels, policy, self._last)
         if index is None:
             return None
         if policy.round_robin:

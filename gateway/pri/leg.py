@@ -6,7 +6,7 @@ The B channel's stream is opened when the channel is agreed and closed when the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gateway import leg as words
@@ -29,6 +29,7 @@ from gateway.pri.q931.ie import (
 from gateway.pri.q931.message import Message
 from gateway.pri.q931.primitives import CallIndication, Primitive
 from gateway.pri.q931.states import State
+from gateway.pri.q931.timers import Q931Timer
 
 if TYPE_CHECKING:
     from gateway.pri.trunk import LegTimer, PriTrunk
@@ -50,7 +51,9 @@ class PriLeg:
         "_connected",
         "_counters",
         "_counting",
+        "_first_digit",
         "_inband",
+        "_number_ended",
         "_offer",
         "_ours",
         "_over",
@@ -83,6 +86,9 @@ class PriLeg:
         self._collecting: Setup | None = None
         # The received call that waits for digits or its name before it is offered.
         self._offer: Setup | None = None
+        # What the called number begins with, and whether "#" has ended it.
+        self._first_digit = ""
+        self._number_ended = False
         self._placed = False
         self._inband = False
         self._connected: Party | None = None
@@ -161,6 +167,8 @@ class PriLeg:
         trunk, call = self._trunk, self.call
         if inband and cause is not None and trunk.settings.inband_on_disconnect and call.link.side is Side.NETWORK:
             self._release_cause = cause
+            # DISCONNECT cannot say on which channel there is something to hear.
+            call.proceeding(())
             call.clear(cause, elements=self._indicator(ProgressDescription.INBAND_INFORMATION))
             return
         elements = self._indicator(
@@ -254,7 +262,7 @@ class PriLeg:
             "codec": "alaw" if self._trunk.line3.law else "ulaw",
         }
         if self._counters is not None:
-            record["media"] = asdict(self._counters)
+            record["media"] = self._counters.by_name()
         return record
 
     def _answerable(self, now: int) -> bool:
@@ -285,6 +293,10 @@ class PriLeg:
         setup = variant.read_setup(message, complete=complete)
         if not settings.numbering.neutral:
             setup = settings.numbering.received(setup)
+        if not complete:
+            digits, complete = self._without_end(setup.called.digits)
+            if complete:
+                setup = replace(setup, called=replace(setup.called, digits=digits), complete=True)
         self._offer = setup
         if not complete and len(setup.called.digits) < settings.overlap_receive_minimum:
             self._open()
@@ -317,7 +329,20 @@ class PriLeg:
             and trunk.variant.overlap
             and message is not None
             and message.first(SendingComplete) is None
+            and not self._number_ended
         )
+
+    def _without_end(self, digits: str) -> tuple[str, bool]:
+        """Digits of an overlap call without the "#" that ends the number (5.1.1), and whether there was one.
+
+        In what begins with "*" or "#", a feature code, it is a digit like any other.
+        """
+        self._first_digit = self._first_digit or digits[:1]
+        if not digits.endswith("#") or self._first_digit in "*#":
+            return digits, False
+        self._number_ended = True
+        self.call.stop(Q931Timer.T302)
+        return digits[:-1], True
 
     def _on_information(self, indication: CallIndication) -> None:
         message = indication.message
@@ -326,10 +351,12 @@ class PriLeg:
         if call.originated or call.state not in (call.chain.setup, call.chain.overlap):
             keypad = message.first(KeypadFacility)
             if keypad is not None and call.state is State.ACTIVE:
-                self.tell(words.Keypad(keypad.digits))
+                digits = keypad.dialled
+                if digits:
+                    self.tell(words.Keypad(digits))
             return
-        digits = self._trunk.variant.read_digits(message)
-        self._more_digits(digits, message.first(SendingComplete) is not None)
+        digits, ended = self._without_end(self._trunk.variant.read_digits(message))
+        self._more_digits(digits, ended or message.first(SendingComplete) is not None)
 
     def _more_digits(self, digits: str, complete: bool) -> None:
         offer = self._offer
@@ -414,8 +441,14 @@ class PriLeg:
         """The far end clears but has something to say: heard out for a while, then released."""
         cause = indication.cause
         assert cause is not None  # noqa: S101 - DISCONNECT always has a cause here
-        self._inband = True
         self._release_cause = cause.cause
+        if self.incoming:
+            # A caller that has hung up; networks add the indicator all the same, and nobody listens any more.
+            self._finish(cause)
+            self.call.clear(Cause.NORMAL_CALL_CLEARING)
+            return
+        self._inband = True
+        self._open()  # DISCONNECT may be the first answer
         self.tell(words.Progress(True, cause.cause))
         self._trunk.start_leg_timer(self, self._trunk.timer_kinds.HOLD, self._trunk.q931.now)
 

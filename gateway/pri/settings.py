@@ -90,6 +90,10 @@ class Numbering:
         }.get(number.type, "")
         if not prefix:
             return number
+        if (prefix[0] == "0" or prefix == "1") and number.digits.startswith(prefix):
+            # A switch that sets the type and leaves the prefix; twice it would be another country. No country or area
+            # code begins with 0 (E.164), nor an area code with 1 where that is the prefix.
+            return replace(number, type=TypeOfNumber.UNKNOWN)
         return replace(number, digits=prefix + number.digits, type=TypeOfNumber.UNKNOWN)
 
 

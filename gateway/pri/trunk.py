@@ -14,14 +14,21 @@ from enum import IntEnum
 
 from gateway.cause import Cause
 from gateway.core import SECOND, TimerQueue
-from gateway.leg import Leg, LegEvent, Listener, Offered
+from gateway.leg import Leg, LegEvent, Listener, NotOffered, Offered, OnNotOffered
 from gateway.media.api import Failure, Media
 from gateway.pri.channels import BChannel, BChannelTable, Block, Hunt
 from gateway.pri.lapd import Data, Established, Lapd, MdlError, Released, Transmit
 from gateway.pri.leg import PriLeg
 from gateway.pri.q931.call import Q931Call
 from gateway.pri.q931.link import Q931Link, Trace
-from gateway.pri.q931.primitives import CallIndication, MaintenanceIndication, Primitive, RestartIndication, SendData
+from gateway.pri.q931.primitives import (
+    CallIndication,
+    MaintenanceIndication,
+    Primitive,
+    RefusedIndication,
+    RestartIndication,
+    SendData,
+)
 from gateway.pri.q931.states import CLEARING
 from gateway.pri.q931.variant import Line3
 from gateway.pri.settings import Numbering, PriSettings
@@ -40,6 +47,9 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
+
+SAME_SIDE_FRAMES = 3
+"""Frames of the wrong side without a data link, after which the operator hears of it (own): one may be noise."""
 
 COUNTERS_WAIT = SECOND
 """How long the end of a leg waits for the last counters of its stream (own; SIP's ``statistics`` is the same)."""
@@ -104,11 +114,13 @@ class PriTrunk:
         rng: random.Random,
         on_offer: OnOffer,
         wake: Callable[[], object] = lambda: None,
+        on_not_offered: OnNotOffered | None = None,
     ) -> None:
         """``on_offer`` gets every call that comes in and returns its listener; None refuses it with cause 42.
 
         ``wake`` is called whenever ``poll`` or ``next_timer`` may have something new to say, also from inside ``poll``:
-        an owner of many trunks need not ask them all. ValueError for a switch type or a timer that is not possible.
+        an owner of many trunks need not ask them all. ``on_not_offered`` hears of calls refused before they could be
+        offered (no channel, a fault in SETUP). ValueError for a switch type or a timer that is not possible.
         """
         self.settings = settings
         self.media = media
@@ -132,6 +144,7 @@ class PriTrunk:
         self.legs: dict[Q931Call, PriLeg] = {}
         self._on_offer = on_offer
         self._wake = wake
+        self._on_not_offered = on_not_offered
         self._timers: TimerQueue[tuple[PriLeg | None, LegTimer]] = TimerQueue()
         self._events: deque[tuple[PriLeg, LegEvent]] = deque()
         self._outputs: deque[TrunkOutput] = deque()
@@ -140,6 +153,8 @@ class PriTrunk:
         self._serial = 0
         self._now = 0
         self._wanted = False
+        # Frames of the wrong side when the link was last up, or None once the operator was told.
+        self._wrong_side: int | None = 0
 
     # -- state --
 
@@ -202,10 +217,11 @@ class PriTrunk:
         """The earliest deadline, or None."""
         if self._failed:
             return self._now
-        deadlines = [
-            at for at in (self.lapd.next_timer(), self.q931.next_timer(), self._timers.next_timer()) if at is not None
-        ]
-        return min(deadlines) if deadlines else None
+        earliest = self.lapd.next_timer()
+        for at in (self.q931.next_timer(), self._timers.next_timer()):
+            if at is not None and (earliest is None or at < earliest):
+                earliest = at
+        return earliest
 
     def poll(self) -> TrunkOutput | None:
         """The next frame to send or thing to tell; None when drained. Listeners are called from here, and only here."""
@@ -222,6 +238,8 @@ class PriTrunk:
             if output is None:
                 return self._outputs.popleft() if self._outputs else None
             if isinstance(output, Transmit | MdlError):
+                if output.__class__ is MdlError:
+                    self._judge_side()
                 return output
             if isinstance(output, Data):
                 q931.receive(output.data, self._now)
@@ -273,7 +291,8 @@ class PriTrunk:
 
     def enter(self, now: int) -> None:
         """A command of a leg, or of the owner, begins."""
-        self._now = self.q931.now = now
+        # What waited in another core comes with the time at which it began to wait, and no timer may run from then.
+        self._now = self.q931.now = max(now, self._now)
         self._wake()
 
     def queue(self, leg: PriLeg, event: LegEvent) -> None:
@@ -334,7 +353,20 @@ class PriTrunk:
                 self.q931.restarts.completed()
             elif isinstance(output, MaintenanceIndication):
                 self._outputs.append(Maintenance(self.name, output.text, output.timeslots))
+            elif isinstance(output, RefusedIndication):
+                self._refused(output)
             # EstablishLink: Lapd tries again by itself as long as the link is wanted.
+
+    def _refused(self, refused: RefusedIndication) -> None:
+        log.info("%s: a call is refused with cause %d", self.name, refused.cause)
+        if self._on_not_offered is None:
+            return
+        settings = self.settings
+        setup = self.variant.read_setup(refused.message, complete=True)
+        if not settings.numbering.neutral:
+            setup = settings.numbering.received(setup)
+        text = f"SETUP refused: {refused.cause.name.lower().replace('_', ' ')}"
+        self._on_not_offered(NotOffered(setup, settings.context, settings.name, "pri", refused.cause, text), self._now)
 
     def _on_indication(self, indication: CallIndication) -> None:
         call = indication.call
@@ -358,6 +390,7 @@ class PriTrunk:
 
     def _link_established(self) -> None:
         reset = self.q931.up
+        self._wrong_side = self.lapd.statistics.wrong_side
         if self.alarm.usable:
             self.channels.unblock(Block.LAYER1)
         if not reset:
@@ -365,6 +398,15 @@ class PriTrunk:
             self.channels.unblock(Block.REMOTE)
         self.q931.link_established(self._now)
         self._outputs.append(LinkUp(self.name, reset))
+
+    def _judge_side(self) -> None:
+        """Tell once why no link comes up, if all that comes in is what only our own side sends."""
+        before = self._wrong_side
+        if before is None or self.up or self.lapd.statistics.wrong_side - before < SAME_SIDE_FRAMES:
+            return
+        self._wrong_side = None
+        side = self.settings.side.value
+        self.note(f"no data link: both ends play the {side} side, or the line is looped")
 
     def _link_released(self) -> None:
         if self.q931.up:
@@ -376,6 +418,8 @@ class PriTrunk:
 
     def _audit(self, now: int) -> None:
         """Mend what should never be: channels held or blocked for no reason, calls that nobody hears."""
+        # A call that a timer ended a moment ago is no fault: its leg has yet to hear of it.
+        self._drain_q931()
         suspects = set()
         for channel in self.channels:
             owner = channel.owner
@@ -400,10 +444,10 @@ class PriTrunk:
             if call not in self.legs and call.state not in CLEARING:
                 log.error("%s: audit: %r has no leg", self.name, call)
                 call.clear(Cause.TEMPORARY_FAILURE)
-        for call in tuple(self.legs):
+        for call, leg in tuple(self.legs.items()):
             if call.released:
                 log.error("%s: audit: a leg has %r, which is over", self.name, call)
-                del self.legs[call]
+                leg.on_indication(CallIndication(call, Primitive.RELEASE))
         self._timers.start((None, LegTimer.AUDIT), now + self.settings.audit)
 
     def _freed(self, channel: BChannel, text: str) -> None:

@@ -176,6 +176,7 @@ class World:
             self._profile.enable()
         begun = time.thread_time_ns()
         work()
+        switch.enter(self.now)
         while True:
             while (output := switch.poll()) is not None:
                 if isinstance(output, SpanFrame):

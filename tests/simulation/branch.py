@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.assembly import pri_settings
+from gateway.call import MAX_SERVICE
 from gateway.config import Configuration, parse
 from gateway.core import MILLISECOND, SECOND
 from gateway.pri.lapd import Side as LapdSide
 from gateway.pri.settings import PriSettings
-from gateway.voip.sip.peers import PeerSettings, Reliability, SessionTimers
+from gateway.voip.sip.peers import DtmfMode, PeerSettings, Reliability, SessionTimers
 from tests.simulation.exchange_node import ExchangeNode
 from tests.simulation.gateway_node import ADDRESS, GatewayNode
 from tests.simulation.hearing import Hearing
@@ -22,9 +23,9 @@ from tests.simulation.sip_node import SipNode
 from tests.simulation.story import Story
 from tests.simulation.world import DLine, Network, Weather, World
 
-QUIET_LIMIT = 1200 * SECOND
-"""How long a branch may take to come to rest when nobody calls any more and nothing breaks: a session refresh (900 s)
-that finds its far end gone takes longest."""
+QUIET_LIMIT = MAX_SERVICE + 200 * SECOND
+"""How long a branch may take to come to rest when nobody calls any more and nothing breaks: a session refresh that
+finds its far end gone comes after 900 s, and a service whose caller vanished ends after MAX_SERVICE."""
 ORPHAN_LIMIT = 120 * SECOND
 LOOK_EVERY = 10 * SECOND
 
@@ -113,6 +114,7 @@ class Shape:
     calls: int = 50
     faults: bool = True
     overlap: bool = False
+    transports: dict[str, str] = field(default_factory=dict)
 
 
 class Branch:
@@ -142,7 +144,9 @@ class Branch:
         peer = PeerSettings(
             "gateway",
             ADDRESS,
+            transport=self.shape.transports[name].upper(),
             context="default",
+            dtmfmode=DtmfMode.INFO if name == "alt" else DtmfMode.RFC4733,
             reliable=rng.choice((Reliability.OFF, Reliability.SUPPORTED, Reliability.SUPPORTED)),
             session_timers=rng.choice((SessionTimers.REFUSE, SessionTimers.ACCEPT, SessionTimers.ORIGINATE)),
             late_offer=rng.random() < 0.1,
@@ -200,6 +204,7 @@ def _shape(rng: random.Random, calls: int, faults: bool | None) -> Shape:
             timeslots = f"1-{rng.randint(2, 6)}"
         shape.spans.append((line, switch_type, side, timeslots))
     shape.faults = rng.random() < 0.75 if faults is None else faults
+    shape.transports = {name: rng.choice(("udp", "udp", "udp", "tcp")) for name, _ in _FAR_ENDS}
     shape.overlap = rng.random() < 0.4
     return shape
 
@@ -209,7 +214,7 @@ def _configuration(shape: Shape, rng: random.Random) -> str:
         "schema = 1",
         '[gateway]\ncountry = "us"\nrun_dir = "run"',
         "[media]\nrtp_ports = [10000, 19999]\ngrace_seconds = 20",
-        f'[sip]\nlisten = ["udp:{ADDRESS}:5060"]',
+        f'[sip]\nlisten = ["udp:{ADDRESS}:5060", "tcp:{ADDRESS}:5060"]',
     ]
     for index, (line, switch_type, side, timeslots) in enumerate(shape.spans):
         overlap = "both" if shape.overlap and switch_type == "euroisdn" else "no"
@@ -221,11 +226,15 @@ def _configuration(shape: Shape, rng: random.Random) -> str:
     for name, address in _FAR_ENDS[:2]:
         parts.append(
             f'[[trunk]]\nname = "{name}"\ntechnology = "sip"\nhost = "{address}"\ncontext = "from-sip"\n'
+            f'transport = "{shape.transports[name]}"\ndtmfmode = "{"info" if name == "alt" else "rfc4733"}"\n'
             f'trustrpid = true\nsession_timers = "{rng.choice(("originate", "originate", "accept"))}"\n'
             f'prack = "{rng.choice(("no", "supported"))}"'
         )
     name, address = _FAR_ENDS[2]
-    parts.append(f'[[phone]]\nname = "{name}"\nhost = "{address}"\ncontext = "from-sip"\nsession_timers = "originate"')
+    parts.append(
+        f'[[phone]]\nname = "{name}"\nhost = "{address}"\ncontext = "from-sip"\nsession_timers = "originate"\n'
+        f'transport = "{shape.transports[name]}"'
+    )
     parts.append(_ROUTES.format(hunt=rng.choice("gGrR")))
     return "\n".join(parts)
 

@@ -159,6 +159,8 @@ class ExchangeNode(Node, LineEnd):
             leg.hold(self.world.now)
         elif what == "resume":
             leg.resume(self.world.now)
+        elif call in self.sides:
+            self.story.on_key(*self.sides[call])
         self.settle()
 
     def _give_up(self, exchange: Exchange, call: int) -> None:

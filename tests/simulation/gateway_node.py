@@ -13,8 +13,9 @@ from gateway.media.client import EngineSettings, MediaClient, Transmit
 from gateway.pri.span.layer1 import Alarm
 from gateway.pri.trunk import ChannelFreed
 from gateway.record import CallRecord, WallClock
-from gateway.switch import CallEnded, SpanEvent, SpanFrame, Switch
-from gateway.voip.sip.flow import UDP, Flow, Send
+from gateway.switch import CallEnded, CallRefused, SpanEvent, SpanFrame, Switch
+from gateway.voip.sip.flow import UDP, Close, Flow, Send
+from tests.simulation.tcp import Streams, StreamUser
 from tests.simulation.voice import Stream
 from tests.simulation.wire_engine import WireEngine
 from tests.simulation.world import Address, DLine, LineEnd, Network, Node, World
@@ -52,7 +53,7 @@ class _SpanEnd(LineEnd):
         node.settle()
 
 
-class GatewayNode(Node):
+class GatewayNode(Node, StreamUser):
     """The box. ``records`` are those of all starts of the daemon, ``cut_short`` how many calls a restart took."""
 
     def __init__(self, world: World, configuration: Configuration, network: Network, lines: dict[str, DLine]) -> None:
@@ -63,6 +64,7 @@ class GatewayNode(Node):
         self.engine = WireEngine()
         self.records: list[CallRecord] = []
         self.freed: list[ChannelFreed] = []
+        self.refused: list[CallRefused] = []
         self.offers = 0
         self.cut_short = 0
         self.restarts = 0
@@ -84,6 +86,7 @@ class GatewayNode(Node):
         )
         self.switch = CountingSwitch(self.configuration, self.media, rng, local_for=lambda _remote: ADDRESS)
         self.running = True
+        self.streams = Streams(self.network, ADDRESS, PORT, self)
         self.connect_engine()
         self.network.join(ADDRESS, self.name, self._receive)
         self.network.cut(ADDRESS, False)
@@ -99,6 +102,7 @@ class GatewayNode(Node):
         self.cut_short += len(self.switch.calls)
         self.offers += self.switch.offers - len(self.switch.calls)
         self.network.cut(ADDRESS, True)
+        self.streams.vanish()
         for line in self.lines.values():
             line.attach(0, None)
         if self.media.up:
@@ -131,20 +135,36 @@ class GatewayNode(Node):
             self.switch.receive_sip(data, Flow(UDP, source[0], source[1], 0, 0), self.world.now)
             self.settle()
 
+    def stream_received(self, data: bytes, flow: Flow) -> None:
+        self.switch.receive_sip(data, flow, self.world.now)
+        self.settle()
+
+    def stream_lost(self, flow: Flow) -> None:
+        self.switch.sip_connection_lost(flow, self.world.now)
+        self.settle()
+
     def drain(self) -> None:
         if not self.running:
             return
         switch, media, world = self.switch, self.media, self.world
         poll = switch.poll
+        switch.enter(world.now)
         while True:
             while (output := poll()) is not None:
                 if isinstance(output, SpanFrame):
                     self.lines[output.span].send(0, output.frame)
                 elif isinstance(output, Send):
                     flow = output.flow
-                    self.network.send((ADDRESS, PORT), (flow.address, flow.port), output.data)
+                    if flow.transport == UDP:
+                        self.network.send((ADDRESS, PORT), (flow.address, flow.port), output.data)
+                    else:
+                        self.streams.send(flow, output.data)
+                elif isinstance(output, Close):
+                    self.streams.close(output.flow)
                 elif isinstance(output, CallEnded):
                     self._ended(output)
+                elif isinstance(output, CallRefused):
+                    self.refused.append(output)
                 elif isinstance(output, SpanEvent) and isinstance(output.event, ChannelFreed):
                     self.freed.append(output.event)
             # What the engine's client has to tell may make the switch speak again.

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from gateway.core import MILLISECOND
 from gateway.media.wire import Kind
+from gateway.voip.sip.peers import DtmfMode
 from tests.simulation.exchange_node import ExchangeNode
 from tests.simulation.sip_node import SipNode
-from tests.simulation.story import Script, Side
+from tests.simulation.story import KEY, Script, Side
 from tests.simulation.voice import Stream
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 TALKING_AFTER = 1_200 * MILLISECOND
 RINGING_AFTER = 300 * MILLISECOND
 """Time for the media to be wired: signalling round trips of the slowest network and the engine's."""
+LISTEN_AGAIN = 700 * MILLISECOND
+"""While it rings, and while another destination is tried after one that rang."""
 SERVICES = {"90": (Kind.ECHO, Kind.TONE)}
 
 
@@ -28,10 +31,12 @@ class Hearing:
         self.deaf: list[str] = []
         self.talked = 0
         self.rang = 0
+        self.keys = 0
         far_ends: list[ExchangeNode | SipNode] = [*branch.exchanges, *branch.phones]
         self._nodes = {node.name: node for node in far_ends}
         branch.story.on_answered = self._on_answered
         branch.story.on_ringing = self._on_ringing
+        branch.story.on_key = self._on_key
 
     def _on_answered(self, script: Script) -> None:
         if not self.branch.shape.faults:
@@ -50,6 +55,8 @@ class Hearing:
         self.rang += 1
         if peer is None or (peer.kind is Kind.RTP and peer.remote is None):
             self.deaf.append(f"{script} rings in silence: {near} is wired to {peer}")
+        else:
+            self.branch.world.after(LISTEN_AGAIN, self._ringing, script)
 
     def _talking(self, script: Script) -> None:
         caller = script.caller
@@ -72,6 +79,31 @@ class Hearing:
         if near is None or far is None or heard is not far:
             self.deaf.append(f"{script}: {near} is wired to {heard}, expected {far}")
 
+    def _on_key(self, script: Script, side: Side) -> None:
+        """A key was pressed: by INFO, which went out already, or on a telephone, which the engine hears."""
+        callee = script.callees[-1] if script.callees else None
+        other = callee if side is script.caller else script.caller
+        if other is None or script.caller is None or script.caller.answered is None:
+            return
+        near, far = self._in_gateway(side), self._in_gateway(other)
+        if side.technology == "pri" and near is not None:
+            self.branch.gateway.hear_digit(near, KEY)
+        if not self.branch.shape.faults and near is not None and far is not None:
+            self.branch.world.after(TALKING_AFTER, self._key_heard, script, side, other, far.label)
+
+    def _key_heard(self, script: Script, side: Side, other: Side, label: str) -> None:
+        if any(each.over or each.hung_up is not None for each in (side, other)):
+            return
+        node = self._nodes[other.node]
+        by_info = isinstance(node, SipNode) and node.peer.dtmfmode is DtmfMode.INFO
+        if side.technology == "pri" and not by_info:
+            # The tone itself goes through the voice path.
+            return
+        heard = other.digits if by_info else self.branch.gateway.engine.digits.get(label, "")
+        self.keys += 1
+        if heard.count(KEY) != sum(what == "press" for _, what in _acts(script, side)):
+            self.deaf.append(f"{script}: {side.node} pressed {KEY}, {other.node} got {heard!r}")
+
     def _in_gateway(self, side: Side) -> Stream | None:
         """The gateway's stream that a party's own stream reaches, if that also leads back to it."""
         node = self._nodes[side.node]
@@ -86,3 +118,7 @@ class Hearing:
             return None
         found = engine.by_port.get(own.remote[1])
         return found if found is not None and found.remote == (node.address, own.port) else None
+
+
+def _acts(script: Script, side: Side) -> tuple[tuple[int, str], ...]:
+    return script.acts if side is script.caller else side.answering.acts if side.answering is not None else ()

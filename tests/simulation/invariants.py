@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gateway.pri.channels import ChannelState
 from gateway.pri.trunk import PriTrunk
+from gateway.voip.sip.endpoint import SipEndpoint
 
 if TYPE_CHECKING:
     from tests.simulation.branch import Branch
@@ -18,6 +19,9 @@ def left_over(branch: Branch) -> list[str]:
     found: list[str] = []
     if not gateway.running:
         found.append("gateway: not running")
+    undrained = switch.poll() if gateway.running else None
+    if undrained is not None:
+        found.append(f"gateway: {undrained} was not drained")
     for name, trunk in switch.trunks.items():
         found += _trunk(f"gateway {name}", trunk)
     for exchange in branch.exchanges:
@@ -44,8 +48,6 @@ def _trunk(name: str, trunk: PriTrunk) -> list[str]:
     found = [f"{name}: {call!r}" for call in trunk.q931.calls.values()]
     found += [f"{name}: {leg!r}" for leg in trunk.legs.values()]
     found += [f"{name}: {channel!r}" for channel in trunk.channels if channel.state is not ChannelState.IDLE]
-    if trunk.pending:
-        found.append(f"{name}: something was not drained")
     if not trunk.up:
         found.append(f"{name}: the D channel is down")
     if trunk.q931.restarts.outstanding:
@@ -55,10 +57,7 @@ def _trunk(name: str, trunk: PriTrunk) -> list[str]:
     return found
 
 
-def _endpoint(name: str, endpoint: object) -> list[str]:
-    from gateway.voip.sip.endpoint import SipEndpoint
-
-    assert isinstance(endpoint, SipEndpoint)
+def _endpoint(name: str, endpoint: SipEndpoint) -> list[str]:
     found = [f"{name}: leg {leg.name}" for leg in endpoint.legs.values()]
     found += [f"{name}: dialog {session.phase.value} {key}" for key, session in endpoint.dialogs.items()]
     found += [f"{name}: {each.kind} {each.state.name}" for each in endpoint.transactions.all]

@@ -224,7 +224,7 @@ class Judgement:
 
     def _holds(self, script: Script, caller: Side, callee: Side | None) -> None:
         """A party that is put on hold, and taken back, is told so once."""
-        if callee is None or callee.technology != "sip" or not self._carries_hold(caller) or not script.acts:
+        if callee is None or callee.technology != "sip" or not self._carries_hold(caller) or len(script.acts) != 2:
             return
         if (callee.answering is not None and callee.answering.acts) or caller.answered is None:
             return
@@ -258,6 +258,9 @@ class Judgement:
                 # Nobody hung up: a timer of the gateway's, as T310, ended it both ways.
                 if cause not in EXCHANGE_TIMERS:
                     self._wrong(script, f"recorded as {cause.name} when a timer ran out")
+            elif expected in NO_CHANNEL and cause is Cause.REQUESTED_CIRCUIT_NOT_AVAILABLE:
+                # The loser of a glare takes any refusal for want of a channel as such (gateway.pri.leg).
+                pass
             elif expected is not None and cause is not expected:
                 self._wrong(script, f"recorded as {cause.name}, the called party gave {expected.name}")
         elif record.released_by == "caller" and not callee.ours:

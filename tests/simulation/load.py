@@ -105,6 +105,8 @@ class Load:
         if rng.random() > 0.15:
             return ()
         at = rng.randint(100, 5_000)
+        if rng.random() < 0.4:
+            return ((at + 1_000, "press"),)
         return ((at, "hold"), (at + rng.randint(50, 6_000), "resume"))
 
     def _answering(self, name: str, patience: int) -> Answering:

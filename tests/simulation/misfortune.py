@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from gateway.core import MILLISECOND, SECOND
 from gateway.pri.span.faults import FaultRates
 from gateway.pri.span.layer1 import Alarm
+from gateway.pri.trunk import PriTrunk
 from tests.simulation.exchange_node import ExchangeNode
-from tests.simulation.gateway_node import GatewayNode
+from tests.simulation.gateway_node import ADDRESS, GatewayNode
 from tests.simulation.world import DLine
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Misfortunes:
         self.packets_suffer = False
         self.frames_suffer = False
         self.contents_suffer = False
+        self._blocked: list[tuple[str, str, int]] = []
         self._over = False
 
     def plan(self, end: int) -> None:
@@ -41,7 +43,7 @@ class Misfortunes:
             weather = branch.weather
             weather.loss = rng.choice((0.01, 0.05, 0.15))
             weather.duplicate = rng.choice((0.0, 0.02, 0.1))
-            weather.jitter = rng.choice((5, 40, 150)) * MILLISECOND
+            weather.jitter = rng.choice((5, 40, 150, 900)) * MILLISECOND
             weather.damage = rng.choice((0.0, 0.0, 0.0, 0.005))
             self.contents_suffer = weather.damage > 0
         if rng.random() < 0.5:
@@ -56,7 +58,7 @@ class Misfortunes:
                         corrupt=corrupt,
                         duplicate=rng.choice((0.0, 0.005)),
                         delay=rng.choice((0.0, 0.1)),
-                        delay_time=80 * MILLISECOND,
+                        delay_time=rng.choice((80, 80, 1_200)) * MILLISECOND,
                     )
                 )
         incidents: list[Callable[[], None]] = [
@@ -71,6 +73,12 @@ class Misfortunes:
             self._network_cut,
             self._channel_restart,
             self._silence,
+            self._connection_breaks,
+            self._flap,
+            self._flap,
+            self._block,
+            self._operator,
+            self._gateway_unreachable,
         ]
         for _ in range(rng.choice((0, 1, 2, 4, 8))):
             world.at(rng.randrange(world.now, max(end, world.now + 1)), self._happen, rng.choice(incidents))
@@ -93,6 +101,9 @@ class Misfortunes:
         branch.gateway.connect_engine()
         for phone in branch.phones:
             branch.network.cut(phone.address, False)
+        branch.network.cut(ADDRESS, False)
+        while self._blocked:
+            self._unblock(*self._blocked.pop())
 
     @property
     def any(self) -> bool:
@@ -193,6 +204,78 @@ class Misfortunes:
         self._note(f"{phone.name} cannot be reached")
         self.branch.network.cut(phone.address, True)
         self._later(self._long(), self.branch.network.cut, phone.address, False)
+
+    def _connection_breaks(self) -> None:
+        if self.branch.gateway.running and self.branch.gateway.streams.break_one():
+            self._note("a TCP connection breaks")
+
+    def _flap(self) -> None:
+        """A line that comes and goes (a bad connector)."""
+        line = self._line()
+        self._note(f"{line.name} flaps")
+        rng = self.world.rng
+        at = 0
+        for _ in range(rng.randint(3, 12)):
+            at += rng.randint(20, 3_000)
+            self._later(at, line.set_alarms, Alarm.RED, rng.choice((Alarm.RED, Alarm.YELLOW)))
+            at += rng.randint(20, 3_000)
+            self._later(at, line.set_alarms, Alarm.NONE, Alarm.NONE)
+
+    def _trunk(self, node: str, name: str) -> tuple[PriTrunk, GatewayNode | ExchangeNode] | None:
+        gateway = self.branch.gateway
+        if node == gateway.name:
+            return (gateway.switch.trunks[name], gateway) if gateway.running else None
+        for exchange in self.branch.exchanges:
+            if exchange.name == node and exchange.running:
+                return exchange.exchange.trunk, exchange
+        return None
+
+    def _block(self) -> None:
+        """Somebody takes a channel out of service for a while."""
+        exchange = self.world.rng.choice(self.branch.exchanges)
+        node = self.world.rng.choice((self.branch.gateway.name, exchange.name))
+        found = self._trunk(node, exchange.settings.name)
+        if found is None:
+            return
+        trunk, owner = found
+        timeslot = self.world.rng.choice([channel.timeslot for channel in trunk.channels])
+        self._note(f"{node} blocks channel {timeslot} of {trunk.name}")
+        trunk.block(timeslot, self.world.now)
+        owner.settle()
+        entry = node, trunk.name, timeslot
+        if entry not in self._blocked:
+            self._blocked.append(entry)
+            self._later(self._long(), self._unblock_one, entry)
+
+    def _unblock_one(self, entry: tuple[str, str, int]) -> None:
+        if entry in self._blocked:
+            self._blocked.remove(entry)
+            self._unblock(*entry)
+
+    def _unblock(self, node: str, name: str, timeslot: int) -> None:
+        found = self._trunk(node, name)
+        if found is not None:
+            found[0].unblock(timeslot, self.world.now)
+            found[1].settle()
+
+    def _operator(self) -> None:
+        """An operator ends a call, any."""
+        gateway = self.branch.gateway
+        if gateway.running and gateway.switch.calls:
+            identity = self.world.rng.choice(list(gateway.switch.calls))
+            self._note(f"an operator ends call {identity}")
+            gateway.switch.hang_up(identity, self.world.now)
+            gateway.settle()
+
+    def _gateway_unreachable(self) -> None:
+        """The gateway's own uplink fails."""
+        self._note("the gateway has no network")
+        self.branch.network.cut(ADDRESS, True)
+        self._later(self._long(), self._uplink_back)
+
+    def _uplink_back(self) -> None:
+        if self.branch.gateway.running:
+            self.branch.network.cut(ADDRESS, False)
 
     def _silence(self) -> None:
         self._note("a stream falls silent")

@@ -11,12 +11,13 @@ from gateway.core import MILLISECOND, SECOND
 from gateway.identity import Number, Party
 from gateway.leg import Leg, LegEvent, Listener, Offered, Setup
 from gateway.voip.sip.endpoint import SipEndpoint
-from gateway.voip.sip.flow import UDP, Flow, Send
+from gateway.voip.sip.flow import TCP, UDP, Close, Flow, Send
 from gateway.voip.sip.hop import Listener as Socket
 from gateway.voip.sip.leg import SipLeg
-from gateway.voip.sip.peers import PeerSettings, SipSettings
+from gateway.voip.sip.peers import DtmfMode, PeerSettings, SipSettings
 from gateway.voip.sip.timers import SipTimer
-from tests.simulation.story import BOREDOM, Script, Side, Story
+from tests.simulation.story import BOREDOM, KEY, Script, Side, Story
+from tests.simulation.tcp import Streams, StreamUser
 from tests.simulation.voice import DirectMedia
 from tests.simulation.world import Address, Network, Node, World
 
@@ -25,7 +26,7 @@ SESSION = 90 * SECOND
 """The shortest session interval there is (RFC 4028 5): long calls see it refreshed."""
 
 
-class SipNode(Node):
+class SipNode(Node, StreamUser):
     """One SIP user agent. ``strips_reason``: it (or a proxy before it) sends no Reason header."""
 
     def __init__(
@@ -48,6 +49,7 @@ class SipNode(Node):
         self.restarts = 0
         self.sides: list[Side] = []
         self._parties: dict[Side, _SipParty] = {}
+        self.streams: Streams | None = None
         self._begin()
         network.join(address, name, self._receive)
 
@@ -55,7 +57,7 @@ class SipNode(Node):
         self.media = DirectMedia()
         self.endpoint = SipEndpoint(
             SipSettings(
-                listeners=(Socket(UDP, self.address, PORT),),
+                listeners=(Socket(self.peer.transport, self.address, PORT),),
                 peers=(self.peer,),
                 context=None,
                 user_agent=self.name,
@@ -66,6 +68,10 @@ class SipNode(Node):
             self._offered,
             local_for=lambda _remote: self.address,
         )
+
+        if self.streams is not None:
+            self.streams.vanish()
+        self.streams = Streams(self.network, self.address, PORT, self) if self.peer.transport == TCP else None
 
     def restart(self) -> None:
         """Forget everything."""
@@ -84,6 +90,14 @@ class SipNode(Node):
         self.endpoint.receive(data, Flow(UDP, source[0], source[1], 0, 0), self.world.now)
         self.settle()
 
+    def stream_received(self, data: bytes, flow: Flow) -> None:
+        self.endpoint.receive(data, flow, self.world.now)
+        self.settle()
+
+    def stream_lost(self, flow: Flow) -> None:
+        self.endpoint.connection_lost(flow, self.world.now)
+        self.settle()
+
     def drain(self) -> None:
         endpoint, network = self.endpoint, self.network
         while True:
@@ -93,7 +107,12 @@ class SipNode(Node):
                     if self.strips_reason:
                         data = without_reason(data)
                     flow = output.flow
-                    network.send((self.address, PORT), (flow.address, flow.port), data)
+                    if flow.transport == UDP:
+                        network.send((self.address, PORT), (flow.address, flow.port), data)
+                    elif self.streams is not None:
+                        self.streams.send(flow, data)
+                elif isinstance(output, Close) and self.streams is not None:
+                    self.streams.close(output.flow)
             if not self.media.flush():
                 break
 
@@ -229,6 +248,11 @@ class _SipParty:
     def _resume(self, now: int) -> None:
         self.leg.resume(now)
 
+    def _press(self, now: int) -> None:
+        if self.node.peer.dtmfmode is DtmfMode.INFO:
+            self.leg.keypad(KEY, 100, now)
+            self.node.story.on_key(self.script, self.side)
+
     def _name(self, now: int) -> None:
         self.leg.identify(Party(Number("8" + "5" * 6), "Another"), now)
 
@@ -277,6 +301,7 @@ _ACTS: dict[str, Callable[[_SipParty, int], None]] = {
     "hang up": _SipParty._hang_up,
     "hold": _SipParty._put_on_hold,
     "resume": _SipParty._resume,
+    "press": _SipParty._press,
     "name": _SipParty._name,
 }
 

@@ -12,6 +12,7 @@ ID_DIGITS = 6
 BOREDOM = 240_000
 """Milliseconds after which a called party that rings stops ringing, and one that talks hangs up, whatever happens."""
 CALLER_PREFIX = "8"
+KEY = "7"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +114,21 @@ def _nobody(script: Script) -> None:
     """Nobody listens."""
 
 
+def _no_key(script: Script, side: Side) -> None:
+    """Nobody listens."""
+
+
 class Story:
-    """All calls of a run by number. ``on_answered`` and ``on_ringing`` hear what a caller was just told."""
+    """All calls of a run by number.
+
+    ``on_answered`` and ``on_ringing`` hear what a caller was just told, ``on_key`` that a party presses KEY.
+    """
 
     def __init__(self) -> None:
         self.scripts: dict[int, Script] = {}
         self.on_answered: Callable[[Script], None] = _nobody
         self.on_ringing: Callable[[Script], None] = _nobody
+        self.on_key: Callable[[Script, Side], None] = _no_key
 
     def add(self, script: Script) -> None:
         """Take a call into the story."""

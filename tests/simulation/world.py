@@ -9,11 +9,14 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gateway.core import MILLISECOND, SECOND
 from gateway.pri.span.faults import FaultInjector, FaultRates
 from gateway.pri.span.layer1 import Alarm
+
+if TYPE_CHECKING:
+    from tests.simulation.tcp import Streams
 
 LOG_EVENTS = 4000
 """Events remembered for the story of a failure."""
@@ -137,6 +140,8 @@ class Network:
         self.weather = weather
         self.rng = random.Random(world.rng.getrandbits(64))
         self.sent = self.lost = 0
+        self.streams: dict[str, Streams] = {}
+        """The TCP of each host (``tests.simulation.tcp``)."""
         self._hosts: dict[str, tuple[str, Callable[[bytes, Address], None]]] = {}
         self._cut: set[str] = set()
 
@@ -152,6 +157,10 @@ class Network:
     def cut(self, address: str, cut: bool) -> None:
         """Part a host from the network, or bring it back."""
         (self._cut.add if cut else self._cut.discard)(address)
+
+    def reaches(self, source: str, target: str) -> bool:
+        """True if neither host is parted from the network."""
+        return source not in self._cut and target not in self._cut
 
     def send(self, source: Address, target: Address, data: bytes) -> None:
         """A datagram leaves ``source``."""

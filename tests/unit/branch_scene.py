@@ -1,4 +1,4 @@
-"""A small branch in virtual time: Switch, one exchange core a span, and one SIP far end; every wire takes a millisecond."""
+"""A small branch in virtual time: Switch, an exchange a span, and one SIP far end; every wire takes a millisecond."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from gateway.call_record import record_of, refusal_record
 from gateway.cause import Cause
-from gateway.call_record import record_of
 from gateway.config import parse
 from gateway.core import MILLISECOND, SECOND
 from gateway.identity import Number, Party
@@ -22,7 +22,7 @@ from gateway.pri.lapd import Side, Transmit
 from gateway.pri.settings import PriSettings
 from gateway.pri.span.layer1 import Alarm
 from gateway.record import CallRecord, WallClock
-from gateway.switch import CallEnded, SpanFrame, Switch
+from gateway.switch import MAX_CALLS, CallEnded, CallRefused, SpanFrame, Switch
 from gateway.voip.sip.endpoint import SipEndpoint
 from gateway.voip.sip.flow import UDP, Flow, Send
 from gateway.voip.sip.hop import Listener as Socket
@@ -33,8 +33,8 @@ from tests.simulation.voice import DirectMedia
 
 GATEWAY, FAR = "10.0.0.1", "10.0.0.2"
 LATENCY = MILLISECOND
-QUIET = 400 * SECOND
-"""Longer than any timer of a call that is over."""
+QUIET = 400.0
+"""Seconds; longer than any timer of a call that is over."""
 
 ROUTES = """
 [[route]]
@@ -100,7 +100,7 @@ class Scene:
         extra: str = "",
         far: Mapping[str, Any] | None = None,
         plan: NumberPlan | None = None,
-        max_calls: int | None = None,
+        max_calls: int = MAX_CALLS,
         up: bool = True,
     ) -> None:
         spans = {"pstn": {}} if spans is None else spans
@@ -117,9 +117,12 @@ class Scene:
         self.now = 0
         self.configuration = parse(text, Path("branch.toml"))
         self.media = DirectMedia()
-        limits = {} if max_calls is None else {"max_calls": max_calls}
         self.switch = Switch(
-            self.configuration, self.media, random.Random(1), local_for=lambda _remote: GATEWAY, **limits
+            self.configuration,
+            self.media,
+            random.Random(1),
+            local_for=lambda _remote: GATEWAY,
+            max_calls=max_calls,
         )
         self.exchanges: dict[str, Exchange] = {}
         self.exchange_media: dict[str, DirectMedia] = {}
@@ -148,9 +151,11 @@ class Scene:
             self._far_offered,
             local_for=lambda _remote: FAR,
         )
+        self._cores: list[Switch | SipEndpoint | Exchange] = [self.switch, self.far, *self.exchanges.values()]
         self.on_call: Callable[[Leg, Setup], None] = lambda leg, setup: leg.answer(None, self.now)
         self.ears: list[Ear] = []
         self.reports: dict[str, list[CallEvent]] = {name: [] for name in self.exchanges}
+        self.ended_at = 0
         self.records: list[CallRecord] = []
         self.sip_wire: list[Request | Response] = []
         self.frames_lost = False
@@ -181,6 +186,7 @@ class Scene:
                 busy = self._drain_exchange(name) or busy
 
     def _drain_switch(self) -> bool:
+        self.switch.enter(self.now)
         output = self.switch.poll()
         if output is None:
             return self.media.flush()
@@ -193,7 +199,10 @@ class Scene:
             self.sip_wire.append(parse_sip(data))
             self.later(LATENCY, lambda: self.far.receive(data, Flow(UDP, GATEWAY, 5060), self.now))
         elif isinstance(output, CallEnded):
+            self.ended_at = output.now
             self.records.append(record_of(output.call, WallClock(0, 0)))
+        elif isinstance(output, CallRefused):
+            self.records.append(refusal_record(output.identity, output.refused, output.now, WallClock(0, 0)))
         return True
 
     def _drain_far(self) -> bool:
@@ -219,7 +228,7 @@ class Scene:
         return True
 
     def _next(self) -> int | None:
-        times = [core.next_timer() for core in (self.switch, self.far, *self.exchanges.values())]
+        times = [core.next_timer() for core in self._cores]
         if self._queue:
             times.append(self._queue[0][0])
         return min((at for at in times if at is not None), default=None)
@@ -238,7 +247,7 @@ class Scene:
             while self._queue and self._queue[0][0] <= self.now:
                 heapq.heappop(self._queue)[2]()
                 self.settle()
-            for core in (self.switch, self.far, *self.exchanges.values()):
+            for core in self._cores:
                 core.handle_timer(self.now)
             self.settle()
 

@@ -19,6 +19,7 @@ from gateway.routing.dialplan import (
     Destination,
     EchoDestination,
     Incomplete,
+    MilliwattDestination,
     PhoneDestination,
     PlayDestination,
     PriDestination,
@@ -561,4 +562,32 @@ def test_a_call_without_its_media_engine_is_ended_and_says_so() -> None:
     call.lose_voice(3)
     assert (incoming.released, outgoing.released) == (Cause.TEMPORARY_FAILURE,) * 2
     assert call.history.notes == ["the media engine failed"]
+    assert switch.over == [call]
+
+
+def test_a_caller_who_heard_it_ring_hears_it_ring_on_while_the_next_destination_is_tried() -> None:
+    first, second = FakeLeg("sip", 2), FakeLeg("sip", 3)
+    switch = FakeSwitch(route_to(TrunkDestination("hq", "1"), TrunkDestination("b", "1")), legs=[first, second])
+    start(switch, FakeLeg("pri", 1))
+    first.event(words.Alerting(True))
+    assert switch.media.wires == {1: 2, 2: 1}
+    first.event(words.Released(Cause.TEMPORARY_FAILURE))
+    assert switch.media.heard_by(1) == "tone"
+    second.event(words.MediaChanged(3))
+    assert switch.media.heard_by(1) == "tone"
+    second.event(words.Answered())
+    assert switch.media.wires == {1: 3, 3: 1}
+    assert switch.media.streams == {}
+
+
+@pytest.mark.parametrize("service", [EchoDestination(), MilliwattDestination(), PlayDestination("/p.wav", "p")])
+def test_a_service_ends_by_itself_when_its_caller_vanished_without_a_word(
+    service: EchoDestination | MilliwattDestination | PlayDestination,
+) -> None:
+    switch = FakeSwitch(route_to(service))
+    incoming = FakeLeg("sip", 1)
+    call = start(switch, incoming)
+    call.handle_timer(Purpose.TONE_LIMIT, switch.timers[Purpose.TONE_LIMIT])
+    assert incoming.released is Cause.NORMAL_CALL_CLEARING
+    assert switch.media.streams == {}
     assert switch.over == [call]

@@ -6,7 +6,7 @@ import errno
 import json
 import logging
 import os
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -109,6 +109,14 @@ def test_unknown_cause_number_is_named_by_its_class() -> None:
     assert json.loads(a_record(cause=45).to_json())["cause_name"] == "resource_unavailable"
 
 
+def test_octets_that_are_no_utf_8_are_written_escaped() -> None:
+    odd = b"caf\xe9".decode("utf-8", "surrogateescape")
+    record = a_record(incoming={"technology": "sip", "call_id": odd}, notes=(odd,))
+    read = CallRecord.from_json(record.to_json())
+    assert read.incoming["call_id"] == "caf\\udce9"
+    assert read.notes == ("caf\\udce9",)
+
+
 def test_record_that_is_too_long_is_cut_and_says_so() -> None:
     record = a_record(notes=tuple("x" * 1000 for _ in range(70)))
     line = record.to_json()
@@ -167,11 +175,11 @@ def test_identities_as_json() -> None:
 
 
 def test_voice_figures_are_rounded_and_the_loss_is_in_percent() -> None:
-    media = asdict(Statistics(packets_received=190, lost=10, jitter=1.23456, mos=4.40999))
+    media = Statistics(packets_received=190, lost=10, jitter=1.23456, mos=4.40999).by_name()
     line = json.loads(a_record(incoming={"technology": "sip", "media": media}).to_json())
     voice = line["incoming"]["media"]
     assert (voice["loss_percent"], voice["jitter"], voice["mos"], voice["lost"]) == (5.0, 1.23, 4.41, 10)
-    assert leg_document({"media": asdict(Statistics())})["media"]["loss_percent"] == 0.0  # type: ignore[index]
+    assert leg_document({"media": Statistics().by_name()})["media"]["loss_percent"] == 0.0  # type: ignore[index]
     assert leg_document({"media": None}) == {"media": None}
 
 

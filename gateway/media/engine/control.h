@@ -37,9 +37,12 @@ int control_open(struct engine *e, const char *path);
 void control_close(struct engine *e);
 /* `key` is what control.c gave epoll. */
 void control_readable(struct engine *e, uint32_t key);
-/* After HELLO on the connection at hand: it is the client now. */
+/* Sends what has gathered. */
 void control_flush(struct engine *e);
+/* Ends what nobody adopted, once the grace time is over. */
 void control_grace(struct engine *e);
+/* Cuts the client off; its streams run on. */
+void control_drop(struct engine *e, const char *why);
 
 /* Building messages: begin, write the body through the writer, commit. */
 struct writer control_begin(struct engine *e, uint8_t opcode, uint32_t request, uint32_t stream);

@@ -1,8 +1,6 @@
 #include "disk.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,194 +8,6 @@
 #include <unistd.h>
 
 #include "law.h"
-
-enum { BLOCK = 4096 /* samples moved at a time */ };
-
-static void notify(int fd)
-{
-    uint64_t one = 1;
-
-    /* A full counter is as good as one more: somebody is going to look. */
-    while (write(fd, &one, sizeof one) < 0 && errno == EINTR)
-        ;
-}
-
-static void fail(struct disk *d, struct disk_file *f, int err)
-{
-    f->error = err;
-    if (!f->why[0]) {
-        const char *text = strerrordesc_np(err);
-
-        (void)snprintf(f->why, sizeof f->why, "%s", text ? text : "unknown error");
-    }
-    atomic_store(&f->state, DISK_FAILED);
-    notify(d->event);
-}
-
-static void open_file(struct disk *d, struct disk_file *f)
-{
-    uint8_t header[WAV_HEADER];
-    int err = 0;
-
-    f->fd = f->writing ? open(f->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640)
-                       : open(f->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
-    if (f->fd < 0) {
-        fail(d, f, errno);
-        return;
-    }
-    if (f->writing) {
-        wav_build_header(header, 0);
-        if (write(f->fd, header, sizeof header) != (ssize_t)sizeof header)
-            err = errno ? errno : ENOSPC;
-    } else {
-        err = wav_read_header(&f->wav, f->fd, f->why, sizeof f->why);
-    }
-    if (err) {
-        fail(d, f, err);
-        return;
-    }
-    atomic_store(&f->state, DISK_OPEN);
-    if (f->writing)
-        notify(d->event);
-}
-
-static void store(struct disk_file *f, const uint8_t *from, size_t count)
-{
-    uint32_t head = atomic_load(&f->head);
-
-    for (size_t i = 0; i < count; i++) {
-        int16_t *to = &f->ring[(head + i) % DISK_RING];
-
-        if (f->wav.format == WAV_LINEAR)
-            *to = (int16_t)(from[2 * i] | from[2 * i + 1] << 8);
-        else
-            *to = law_linear(f->wav.format == WAV_ALAW ? ALAW : ULAW, from[i]);
-    }
-    atomic_store(&f->head, head + (uint32_t)count);
-}
-
-/* Fills the ring; a prompt that repeats starts over without a gap. */
-static void read_on(struct disk *d, struct disk_file *f)
-{
-    uint8_t data[BLOCK * 2];
-
-    for (;;) {
-        uint32_t held = atomic_load(&f->head) - atomic_load(&f->tail);
-        size_t want = DISK_RING - held < BLOCK ? DISK_RING - held : BLOCK;
-        size_t left = (f->wav.size - f->done) / f->wav.width;
-        ssize_t got;
-
-        if (!want)
-            break;
-        if (!left && !f->repeat) {
-            atomic_store(&f->state, DISK_ENDED);
-            break;
-        }
-        if (!left) {
-            f->done = 0;
-            continue;
-        }
-        want = want < left ? want : left;
-        got = pread(f->fd, data, want * f->wav.width, (off_t)f->wav.offset + f->done);
-        if (got < (ssize_t)f->wav.width) {
-            fail(d, f, got < 0 ? errno : EIO);
-            return;
-        }
-        got -= got % (ssize_t)f->wav.width;
-        f->done += (uint32_t)got;
-        store(f, data, (size_t)got / f->wav.width);
-    }
-    if (!f->filled) {
-        f->filled = true;
-        notify(d->event);
-    }
-}
-
-static void write_on(struct disk *d, struct disk_file *f)
-{
-    uint8_t data[BLOCK * 2];
-    uint8_t header[WAV_HEADER];
-    bool wrote = false;
-
-    for (;;) {
-        uint32_t tail = atomic_load(&f->tail);
-        uint32_t held = atomic_load(&f->head) - tail;
-        uint32_t room = (f->most - f->done) / 2;
-        uint32_t count = held < BLOCK ? held : BLOCK;
-        ssize_t put;
-
-        count = count < room ? count : room;
-        if (!count)
-            break;
-        for (size_t i = 0; i < count; i++) {
-            uint16_t value = (uint16_t)f->ring[(tail + i) % DISK_RING];
-
-            data[2 * i] = (uint8_t)value;
-            data[2 * i + 1] = (uint8_t)(value >> 8);
-        }
-        put = pwrite(f->fd, data, (size_t)count * 2, WAV_HEADER + (off_t)f->done);
-        if (put != (ssize_t)count * 2) {
-            fail(d, f, put < 0 ? errno : ENOSPC);
-            break;
-        }
-        f->done += (uint32_t)put;
-        atomic_store(&f->tail, tail + count);
-        wrote = true;
-    }
-    if (wrote) { /* what is on the disk is a valid file at any time */
-        wav_build_header(header, f->done);
-        if (pwrite(f->fd, header, sizeof header, 0) != (ssize_t)sizeof header)
-            fail(d, f, errno);
-    }
-    if (atomic_load(&f->state) == DISK_OPEN && f->done >= f->most) {
-        atomic_store(&f->state, DISK_ENDED);
-        notify(d->event);
-    }
-}
-
-static bool serve(struct disk *d, struct disk_file *f)
-{
-    int state = atomic_load(&f->state);
-
-    if (state == DISK_FREE)
-        return false;
-    if (state == DISK_OPENING)
-        open_file(d, f);
-    if (atomic_load(&f->state) == DISK_OPEN) {
-        if (f->writing)
-            write_on(d, f);
-        else
-            read_on(d, f);
-    }
-    if (atomic_load(&f->closing)) {
-        if (f->fd >= 0)
-            close(f->fd);
-        f->fd = -1;
-        atomic_store(&f->state, DISK_FREE);
-        return false;
-    }
-    return true;
-}
-
-static void *run(void *argument)
-{
-    struct disk *d = argument;
-    bool busy = false;
-
-    for (;;) {
-        struct pollfd p = {.fd = d->wake, .events = POLLIN};
-        bool stop = atomic_load(&d->stop);
-        uint64_t count;
-
-        busy = false;
-        for (unsigned i = 0; i < d->count; i++)
-            busy = serve(d, &d->files[i]) || busy;
-        if (stop)
-            return NULL;
-        if (poll(&p, 1, busy ? DISK_POLL_MS : -1) > 0 && read(d->wake, &count, sizeof count) < 0)
-            continue;
-    }
-}
 
 int disk_open(struct disk *d, unsigned files)
 {
@@ -209,7 +19,7 @@ int disk_open(struct disk *d, unsigned files)
     d->files = calloc(files ? files : 1, sizeof *d->files);
     d->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     d->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    err = !d->files ? ENOMEM : d->wake < 0 || d->event < 0 ? errno : pthread_create(&d->thread, NULL, run, d);
+    err = !d->files ? ENOMEM : d->wake < 0 || d->event < 0 ? errno : pthread_create(&d->thread, NULL, disk_thread, d);
     d->started = !err;
     if (err)
         disk_close(d);
@@ -222,7 +32,7 @@ void disk_close(struct disk *d)
         for (unsigned i = 0; i < d->count; i++)
             atomic_store(&d->files[i].closing, true);
         atomic_store(&d->stop, true);
-        notify(d->wake);
+        disk_notify(d->wake);
         pthread_join(d->thread, NULL);
     }
     d->started = false;
@@ -261,7 +71,7 @@ static struct disk_file *submit(struct disk *d, struct disk_file *f)
 {
     if (f) {
         atomic_store(&f->state, DISK_OPENING);
-        notify(d->wake);
+        disk_notify(d->wake);
     }
     return f;
 }
@@ -288,7 +98,7 @@ struct disk_file *disk_start_write(struct disk *d, const char *path, unsigned se
 void disk_release(struct disk *d, struct disk_file *f)
 {
     atomic_store(&f->closing, true);
-    notify(d->wake);
+    disk_notify(d->wake);
 }
 
 size_t disk_take(struct disk_file *f, int16_t *to, size_t count)

@@ -63,4 +63,8 @@ size_t disk_take(struct disk_file *f, int16_t *to, size_t count);
 /* False if the ring is full: samples are dropped. */
 bool disk_give(struct disk_file *f, const int16_t *from, size_t count);
 
+/* disk_thread.c */
+void *disk_thread(void *argument);
+void disk_notify(int fd);
+
 #endif

@@ -13,7 +13,7 @@
 #include "law.h"
 
 /* The outer epoll wakes the engine: control socket, timer, disk. Voice sockets are in no epoll at all: they are read at the
- * tick at which something is expected, which costs one call a packet. The media epoll, looked at in each tick but never
+ * tick at which something is expected, which costs one call a packet. The media epoll, looked at once in 20 ms but never
  * waited for, holds what is rare. */
 
 enum {
@@ -203,9 +203,11 @@ void engine_ticks(struct engine *e)
         log_line("stalled for %lld ms", (long long)(due - e->tick) * TICK_US / 1000);
         e->tick = due - CATCH_UP;
     }
-    look_around(e);
-    for (; e->tick <= due; e->tick++)
+    for (; e->tick <= due; e->tick++) {
+        if (e->tick % PHASES == 0)
+            look_around(e);
         bridge_tick(e);
+    }
     control_grace(e);
     control_flush(e);
 }

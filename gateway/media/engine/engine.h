@@ -101,6 +101,8 @@ void statistics_put(const struct engine *e, const struct stream *s, struct write
 
 /* requests.c */
 void request_execute(struct engine *e, const struct message *m, struct cursor *c);
+/* requests_open.c: GM_OPEN_*; 0 or an errno. */
+int requests_open(struct engine *e, const struct message *m, struct cursor *c);
 void requests_close(struct engine *e, struct stream *s);
 void requests_disk(struct engine *e);
 

@@ -9,6 +9,7 @@ enum {
     FAINT = 13000,  /* sum of magnitudes of a frame at about -45 dBm0, below what the receiver takes */
     OPEN_FRAMES = 3, /* the receiver needs some quiet to see a digit's end */
     HALVED = SAMPLES / 2,
+    STRIDE = 4, /* loudness is seen in every fourth sample as well */
 };
 
 /* Shares of a frame's power below which there is no DTMF in it, not even in half of it. */
@@ -114,23 +115,17 @@ void inband_reset(struct inband *b)
 /* True if the receiver is to look at this frame. */
 static bool worth_it(struct inband *b, enum law law, const uint8_t *codes, int16_t *linear)
 {
-    bool loud = law_magnitude(law, codes, SAMPLES) >= FAINT;
+    bool loud = law_magnitude(law, codes, SAMPLES, STRIDE) >= FAINT / STRIDE;
 
     if (loud || b->open)
         law_decode(law, linear, codes, SAMPLES);
     if (loud && two_tones(linear)) {
-        if (!b->open) {
-            int16_t before[SAMPLES];
-
-            law_decode(law, before, b->before, SAMPLES);
+        if (!b->open)
             restart(b);
-            dtmf_rx(b->rx, before, SAMPLES);
-        }
         b->open = OPEN_FRAMES;
     } else if (b->open) {
         b->open--;
     }
-    memcpy(b->before, codes, SAMPLES);
     return b->open;
 }
 

@@ -13,7 +13,6 @@ struct inband {
     char digit;       /* sounding now, 0: none */
     uint32_t samples; /* since it began */
     unsigned open;    /* frames for which the gates stay open */
-    uint8_t before[SAMPLES]; /* the last frame: a digit may have begun in it */
     char began, ended; /* set by the receiver within one frame */
 };
 

@@ -3,8 +3,9 @@
 #include <limits.h>
 #include <string.h>
 
+#include "jitter_ring.h"
+
 enum {
-    WORD = 64,          /* samples whose presence is told by one word */
     WINDOW = 100,       /* packets: 2 s of 20 ms packets */
     WINDOW_MAX = 1600,  /* 32 s: after trouble the delay shrinks more hesitantly */
     WINDOW_SHORT = 25,  /* at the start, and enough to see that the delay is far too long */
@@ -12,69 +13,6 @@ enum {
     GUARD_US = 1000,    /* margin that shrinking leaves */
     AHEAD_MAX = 16000,  /* a stamp further away than 2 s is another sequence */
 };
-
-static bool has(const struct jitter *j, uint32_t stamp)
-{
-    uint32_t bit = stamp % RING;
-
-    return j->present[bit / WORD] >> bit % WORD & 1;
-}
-
-/* The presence bits of the samples from `stamp` that share a word, at least 1 and at most `left`; `*mask` selects them. */
-static uint64_t *word_at(struct jitter *j, uint32_t stamp, uint32_t left, uint64_t *mask, uint32_t *count)
-{
-    uint32_t bit = stamp % RING;
-    uint32_t room = WORD - bit % WORD;
-
-    *count = room < left ? room : left;
-    /* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): count is 1 to WORD */
-    *mask = UINT64_MAX >> (WORD - *count) << bit % WORD;
-    return &j->present[bit / WORD];
-}
-
-static void mark(struct jitter *j, uint32_t stamp, uint32_t samples, bool there)
-{
-    uint64_t mask;
-    uint32_t count;
-
-    for (uint32_t i = 0; i < samples; i += count) {
-        uint64_t *word = word_at(j, stamp + i, samples - i, &mask, &count);
-
-        *word = there ? *word | mask : *word & ~mask;
-    }
-}
-
-static bool has_frame(struct jitter *j, uint32_t stamp)
-{
-    uint64_t mask;
-    uint32_t count;
-
-    for (uint32_t i = 0; i < SAMPLES; i += count) {
-        const uint64_t *word = word_at(j, stamp + i, SAMPLES - i, &mask, &count);
-
-        if ((*word & mask) != mask)
-            return false;
-    }
-    return true;
-}
-
-static void copy_in(struct jitter *j, uint32_t stamp, const uint8_t *from, size_t count, enum law law)
-{
-    size_t at = stamp % RING;
-    size_t first = count < RING - at ? count : RING - at;
-
-    law_convert(j->law, j->ring + at, law, from, first);
-    law_convert(j->law, j->ring, law, from + first, count - first);
-}
-
-static void copy_out(const struct jitter *j, uint8_t *to, uint32_t stamp, size_t count)
-{
-    size_t at = stamp % RING;
-    size_t first = count < RING - at ? count : RING - at;
-
-    memcpy(to, j->ring + at, first);
-    memcpy(to + first, j->ring, count - first);
-}
 
 static void new_window(struct jitter *j)
 {
@@ -137,7 +75,7 @@ static void start(struct jitter *j, uint32_t stamp)
 /* Moves `play` on, forgetting what is skipped. */
 static void skip(struct jitter *j, uint32_t samples)
 {
-    mark(j, j->play, samples < RING ? samples : RING, false);
+    ring_mark(j, j->play, samples < RING ? samples : RING, false);
     j->play += samples;
     j->played = 0;
 }
@@ -187,8 +125,8 @@ bool jitter_put(struct jitter *j, uint32_t stamp, const uint8_t *payload, size_t
         if ((int32_t)(stamp - j->play) < 0)
             start(j, stamp);
     }
-    copy_in(j, stamp, payload, count, from);
-    mark(j, stamp, (uint32_t)count, true);
+    ring_put(j, stamp, payload, count, from);
+    ring_mark(j, stamp, (uint32_t)count, true);
     if ((int32_t)(stamp + (uint32_t)count - j->newest) > 0)
         j->newest = stamp + (uint32_t)count;
     return true;
@@ -220,7 +158,7 @@ static uint32_t gap_at_play(const struct jitter *j)
 {
     uint32_t gap = 0;
 
-    while ((int32_t)(j->newest - (j->play + gap)) > 0 && !has(j, j->play + gap))
+    while ((int32_t)(j->newest - (j->play + gap)) > 0 && !ring_has(j, j->play + gap))
         gap++;
     return gap;
 }
@@ -243,15 +181,15 @@ static void patch(struct jitter *j, uint8_t *frame)
     int16_t linear[SAMPLES];
 
     for (unsigned i = 0; i < SAMPLES;) {
-        bool there = has(j, j->play + i);
+        bool there = ring_has(j, j->play + i);
         unsigned run = 1;
 
-        while (i + run < SAMPLES && has(j, j->play + i + run) == there)
+        while (i + run < SAMPLES && ring_has(j, j->play + i + run) == there)
             run++;
         if (there) {
             uint8_t codes[SAMPLES];
 
-            copy_out(j, codes, j->play + i, run);
+            ring_get(j, codes, j->play + i, run);
             law_decode(j->law, linear + i, codes, run);
             conceal_blend(&j->conceal, linear + i, run);
         } else {
@@ -260,13 +198,13 @@ static void patch(struct jitter *j, uint8_t *frame)
         i += run;
     }
     law_encode(j->law, frame, linear, SAMPLES);
-    copy_in(j, j->play, frame, SAMPLES, j->law);
+    ring_put(j, j->play, frame, SAMPLES, j->law);
     j->concealed++;
 }
 
 static void whole(struct jitter *j, uint8_t *frame)
 {
-    copy_out(j, frame, j->play, SAMPLES);
+    ring_get(j, frame, j->play, SAMPLES);
     if (j->conceal.active) {
         int16_t linear[SAMPLES];
 
@@ -278,7 +216,7 @@ static void whole(struct jitter *j, uint8_t *frame)
 
 static void advance(struct jitter *j)
 {
-    mark(j, j->play, SAMPLES, false);
+    ring_mark(j, j->play, SAMPLES, false);
     j->play += SAMPLES;
     j->played = j->played + SAMPLES > RING ? RING : j->played + SAMPLES;
 }
@@ -331,7 +269,7 @@ enum jitter_result jitter_pull(struct jitter *j, uint8_t *frame, unsigned *phase
             *phase = 0;
         return last ? JITTER_SILENCE : JITTER_WAIT;
     }
-    complete = has_frame(j, j->play);
+    complete = ring_has_frame(j, j->play);
     if (!complete && j->borrowed) {
         uint32_t gap = gap_at_play(j);
         uint32_t stood_for = gap < j->borrowed ? gap : j->borrowed;
@@ -339,11 +277,11 @@ enum jitter_result jitter_pull(struct jitter *j, uint8_t *frame, unsigned *phase
         if (gap && j->play + gap != j->newest) {
             skip(j, stood_for);
             j->borrowed -= stood_for;
-            complete = has_frame(j, j->play);
+            complete = ring_has_frame(j, j->play);
         }
     }
     if (complete) {
-        if (j->merge && has_frame(j, j->play + SAMPLES)) {
+        if (j->merge && ring_has_frame(j, j->play + SAMPLES)) {
             merge_two(j, frame);
         } else if (j->merge && !last) {
             return JITTER_WAIT;
@@ -393,7 +331,7 @@ size_t jitter_history(const struct jitter *j, uint8_t *to, size_t count)
     memset(to, law_idle(j->law), count - real);
     to += count - real;
     if (!j->passing)
-        copy_out(j, to, j->play - (uint32_t)real, real);
+        ring_get(j, to, j->play - (uint32_t)real, real);
     for (uint32_t i = 0; j->passing && i < real; i++)
         to[i] = j->ring[(j->play - (uint32_t)real + i) % PAST];
     return real;

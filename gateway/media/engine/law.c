@@ -116,12 +116,12 @@ void law_convert(enum law to_law, uint8_t *to, enum law from_law, const uint8_t 
         to[i] = table[from[i]];
 }
 
-uint32_t law_magnitude(enum law law, const uint8_t *from, size_t count)
+uint32_t law_magnitude(enum law law, const uint8_t *from, size_t count, size_t stride)
 {
     const uint16_t *table = magnitude[law];
     uint32_t sum = 0;
 
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i += stride)
         sum += table[from[i]];
     return sum;
 }

@@ -24,8 +24,8 @@ void law_decode(enum law law, int16_t *to, const uint8_t *from, size_t count);
 void law_encode(enum law law, uint8_t *to, const int16_t *from, size_t count);
 /* Copies, transcoding if the laws differ; `to` may be `from`. */
 void law_convert(enum law to_law, uint8_t *to, enum law from_law, const uint8_t *from, size_t count);
-/* Sum of the magnitudes: a cheap measure of loudness (32124 a sample at most). */
-uint32_t law_magnitude(enum law law, const uint8_t *from, size_t count);
+/* Sum of the magnitudes of each `stride`-th sample: a cheap measure of loudness (32256 a sample at most). */
+uint32_t law_magnitude(enum law law, const uint8_t *from, size_t count, size_t stride);
 
 double dbm0_to_peak(double dbm0);
 /* Level of `count` samples with this sum of squares; SILENT_DBM0 at nothing. */

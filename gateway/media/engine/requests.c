@@ -1,20 +1,9 @@
 #include <errno.h>
-#include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "engine.h"
 
 enum { GRACE_LEAST_US = 5000000 /* a client that says hello late still gets the time to adopt */ };
-
-static void take_label(struct stream *s, struct cursor *c)
-{
-    cursor_copy(c, s->label, GM_LABEL_BYTES);
-    s->label[GM_LABEL_BYTES - 1] = 0;
-    for (char *p = s->label; *p; p++) /* it goes to the log */
-        if ((unsigned char)*p < ' ' || *p == 0x7f)
-            *p = '?';
-}
 
 void requests_close(struct engine *e, struct stream *s)
 {
@@ -59,155 +48,6 @@ static int hello(struct engine *e, const struct message *m, struct cursor *c)
     put_le32(&w, (uint32_t)getpid());
     control_commit(e, &w);
     return 0;
-}
-
-static int open_rtp(struct engine *e, const struct message *m, struct cursor *c, struct stream *s)
-{
-    int family = cursor_u8(c) == 6 ? AF_INET6 : AF_INET;
-    const uint8_t *address;
-    struct writer w;
-    int err;
-
-    cursor_take(c, 3);
-    address = cursor_take(c, 16);
-    take_label(s, c);
-    if (c->bad)
-        return EBADMSG;
-    err = rtp_open(e, s, family, address);
-    if (err || !m->request)
-        return err;
-    w = control_begin(e, GM_OPEN_RTP | GM_REPLY, m->request, m->stream);
-    put_le32(&w, 0);
-    put_le16(&w, s->rtp.port);
-    put_le16(&w, s->rtp.port + 1U);
-    control_commit(e, &w);
-    return 0;
-}
-
-static int open_tdm(struct engine *e, const struct message *m, struct cursor *c, struct stream *s)
-{
-    unsigned law = cursor_u8(c);
-    bool listening = cursor_u8(c);
-    size_t size;
-    const uint8_t *path;
-    char text[GM_FILE_PATH_MAX + 1];
-    int err;
-
-    cursor_take(c, 2);
-    take_label(s, c);
-    size = cursor_left(c);
-    path = cursor_take(c, size);
-    if (c->bad)
-        return EBADMSG;
-    if (law > GM_LAW_ALAW || !size || memchr(path, 0, size))
-        return EINVAL;
-    if (size > GM_SOCKET_PATH_MAX)
-        return ENAMETOOLONG;
-    memcpy(text, path, size);
-    text[size] = 0;
-    err = tdm_open(e, s, text, size, law == GM_LAW_ALAW ? ALAW : ULAW, listening);
-    if (!err)
-        control_reply(e, m);
-    return err;
-}
-
-static int open_tone(struct engine *e, const struct message *m, struct cursor *c, struct stream *s)
-{
-    struct tone *t = &s->tone;
-    unsigned steps = cursor_u8(c);
-
-    t->repeat_from = cursor_u8(c);
-    cursor_take(c, 2);
-    take_label(s, c);
-    if (!steps || steps > GM_STEPS_MAX || (t->repeat_from >= steps && t->repeat_from != GM_NO_REPEAT))
-        return EINVAL;
-    t->count = steps;
-    for (unsigned i = 0; i < steps; i++) {
-        struct tone_step *step = &t->steps[i];
-
-        for (int k = 0; k < GM_FREQUENCIES_MAX; k++) {
-            step->hertz[k] = cursor_le16(c);
-            if (step->hertz[k] >= SAMPLE_RATE / 2)
-                return EINVAL;
-        }
-        step->milliseconds = cursor_le32(c);
-        step->centibels = (int16_t)cursor_le16(c);
-        cursor_take(c, 2);
-        if (step->milliseconds > 3600000 || step->centibels > 317 || step->centibels < -9900)
-            return EINVAL;
-    }
-    if (c->bad)
-        return EBADMSG;
-    tone_start(t);
-    control_reply(e, m);
-    return 0;
-}
-
-static int open_file(struct engine *e, const struct message *m, struct cursor *c, struct stream *s)
-{
-    uint32_t first = cursor_le32(c); /* prompt: u8 repeat; recorder: seconds */
-    size_t size;
-    const uint8_t *path;
-    char text[GM_FILE_PATH_MAX + 1];
-
-    take_label(s, c);
-    size = cursor_left(c);
-    path = cursor_take(c, size);
-    if (c->bad)
-        return EBADMSG;
-    if (!size || memchr(path, 0, size) || (m->opcode == GM_OPEN_RECORDER && !first))
-        return EINVAL;
-    if (size > GM_FILE_PATH_MAX)
-        return ENAMETOOLONG;
-    memcpy(text, path, size);
-    text[size] = 0;
-    if (m->opcode == GM_OPEN_PROMPT) {
-        s->file.file = disk_start_read(&e->disk, text, first & 0xff);
-    } else {
-        s->file.file = disk_start_write(&e->disk, text, first);
-        bridge_join(e, s);
-    }
-    s->file.request = m->request;
-    return s->file.file ? 0 : ENFILE;
-}
-
-static int open_stream(struct engine *e, const struct message *m, struct cursor *c)
-{
-    static const uint8_t kinds[] = {[GM_OPEN_RTP] = GM_KIND_RTP,       [GM_OPEN_TDM] = GM_KIND_TDM,
-                                    [GM_OPEN_TONE] = GM_KIND_TONE,     [GM_OPEN_PROMPT] = GM_KIND_PROMPT,
-                                    [GM_OPEN_ECHO] = GM_KIND_ECHO,     [GM_OPEN_RECORDER] = GM_KIND_RECORDER};
-    struct stream *s;
-    int err = 0;
-
-    if (stream_find(&e->streams, m->stream))
-        return EEXIST;
-    s = stream_new(&e->streams, m->stream, kinds[m->opcode]);
-    if (!s)
-        return ENFILE;
-    s->expected_from = e->now;
-    switch (m->opcode) {
-    case GM_OPEN_RTP:
-        err = open_rtp(e, m, c, s);
-        break;
-    case GM_OPEN_TDM:
-        err = open_tdm(e, m, c, s);
-        break;
-    case GM_OPEN_TONE:
-        err = open_tone(e, m, c, s);
-        break;
-    case GM_OPEN_ECHO:
-        take_label(s, c);
-        err = c->bad ? EBADMSG : 0;
-        if (!err)
-            control_reply(e, m);
-        break;
-    default:
-        err = open_file(e, m, c, s);
-        break;
-    }
-    if (err)
-        requests_close(e, s);
-    return err;
 }
 
 static int send_digits(struct stream *s, struct cursor *c)
@@ -330,7 +170,7 @@ void request_execute(struct engine *e, const struct message *m, struct cursor *c
     } else if (m->opcode == GM_LIST) {
         err = list(e, m, c);
     } else if ((m->opcode >= GM_OPEN_TDM && m->opcode <= GM_OPEN_RECORDER) || m->opcode == GM_OPEN_RTP) {
-        err = m->stream ? open_stream(e, m, c) : EINVAL;
+        err = m->stream ? requests_open(e, m, c) : EINVAL;
     } else if (!s) {
         err = ENOENT;
     } else if (m->opcode == GM_STATISTICS) {

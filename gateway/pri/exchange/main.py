@@ -16,13 +16,14 @@ from pathlib import Path
 import click
 
 from gateway.control_socket import CommandError
+from gateway.core import MILLISECOND
 from gateway.media.api import Law
 from gateway.media.engine_keeper import EngineKeeper
 from gateway.media.engine_process import EngineProcess
 from gateway.pri.channels import Line
 from gateway.pri.exchange.plan import DEFAULT_PLAN
 from gateway.pri.exchange.program import MAX_SPANS, ExchangeProgram
-from gateway.pri.lapd import Side
+from gateway.pri.lapd import LapdTimer, Side
 from gateway.pri.settings import PriSettings
 from gateway.pri.span.endpoint import SpanError
 
@@ -85,7 +86,8 @@ async def _serve(program: ExchangeProgram, control: Path | None, read_input: boo
         await program.close()
 
 
-def _settings(directory: Path, line: str, side: str, switch_type: str) -> PriSettings:
+def span_settings(directory: Path, line: str, side: str, switch_type: str, t200: int | None = None) -> PriSettings:
+    """The trunk of one span; ``t200`` is milliseconds, None the standard's."""
     return PriSettings(
         name=directory.name,
         line=Line(line),
@@ -96,6 +98,7 @@ def _settings(directory: Path, line: str, side: str, switch_type: str) -> PriSet
         listen=True,
         overlap_receive=switch_type == "euroisdn",
         overlap_send=switch_type == "euroisdn",
+        lapd_timers={} if t200 is None else {LapdTimer.T200: t200 * MILLISECOND},
     )
 
 
@@ -117,6 +120,7 @@ def _plan_text() -> str:
 @click.option("--switch-type", type=click.Choice(["euroisdn", "ni2"]), default="euroisdn", show_default=True)
 @click.option("--side", type=click.Choice(["network", "user"]), default="network", show_default=True)
 @click.option("--country", default="us", show_default=True, help="Whose call-progress tones.")
+@click.option("--t200-ms", type=click.IntRange(10, 10_000), help="Q.921's T200 in milliseconds, for spoilt lines.")
 @click.option("--control", type=click.Path(path_type=Path), help="Unix socket for commands and events (JSON lines).")
 @click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines.")
 @click.option("--quiet", is_flag=True, help="Print no events.")
@@ -129,6 +133,7 @@ def main(
     switch_type: str,
     side: str,
     country: str,
+    t200_ms: int | None,
     control: Path | None,
     as_json: bool,
     quiet: bool,
@@ -149,7 +154,7 @@ def main(
             spans[0].with_name(f"{spans[0].name}.media"), log=spans[0].with_name("exchange-media.log")
         )
         program = ExchangeProgram(
-            [(_settings(span, line, side, switch_type), span) for span in spans],
+            [(span_settings(span, line, side, switch_type, t200_ms), span) for span in spans],
             engine.control,
             country=country,
             seed=seed,

@@ -7,7 +7,7 @@ import json
 import random
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from gateway.cause import Cause
@@ -129,7 +129,7 @@ class ExchangeProgram:
         self._as_json = as_json
         self._quiet = quiet
         self._next_unit = 0
-        self._load: asyncio.Task[None] | None = None
+        self.load: asyncio.Task[None] | None = None
         self._load_done = {"placed": 0, "answered": 0, "failed": 0}
 
     async def start(self, control: Path | None) -> None:
@@ -143,8 +143,8 @@ class ExchangeProgram:
 
     async def close(self) -> None:
         """Stop what runs."""
-        if self._load is not None:
-            self._load.cancel()
+        if self.load is not None:
+            self.load.cancel()
         if self.control is not None:
             await self.control.close()
         for unit in self.units:
@@ -173,7 +173,7 @@ class ExchangeProgram:
     def call_event(self, unit: SpanUnit, event: CallEvent) -> None:
         """Tell what happened to a call."""
         report = event.report
-        if event.moment == "ended" and self._load is not None and report.direction == "to gateway":
+        if event.moment == "ended" and self.load is not None and report.direction == "to gateway":
             self._load_done["answered" if report.answered is not None else "failed"] += 1
         if self._quiet and self.control is None:
             return
@@ -200,7 +200,7 @@ class ExchangeProgram:
             case "load":
                 return self._start_load(request)
             case "load-result":
-                running = self._load is not None and not self._load.done()
+                running = self.load is not None and not self.load.done()
                 busy = any(unit.exchange.lines for unit in self.units)
                 return {"running": running or busy, **self._load_done}
             case "status":
@@ -278,7 +278,7 @@ class ExchangeProgram:
                     injector.rates = rates
 
     def _start_load(self, request: Mapping[str, object]) -> Mapping[str, object]:
-        if self._load is not None and not self._load.done():
+        if self.load is not None and not self.load.done():
             raise CommandError("a load runs already")
         rate = request.get("rate", 1.0)
         if isinstance(rate, bool) or not isinstance(rate, int | float):
@@ -288,7 +288,7 @@ class ExchangeProgram:
             raise CommandError(f"expected rate up to {MAX_LOAD_RATE} a second and up to {MAX_LOAD_CALLS} calls")
         self._load_done = {"placed": 0, "answered": 0, "failed": 0}
         wanted = replace(call_request(request), measure=False)
-        self._load = asyncio.get_running_loop().create_task(self._run_load(wanted, rate, calls))
+        self.load = asyncio.get_running_loop().create_task(self._run_load(wanted, rate, calls))
         return {}
 
     async def _run_load(self, request: CallRequest, rate: float, calls: int) -> None:
@@ -336,7 +336,7 @@ def _report(unit: SpanUnit, report: Report) -> dict[str, object]:
         values["connected"] = report.connected.number.digits
         values["connected_name"] = report.connected.name
     if report.heard is not None:
-        values["heard"] = asdict(report.heard)
+        values["heard"] = report.heard.by_name()
     return values
 
 

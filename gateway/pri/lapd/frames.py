@@ -5,8 +5,9 @@ What a frame means is the state machine's matter; here is only what it is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
+
+import msgspec
 
 from gateway.core import ProtocolError
 
@@ -44,8 +45,7 @@ class LapdError(ProtocolError):
         self.code = code
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True):
     """A frame after its address: ``pf`` is P of a command and F of a response; ``ns`` and ``nr`` are 0 where unused."""
 
     type: FrameType

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 
+import msgspec
+
 from gateway.pri.lapd.frames import (
     FrameType,
     encode_address,
@@ -59,8 +61,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Transmit:
+class Transmit(msgspec.Struct, frozen=True):
     """A frame for the D channel, address to information field."""
 
     frame: bytes
@@ -80,8 +81,7 @@ class Released:
     confirmed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Data:
+class Data(msgspec.Struct, frozen=True):
     """One layer-3 message, in order and once: DL-DATA indication."""
 
     data: bytes

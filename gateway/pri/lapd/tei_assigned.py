@@ -38,8 +38,11 @@ def ua(link: DataLink, frame: Frame, _command: bool) -> None:
 
 
 def dm(link: DataLink, frame: Frame, _command: bool) -> None:
-    """DM with F=0 is the peer's wish that we establish (5.5.1.3); with F=1 it means nothing here."""
-    if not frame.pf:
+    """DM with F=0 is the peer's wish that we establish (5.5.1.3); with F=1 it means nothing here.
+
+    A link that is wanted is tried anyhow, at its own pace: a peer that answers every SABME with DM sets none.
+    """
+    if not frame.pf and not link.wanted:
         link.establish_data_link(True)
 
 

@@ -197,10 +197,12 @@ class Q931Call(ClearingCall):
             return Cause.CHANNEL_TYPE_NOT_IMPLEMENTED
         channel = channels.get(timeslot) if timeslot is not None else None
         if channel is None:
-            return Cause.CHANNEL_DOES_NOT_EXIST
-        self.channel = channels.seize(channel.timeslot, self, incoming=True)
-        if self.channel is None and self._wins_glare(channel, wanted.exclusive):
-            self.channel = channel
+            if wanted.exclusive:
+                return Cause.CHANNEL_DOES_NOT_EXIST
+        else:
+            self.channel = channels.seize(channel.timeslot, self, incoming=True)
+            if self.channel is None and self._wins_glare(channel, wanted.exclusive):
+                self.channel = channel
         if self.channel is None and not wanted.exclusive:
             self.channel = channels.hunt(self.link.answer_hunt, self)
         if self.channel is not None:
@@ -305,9 +307,12 @@ class Q931Call(ClearingCall):
             return
         if self.originated:
             if self.state is self.chain.setup:
-                if not self._first_answer(message):
+                # No answer in Q.931: CALL PROCEEDING may still come, and with it another channel than the preferred
+                # one, unless this one names a channel or lets us hear something on it.
+                self.stop(Q931Timer.T303)
+                settles = message.first(ChannelIdentification) is not None or self.link.variant.inband(message)
+                if settles and not self._first_answer(message):
                     return
-                self._enter_proceeding(message)
             self.stop(Q931Timer.T310)
             self.stop(Q931Timer.T304)
         self.indicate(Primitive.PROGRESS, message)

@@ -40,6 +40,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# 5.8.10 names 97 and 98; a far end that tells the two of 98 apart says 101.
+_ENQUIRY_REFUSALS = frozenset(
+    {Cause.MESSAGE_TYPE_NONEXISTENT, Cause.MESSAGE_NOT_COMPATIBLE_WITH_STATE, Cause.MESSAGE_NOT_COMPATIBLE}
+)
+
 
 class ClearingCall:
     """A call as far as it can be cleared; see ``Q931Call``."""
@@ -361,7 +366,7 @@ class ClearingCall:
             return
         answered = False
         if Q931Timer.T322 in self._running:
-            if cause.value == Cause.MESSAGE_TYPE_NONEXISTENT:
+            if cause.value in _ENQUIRY_REFUSALS:
                 # It does not know STATUS ENQUIRY, but said its state: as good at the end of T322 as an answer.
                 self._refused_enquiry = reported in COMPATIBLE[state]
             elif cause.value == Cause.RESPONSE_TO_STATUS_ENQUIRY:

@@ -26,7 +26,7 @@ from gateway.pri.q931.ie import (
 )
 from gateway.pri.q931.maintenance import ServiceProcedure
 from gateway.pri.q931.message import CALL_CONTROL, CallReference, Message, MessageType, decode, encode
-from gateway.pri.q931.primitives import EstablishLink, LinkOutput, Primitive, SendData
+from gateway.pri.q931.primitives import EstablishLink, LinkOutput, Primitive, RefusedIndication, SendData
 from gateway.pri.q931.restart import RestartProcedure
 from gateway.pri.q931.states import State
 from gateway.pri.q931.timers import Q931Timer, timer_values
@@ -267,29 +267,33 @@ class Q931Link:
         if fault is not None:
             log.info("%s: SETUP with fault: %s", self.name, fault)
             if fault.fatal:
-                self._answer(reference, MessageType.RELEASE_COMPLETE, fault.cause, fault.diagnostics)
+                self._refuse(message, fault.cause, fault.diagnostics)
                 return
         if len(self.calls) >= MAX_CALLS:
-            self._answer(reference, MessageType.RELEASE_COMPLETE, Cause.SWITCHING_EQUIPMENT_CONGESTION)
+            self._refuse(message, Cause.SWITCHING_EQUIPMENT_CONGESTION)
             return
         bearer = message.first(BearerCapability)
         if bearer is None or not self.variant.accepts(bearer):
             # 5.1.5.2, and annex B for the user.
             user = self.side is Side.USER
             cause = Cause.INCOMPATIBLE_DESTINATION if user else Cause.BEARER_CAPABILITY_NOT_IMPLEMENTED
-            self._answer(reference, MessageType.RELEASE_COMPLETE, cause)
+            self._refuse(message, cause)
             return
         call = Q931Call(self, reference.value, originated=False)
         call.reference = reference.answer()
         refusal = call.accept_setup(message)
         if refusal is not None:
-            self._answer(reference, MessageType.RELEASE_COMPLETE, refusal)
+            self._refuse(message, refusal)
             return
         self.calls[call.key] = call
         call.set_state(call.chain.setup)
         if fault is not None and self.variant.reports_elements:
             call.report(fault.cause, fault.diagnostics)
         call.indicate(Primitive.SETUP, message)
+
+    def _refuse(self, message: Message, cause: Cause, diagnostics: bytes = b"") -> None:
+        self._answer(message.call_reference, MessageType.RELEASE_COMPLETE, cause, diagnostics)
+        self.outputs.append(RefusedIndication(message, cause))
 
     def _answer(
         self,

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import TypeVar
 
+import msgspec
+
 from gateway.pri.q931.errors import ContentError, Q931Error
 from gateway.pri.q931.ie.catalogue import CATALOGUE
 from gateway.pri.q931.ie.element import (
@@ -102,8 +104,7 @@ class ElementProblem:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class CallReference:
+class CallReference(msgspec.Struct, frozen=True):
     """Q.931 4.3. ``flag`` True: sent by the side that did not originate the reference. Length 0 is the dummy one."""
 
     value: int
@@ -369,9 +370,11 @@ def _encode_elements(elements: tuple[InformationElement, ...], out: bytearray) -
         contents = element.octets()
         if identifier == 0x90 and isinstance(element, Shift):
             out += contents
-            codeset = element.to
-            if element.locking:
-                active = codeset
+            if not element.locking:
+                codeset = element.to
+            else:
+                # As the receiver takes it: a locking shift downwards changes nothing (4.5.3).
+                codeset = active = max(active, element.to)
             continue
         wanted = element.codeset
         if wanted != codeset:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from gateway.cause import Cause
 from gateway.pri.q931.ie import CauseElement, RestartClass
 from gateway.pri.q931.message import Message
 
@@ -33,8 +36,7 @@ class Primitive(IntEnum):
     RELEASE = 15
 
 
-@dataclass(frozen=True, slots=True)
-class CallIndication:
+class CallIndication(msgspec.Struct, frozen=True):
     """One primitive of one call, with the message that caused it if there was one.
 
     CHANNEL: the call's B channel is agreed. DIGITS_COMPLETE: T302 expired. DISCONNECT: the far end clears and sends
@@ -48,8 +50,7 @@ class CallIndication:
     cause: CauseElement | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SendData:
+class SendData(msgspec.Struct, frozen=True):
     """DL-DATA request: one encoded message."""
 
     data: bytes
@@ -76,4 +77,12 @@ class MaintenanceIndication:
     timeslots: tuple[int, ...] = ()
 
 
-LinkOutput = CallIndication | SendData | EstablishLink | RestartIndication | MaintenanceIndication
+@dataclass(frozen=True, slots=True)
+class RefusedIndication:
+    """A SETUP was answered with RELEASE COMPLETE before it became a call."""
+
+    message: Message
+    cause: Cause
+
+
+LinkOutput = RefusedIndication | CallIndication | SendData | EstablishLink | RestartIndication | MaintenanceIndication

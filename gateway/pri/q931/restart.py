@@ -1,6 +1,7 @@
 """RESTART (Q.931 5.5) on the global call reference: ours, one at a time, and the far end's, each for itself.
 
-A channel under restart is blocked; whatever happens, it is not blocked for ever.
+A channel under restart is blocked for calls of ours; whatever happens, it is not blocked for ever. The far end may call
+us on it: either it ignores our RESTART, or its acknowledgement, by which it has cleared that call again, is on its way.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from gateway.cause import Cause
+from gateway.core import SECOND
 from gateway.pri.channels import Block
 from gateway.pri.q931.acceptance import check
 from gateway.pri.q931.ie import (
@@ -31,6 +33,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+START_WAIT = 20 * SECOND
+"""How long the restart on the first coming up of the link keeps its channels from our calls, T316 being longer (own).
+
+Some switches never answer RESTART. At the start there is no call about which both ends could disagree, so it is sent
+once, and what is not acknowledged then is used all the same.
+"""
+
 MAX_PENDING_RESTARTS = 64
 """Restarts of the far end that wait for the owner, and restarts of ours that wait for their turn."""
 
@@ -45,8 +54,9 @@ class RestartProcedure:
         # The timeslots of our RESTART that waits for its acknowledgement.
         self.outstanding: tuple[int, ...] = ()
         self._whole = False
+        self._starting = False
         self._transmissions = 0
-        self._pending: deque[tuple[tuple[int, ...], tuple[InformationElement, ...]]] = deque()
+        self._pending: deque[tuple[tuple[int, ...], CallReference, tuple[InformationElement, ...]]] = deque()
         self._reference = CallReference(0, False, link.call_reference_octets)
 
     @property
@@ -76,6 +86,7 @@ class RestartProcedure:
                 self._queue.append(None)
             elif scope is StartRestart.CHANNELS:
                 self._queue.extend(channel.timeslot for channel in self._link.channels if channel.owner is None)
+            self._starting = bool(self._queue)
         if self.outstanding:
             self._transmit()
         else:
@@ -91,6 +102,9 @@ class RestartProcedure:
         link = self._link
         while self._queue and not self.outstanding and link.up:
             timeslot = self._queue.popleft()
+            if self._starting and timeslot is not None and link.calls_on((timeslot,)):
+                # A call that was made since the link came up: both ends agree about this channel already.
+                continue
             self._whole = timeslot is None
             timeslots = tuple(channel.timeslot for channel in link.channels) if timeslot is None else (timeslot,)
             for call in link.calls_on(timeslots):
@@ -100,6 +114,7 @@ class RestartProcedure:
             self.outstanding = timeslots
             self._transmissions = 0
             self._transmit()
+        self._starting = self._starting and bool(self._queue or self.outstanding)
 
     def _transmit(self) -> None:
         self._transmissions += 1
@@ -112,13 +127,17 @@ class RestartProcedure:
                 RestartIndicator(RestartClass.INDICATED_CHANNELS),
             )
         self._link.transmit(Message(MessageType.RESTART, self._reference, elements))
-        self._link.timers.start((self, Q931Timer.T316), self._link.now + self._link.durations[Q931Timer.T316])
+        wait = self._link.durations[Q931Timer.T316]
+        if self._starting:
+            wait = min(wait, START_WAIT)
+        self._link.timers.start((self, Q931Timer.T316), self._link.now + wait)
 
     def _finish(self) -> None:
         self._link.timers.stop((self, Q931Timer.T316))
         for timeslot in self.outstanding:
             self._link.channels.unblock(Block.RESTART, timeslot)
         self.outstanding = ()
+        self._starting = self._starting and bool(self._queue)
         self._next()
 
     # -- the far end's --
@@ -132,7 +151,7 @@ class RestartProcedure:
                 self._on_restart(message)
         elif kind is MessageType.RESTART_ACKNOWLEDGE:
             if flag:
-                self._on_acknowledge()
+                self._on_acknowledge(message)
         elif kind is MessageType.STATUS:
             self._on_status(message)
         else:
@@ -169,7 +188,7 @@ class RestartProcedure:
         elements = tuple(
             element for element in message.elements if isinstance(element, ChannelIdentification | RestartIndicator)
         )
-        self._pending.append((timeslots, elements))
+        self._pending.append((timeslots, message.call_reference.answer(), elements))
         link.timers.start((self, Q931Timer.T317), link.now + link.durations[Q931Timer.T317])
         restart_class = indicator.restart_class
         link.outputs.append(
@@ -182,17 +201,23 @@ class RestartProcedure:
         """The owner has cleared what the oldest pending restart named: RESTART ACKNOWLEDGE."""
         if not self._pending:
             return
-        _, elements = self._pending.popleft()
-        self._acknowledge(elements)
+        _, reference, elements = self._pending.popleft()
+        self._acknowledge(reference, elements)
         if not self._pending:
             self._link.timers.stop((self, Q931Timer.T317))
 
-    def _acknowledge(self, elements: tuple[InformationElement, ...]) -> None:
-        self._link.transmit(Message(MessageType.RESTART_ACKNOWLEDGE, self._reference.answer(), elements))
+    def _acknowledge(self, reference: CallReference, elements: tuple[InformationElement, ...]) -> None:
+        self._link.transmit(Message(MessageType.RESTART_ACKNOWLEDGE, reference, elements))
 
-    def _on_acknowledge(self) -> None:
-        """5.5.1."""
+    def _on_acknowledge(self, message: Message) -> None:
+        """5.5.1. A late one for channels that we have given up waiting for is not for those we wait for now."""
+        named = message.first(ChannelIdentification)
+        if named is not None and named.channels and not set(named.channels).intersection(self.outstanding):
+            return
         if self.outstanding:
+            for call in self._link.calls_on(self.outstanding):
+                # Its SETUP went out before our RESTART was read there: the far end has cleared it without a word.
+                call.abandon(Cause.TEMPORARY_FAILURE)
             self._finish()
 
     def _on_status(self, message: Message) -> None:
@@ -220,7 +245,10 @@ class RestartProcedure:
 
     def _expire_t316(self) -> None:
         """5.5.1: again, up to the limit. Then management hears of it, and the channels are tried all the same."""
-        if self._transmissions < RESTART_TRANSMISSIONS:
+        if self._starting:
+            # Who does not answer the first has nothing to say to the next.
+            self._queue.clear()
+        elif self._transmissions < RESTART_TRANSMISSIONS:
             self._transmit()
             return
         log.warning("%s: RESTART was not acknowledged", self._link.name)
@@ -231,7 +259,7 @@ class RestartProcedure:
         """5.5.2: the owner did not clear in time; what is idle all the same is acknowledged (note 1)."""
         link = self._link
         while self._pending:
-            timeslots, elements = self._pending.popleft()
+            timeslots, reference, elements = self._pending.popleft()
             idle = tuple(one for one in timeslots if self._idle(one))
             link.outputs.append(
                 MaintenanceIndication(
@@ -240,7 +268,7 @@ class RestartProcedure:
             )
             if idle:
                 kept = tuple(element for element in elements if not isinstance(element, ChannelIdentification))
-                self._acknowledge((link.variant.channel_identification(idle, exclusive=True), *kept))
+                self._acknowledge(reference, (link.variant.channel_identification(idle, exclusive=True), *kept))
 
     def _idle(self, timeslot: int) -> bool:
         channel = self._link.channels.get(timeslot)

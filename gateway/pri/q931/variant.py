@@ -39,7 +39,7 @@ from gateway.pri.q931.ie import (
     UserUser,
 )
 from gateway.pri.q931.ie.channel import MAX_CHANNELS
-from gateway.pri.q931.message import MAINTENANCE, CallReference, Message, MessageType, decode, encode
+from gateway.pri.q931.message import MAINTENANCE, MAX_MESSAGE, CallReference, Message, MessageType, decode, encode
 from gateway.pri.q931.timers import Q931Timer
 
 MAX_USER_USER = 128
@@ -79,6 +79,8 @@ _BEARERS: dict[tuple[Bearer, Law], BearerCapability] = {
 }
 _INBAND = frozenset({ProgressDescription.NOT_END_TO_END_ISDN, ProgressDescription.INBAND_INFORMATION})
 _COMPLETE = SendingComplete()
+_NO_NUMBER = Number()
+_REFERENCE = CallReference(1)
 
 
 def _with_octets(element: ChannelIdentification) -> ChannelIdentification:
@@ -166,7 +168,10 @@ class Variant:
         if setup.redirection is not None:
             elements += self.redirection_elements(setup.redirection)
         if setup.user_user and len(setup.user_user) <= MAX_USER_USER:
-            elements.append(UserUser(setup.user_user))
+            user_user = UserUser(setup.user_user)
+            # The call goes before what its users have to tell each other.
+            if len(encode(Message(MessageType.SETUP, _REFERENCE, elements))) + 3 + len(setup.user_user) <= MAX_MESSAGE:
+                elements.append(user_user)
         return tuple(elements)
 
     def name_elements(self, party: Party, line: Line3, *, calling: bool) -> tuple[InformationElement, ...]:  # noqa: ARG002
@@ -231,12 +236,9 @@ class Variant:
                 keypad = keypad or element
             elif kind is UserUser:
                 user_user = user_user or element
-        if isinstance(called, CalledPartyNumber):
-            number = called.to_number()
-        elif isinstance(keypad, KeypadFacility):
-            number = Number(keypad.digits[:MAX_DIGITS])
-        else:
-            number = Number()
+        number = called.to_number() if isinstance(called, CalledPartyNumber) else _NO_NUMBER
+        if not number.digits and isinstance(keypad, KeypadFacility):
+            number = Number(keypad.dialled)
         name, name_presentation = self.read_name(message)
         return Setup(
             called=number,
@@ -287,7 +289,7 @@ class Variant:
         if called is not None:
             return called.to_number().digits
         keypad = message.first(KeypadFacility)
-        return keypad.digits[:MAX_DIGITS] if keypad is not None else ""
+        return keypad.dialled if keypad is not None else ""
 
     def inband(self, message: Message) -> bool:
         """Whether a progress indicator says that there is something to hear: #1 and #8 (Q.931 5.1.6, 5.4)."""

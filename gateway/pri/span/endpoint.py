@@ -83,7 +83,9 @@ class SpanEnd:
         name: str,
         timers: Mapping[Layer1Timer, int] | None,
         clock: Callable[[], int],
+        after: Callable[[], object] = lambda: None,
     ) -> None:
+        """``after`` is called once after the frames of one wakeup, be it one or several."""
         self.directory = directory
         self.line = line
         self.d_path = channel_path(directory, line.d_channel)
@@ -94,6 +96,7 @@ class SpanEnd:
         self.layer1 = Layer1(self.name, timers, clock())
         self._on_frame = on_frame
         self._on_line = on_line
+        self._after = after
         self._d: socket.socket | None = None
         self._line: socket.socket | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -144,6 +147,10 @@ class SpanEnd:
         self._drain()
 
     def _read_d(self, channel: socket.socket) -> None:
+        self._read_frames(channel)
+        self._after()
+
+    def _read_frames(self, channel: socket.socket) -> None:
         statistics = self.statistics
         for _ in range(PACKETS_PER_WAKE):
             try:

@@ -34,7 +34,8 @@ GOOD_CONNECTION = 2 * SECOND
 class VirtualSpan(SpanEnd):
     """The connecting end, the gateway's: knocks until somebody listens, and is a red alarm meanwhile.
 
-    ``on_frame(frame, now)`` gets D-channel frames, ``on_line(event, now)`` changes of the alarm and counter readings.
+    ``on_frame(frame, now)`` gets D-channel frames, ``on_line(event, now)`` changes of the alarm and counter readings;
+    ``after()`` is called after the frames that were there at one wakeup.
     """
 
     def __init__(
@@ -49,9 +50,10 @@ class VirtualSpan(SpanEnd):
         retry_first: int = RETRY_FIRST.default,
         retry_last: int = RETRY_LAST.default,
         clock: Callable[[], int] = monotonic_microseconds,
+        after: Callable[[], object] = lambda: None,
     ) -> None:
         """SpanError if a path is too long, ValueError if a timer is out of range."""
-        super().__init__(directory, line, on_frame, on_line, name=name, timers=timers, clock=clock)
+        super().__init__(directory, line, on_frame, on_line, name=name, timers=timers, clock=clock, after=after)
         self._retry_first = RETRY_FIRST.checked(retry_first)
         self._retry_last = max(RETRY_LAST.checked(retry_last), retry_first)
         self._retry = retry_first

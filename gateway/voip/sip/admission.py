@@ -52,7 +52,8 @@ def setup_of(request: Request, peer: PeerSettings) -> Setup:
     if called is None:
         raise SipError(404, f"{request.uri_text[:60]!r} is no number")
     caller: Party = caller_of(request, rules_for(peer, ""))
-    return Setup(called, caller, redirection_of(request) if peer.trust_identity else None)
+    redirection = redirection_of(request) if peer.trust_identity else None
+    return Setup(called, caller, redirection, hops=request.max_forwards)
 
 
 def open_call(

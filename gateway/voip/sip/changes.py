@@ -13,8 +13,9 @@ from gateway.core import MILLISECOND, SECOND
 from gateway.media.api import Direction
 from gateway.voip.sip.body import find_sdp
 from gateway.voip.sip.errors import SipError
-from gateway.voip.sip.host import ALLOW, SUPPORTED
+from gateway.voip.sip.host import ALLOW
 from gateway.voip.sip.message import Response
+from gateway.voip.sip.peers import SessionTimers
 from gateway.voip.sip.timers import SipTimer
 from gateway.voip.sip.transaction import ClientInvite, ClientTransaction
 
@@ -25,6 +26,10 @@ log = logging.getLogger(__name__)
 
 MAX_TOO_SMALL = 3
 """How often a 422 may raise the interval of one refresh."""
+REFRESH_AGAIN = 10 * SECOND
+LONGEST_RETRY_AFTER = 30 * SECOND
+"""A refresh that failed is tried again so much later, or when Retry-After says: it must not cost the call."""
+UNKNOWN_METHOD_STATUSES = frozenset({405, 501})
 GLARE_STEP = 10 * MILLISECOND
 GLARE_SPREAD = 1_900 * MILLISECOND
 GLARE_OTHER = 2 * SECOND
@@ -90,7 +95,10 @@ class Changes:
     def _send(self, method: str, now: int, *, offer: bool) -> None:
         session = self._session
         body = session.negotiation.make_offer(self._direction) if offer else b""
-        fields = [("Contact", session.contact), ("Allow", ALLOW), ("Supported", SUPPORTED)]
+        fields = [("Contact", session.contact), ("Allow", ALLOW)]
+        if session.peer.session_timers is not SessionTimers.REFUSE:
+            # Not 100rel: we would have to acknowledge 1xx that say nothing of use (RFC 3262 4).
+            fields.append(("Supported", "timer"))
         fields.extend(session.timer.request_fields())
         fields.extend(self._identity)
         if body:
@@ -98,10 +106,10 @@ class Changes:
         self.offering = offer
         self._sent = (self._direction if offer else None, self._identity)
         self.pending = session.send(method, now, fields, body)
-        if self.pending is None and offer:
-            # The table is full: the session timer will try again, a hold is lost.
-            session.negotiation.forget_offer()
-            self._direction = None
+        if self.pending is None:
+            # The table is full: a refresh is tried again, a hold is lost.
+            self._forget_offer()
+            self._abandon(now)
 
     def on_response(self, transaction: ClientTransaction, response: Response, now: int) -> None:
         """The final response to a re-INVITE or UPDATE of ours."""
@@ -113,7 +121,14 @@ class Changes:
         if response.status < 300:
             self._succeeded(transaction, response, now)
         else:
-            self._failed(response, now)
+            self._failed(transaction, response, now)
+
+    def on_transport_error(self, transaction: ClientTransaction, now: int) -> None:
+        """A re-INVITE or UPDATE of ours could not be delivered: as 503 (RFC 3261 8.1.3.1)."""
+        if self.pending is not None and transaction.request is self.pending.request:
+            self.pending = None
+            self._forget_offer()
+            self._abandon(now)
 
     def _succeeded(self, transaction: ClientTransaction, response: Response, now: int) -> None:
         session = self._session
@@ -139,22 +154,38 @@ class Changes:
         session.note_identity(response, now, report=True)
         self.proceed(now)
 
-    def _failed(self, response: Response, now: int) -> None:
+    def _failed(self, transaction: ClientTransaction, response: Response, now: int) -> None:
         session = self._session
-        if self.offering:
-            session.negotiation.forget_offer()
-            self.offering = False
-        if response.status == 491:
+        self._forget_offer()
+        status = response.status
+        if status == 491:
             session.start(SipTimer.GLARE, now, self._glare_wait())
             return
-        if response.status == 422 and self._too_small < MAX_TOO_SMALL and session.timer.take_too_small(response):
+        if status == 422 and self._too_small < MAX_TOO_SMALL and session.timer.take_too_small(response):
             self._too_small += 1
             self.proceed(now)
             return
-        # A challenge (401, 407) is answered here once there is digest. The session stays as it was; a refresh that
-        # failed for good ends in the session timer's BYE.
-        log.info("call %s: change of the session refused with %d", session.dialog.call_id, response.status)
+        if status in UNKNOWN_METHOD_STATUSES and transaction.request.method == "UPDATE":
+            # Its Allow was wrong: a refresh goes by re-INVITE from now on.
+            session.allow -= {"UPDATE"}
+            self.proceed(now)
+            return
+        # A challenge (401, 407) is answered here once there is digest. The session stays as it was.
+        log.info("call %s: change of the session refused with %d", session.dialog.call_id, status)
+        self._abandon(now, _retry_after(response))
+
+    def _forget_offer(self) -> None:
+        if self.offering:
+            self._session.negotiation.forget_offer()
+            self.offering = False
+
+    def _abandon(self, now: int, again: int = REFRESH_AGAIN) -> None:
+        """What was sent failed: try a refresh again after ``again``, if there is one to do, until the timer's end."""
+        session = self._session
+        refreshing = self._refresh and session.timer.interval > 0 and session.timer.we_refresh
         self._settled()
+        if refreshing:
+            session.start(SipTimer.REFRESH, now, again)
         self.proceed(now)
 
     def _settled(self) -> None:
@@ -180,3 +211,11 @@ class Changes:
         self._direction, self._refresh, self._identity = None, False, []
         if isinstance(self.pending, ClientInvite):
             self.pending.expect_end(now)
+
+
+def _retry_after(response: Response) -> int:
+    try:
+        seconds = response.retry_after or 0
+    except SipError:
+        seconds = 0
+    return max(REFRESH_AGAIN, min(seconds * SECOND, LONGEST_RETRY_AFTER))

@@ -78,7 +78,7 @@ class Dialog:
     @classmethod
     def from_response(cls, request: Request, response: Response, local_tag: str) -> Dialog:
         """The dialog that a 101-299 ``response`` to our INVITE makes (12.1.2); raises SipError."""
-        routes = _route_set(response.record_routes)[::-1]
+        routes = check_routes(response.record_routes)[::-1]
         return cls(
             uac=True,
             call_id=request.call_id,
@@ -109,7 +109,7 @@ class Dialog:
             local_cseq=0,
             remote_cseq=request.cseq.number,
             target=target,
-            routes=_route_set(request.record_routes),
+            routes=check_routes(request.record_routes),
         )
 
     @property
@@ -121,7 +121,7 @@ class Dialog:
         """The dialog is confirmed; on the caller's side its 2xx says route set and target again (13.2.2.4)."""
         self._set_state(DialogState.CONFIRMED)
         if response is not None:
-            self.routes = _route_set(response.record_routes)[::-1]
+            self.routes = check_routes(response.record_routes)[::-1]
             self.refresh_target(response)
 
     def terminate(self) -> None:
@@ -193,7 +193,11 @@ def _contact(message: Request | Response) -> str | None:
     return contacts[0].uri_text if contacts else None
 
 
-def _route_set(routes: tuple[NameAddr, ...]) -> tuple[NameAddr, ...]:
+def check_routes(routes: tuple[NameAddr, ...]) -> tuple[NameAddr, ...]:
+    """``routes`` of a Record-Route if requests can be sent along them; raises SipError(400)."""
     if len(routes) > MAX_ROUTES:
         raise SipError(400, f"{len(routes)} Record-Routes, at most {MAX_ROUTES} expected")
+    for route in routes:
+        # Parsed now, so that no request of ours meets a broken one later.
+        _ = route.uri
     return routes

@@ -15,10 +15,12 @@ from dataclasses import dataclass
 
 from gateway.cause import Cause
 from gateway.core import TimerQueue
-from gateway.leg import Leg, LegEvent, Listener, Offered
+from gateway.identity import Number
+from gateway.leg import Leg, LegEvent, Listener, NotOffered, Offered, OnNotOffered, Setup
 from gateway.media.api import Media
-from gateway.voip.sip.admission import Refusal, open_call
-from gateway.voip.sip.dialog import DialogKey
+from gateway.voip.sip.admission import Refusal, open_call, setup_of
+from gateway.voip.sip.causes import cause_for_sip
+from gateway.voip.sip.dialog import DialogKey, check_routes
 from gateway.voip.sip.dtmf_info import DTMF, DTMF_RELAY
 from gateway.voip.sip.errors import SipError
 from gateway.voip.sip.flow import DEFAULT_PORT, RELIABLE, Close, Flow, Resolve, Send, bracketed
@@ -43,6 +45,8 @@ MAX_STREAMS = 1024
 METHODS = frozenset({*ALLOWED_METHODS, "NOTIFY"})
 BODY_KINDS = frozenset({"application/sdp", DTMF_RELAY, DTMF})
 _PONG = b"\r\n"
+ASKED_AGAIN = frozenset({420, 421, 422})
+"""Refusals of how a call was asked for, not of the call: the caller asks once more in another way."""
 _PLAIN_METHODS = frozenset({"ACK", "BYE"})
 
 OnOffer = Callable[[Leg, Offered, int], "Listener | None"]
@@ -79,6 +83,7 @@ class SipEndpoint:
         *,
         local_for: Callable[[str], str] = lambda remote: "::1" if ":" in remote else "127.0.0.1",
         credentials: Credentials | None = None,
+        on_not_offered: OnNotOffered | None = None,
     ) -> None:
         self.settings = settings
         self.media = media
@@ -96,6 +101,7 @@ class SipEndpoint:
         # The same dialogs by Call-ID and the whole values of To and From, as the far end repeats them.
         self._sessions: dict[tuple[str, str, str], Session] = {}
         self._on_offer = on_offer
+        self._on_not_offered = on_not_offered
         self._streams: dict[Flow, StreamParser] = {}
         self._out: deque[Output] = deque()
         self._events: deque[tuple[SipLeg, LegEvent]] = deque()
@@ -130,6 +136,11 @@ class SipEndpoint:
         """The connection of ``flow`` is gone, or could not be opened."""
         self._now = now
         self._streams.pop(flow, None)
+        if flow.connection:
+            # Calls outlive their connection: what is still to be sent opens a new one (RFC 3261 18.1.1).
+            for session in self.dialogs.values():
+                if session.flow == flow:
+                    session.flow = Flow(flow.transport, flow.address, session.peer.port)
         self.transactions.transport_failed(flow, now)
 
     def resolved(self, host: str, addresses: tuple[str, ...], now: int) -> None:
@@ -142,6 +153,10 @@ class SipEndpoint:
         self._now = now
         for owner, timer in self.timers.expired(now):
             owner.expire(timer, now)
+
+    def enter(self, now: int) -> None:
+        """What is drained from now on happens at ``now``: replies of the media engine bring no time along."""
+        self._now = max(now, self._now)
 
     def next_timer(self) -> int | None:
         """The earliest deadline, or None; at once while there is something to drain."""
@@ -415,8 +430,13 @@ class SipEndpoint:
         elif request.method == "INVITE":
             self._on_invite(request, transaction, flow, now)
         elif request.method == "OPTIONS":
-            contact = self.outbound.contact(flow, "")
-            self.respond(transaction, 200, now, options_fields(contact))
+            fields = options_fields(self.outbound.contact(flow, ""))
+            # RFC 3261 11.2: the status an INVITE would get now.
+            if len(self.legs) >= self.settings.max_calls:
+                fields.append(("Retry-After", str(RETRY_AFTER_SECONDS)))
+                self.respond(transaction, 503, now, fields)
+            else:
+                self.respond(transaction, 200, now, fields)
         else:
             # A method that lives in dialogs only, without one (RFC 3261 12.2.2, RFC 6665 4.1.3).
             self.respond(transaction, 481, now)
@@ -485,6 +505,7 @@ class SipEndpoint:
         if len(self.legs) >= self.settings.max_calls:
             self.counters.overload += 1
             self.respond(transaction, 503, now, (("Retry-After", str(RETRY_AFTER_SECONDS)),))
+            self._not_offered(request, peer, 503, stranger, now)
             return
         caller = peer
 
@@ -495,11 +516,24 @@ class SipEndpoint:
         if isinstance(opened, Refusal):
             self.counters.rejected += 1
             self.respond(transaction, opened.status, now, opened.fields)
+            self._not_offered(request, peer, opened.status, stranger, now)
             return
         leg, setup = opened
         self.counters.calls_in += 1
         context = (self.settings.context or "default") if stranger else peer.context
         leg.emit(Offered(setup, context, peer.name))
+
+    def _not_offered(self, request: Request, peer: PeerSettings, status: int, stranger: bool, now: int) -> None:
+        """Tell of a call that will never be offered; what strangers try, and what is asked again, is only counted."""
+        if self._on_not_offered is None or stranger or status in ASKED_AGAIN:
+            return
+        try:
+            setup = setup_of(request, peer)
+        except SipError:
+            setup = Setup(Number())
+        cause = cause_for_sip(status, rules=self.settings.cause_rules)
+        text = f"INVITE for {request.uri_text[:60]} refused: {status}"
+        self._on_not_offered(NotOffered(setup, peer.context, peer.name, "sip", cause, text), now)
 
     def _offer(self, leg: SipLeg, offered: Offered) -> None:
         now = self._now
@@ -516,4 +550,6 @@ class SipEndpoint:
 def _check_response(response: Response) -> None:
     """Parse what the user of an INVITE or UPDATE will need; raises SipError: the response is then dropped."""
     if response.status > 100 and (response.headers.get("CSeq") or "").endswith(("INVITE", "UPDATE")):
-        _ = (response.to, response.contacts, response.record_routes, response.rseq)
+        _ = (response.to, response.contacts, response.rseq)
+        if "record-route" in response.headers:
+            check_routes(response.record_routes)

@@ -105,7 +105,7 @@ def header_key(name: str) -> str:
 class Headers:
     """Header fields in order. Names are matched case-insensitively and in either form.
 
-    ``parsed`` is a cache of typed values for Message; it is emptied by every change.
+    ``parsed`` is a cache of typed values for Message, by key (all Vias under "vias"); a change empties it.
     """
 
     __slots__ = ("_entries", "_index", "parsed")
@@ -116,11 +116,11 @@ class Headers:
         self.parsed: dict[str, Any] = {}
 
     @classmethod
-    def of_entries(cls, entries: list[Entry]) -> Headers:
-        """Take over a list of finished entries (the parser's way in)."""
+    def of_entries(cls, entries: list[Entry], index: dict[str, list[str]] | None = None) -> Headers:
+        """Take over a list of finished entries, and their index if it is known (the parser's way in)."""
         headers = cls.__new__(cls)
         headers._entries = entries
-        headers._index = None
+        headers._index = index
         headers.parsed = {}
         return headers
 
@@ -203,8 +203,14 @@ class Headers:
                 self._entries[number] = (key, entry[1], value)
                 break
         else:
-            self._entries.append((key, name, value))
-        self._changed()
+            self.add(name, value)
+            return
+        # Every request received comes by here (Via): what was learnt of its other fields is kept.
+        index = self._index
+        if index is not None:
+            index[key] = [value, *index[key][1:]]
+        self.parsed.pop(key, None)
+        self.parsed.pop("vias", None)
 
     def remove(self, name: str) -> None:
         """Drop all fields ``name``."""

@@ -5,6 +5,8 @@ RFC 3261 8.1.1, RFC 3323, RFC 3325, RFC 4916; Remote-Party-ID (an expired draft 
 
 from __future__ import annotations
 
+import dataclasses
+
 import msgspec
 
 from gateway.identity import MAX_NAME, Number, Party, Presentation, Screening
@@ -59,9 +61,23 @@ def caller_of(request: Request, rules: IdentityRules) -> Party:
     if rules.trusted:
         asserted = _asserted(request, "p-asserted-identity") or _remote_party(request, "calling")
         if asserted is not None:
-            return asserted
+            # A From that hides without a Privacy hides all the same: better that a number is missing than told.
+            hidden = "privacy" not in request.headers and _is_anonymous(request.from_)
+            return _hidden(asserted) if hidden else asserted
     sender = request.from_
     return _party(sender, _presentation(request), Screening.USER_NOT_SCREENED)
+
+
+def _is_anonymous(sender: NameAddr) -> bool:
+    uri = sender.uri
+    return uri.host.lower() == "anonymous.invalid" or (uri.user or "").lower() in ANONYMOUS_USERS
+
+
+def _hidden(party: Party) -> Party:
+    number = party.number
+    if number is not None:
+        number = dataclasses.replace(number, presentation=Presentation.RESTRICTED)
+    return Party(number, party.name, Presentation.RESTRICTED)
 
 
 def preferred_of(request: Request) -> Party | None:

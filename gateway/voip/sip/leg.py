@@ -7,7 +7,7 @@ The INVITE is in ``uac.py`` or ``uas.py``, what follows it in ``session.py``. SR
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gateway.cause import Cause, Location
@@ -87,7 +87,7 @@ class SipLeg:
             UNKNOWN_PORT,
             peer.codecs,
             self._host.rng.getrandbits(31),
-            telephone_event=peer.dtmfmode is not DtmfMode.INBAND,
+            telephone_event=peer.dtmfmode in (DtmfMode.RFC4733, DtmfMode.AUTO),
             packet_milliseconds=peer.packet_milliseconds,
         )
 
@@ -110,6 +110,10 @@ class SipLeg:
         if not setup.speech:
             # An unrestricted bearer would need CLEARMODE (RFC 4040), which the engine does not have.
             self.finish(Cause.BEARER_CAPABILITY_NOT_IMPLEMENTED, Location.PRIVATE_LOCAL, now, text="only speech")
+            return
+        if setup.hops == 0:
+            # RFC 7332 5: what comes back to us again and again must end at some time.
+            self.finish(Cause.EXCHANGE_ROUTING_ERROR, Location.PRIVATE_LOCAL, now, text="Max-Forwards is 0")
             return
         self._negotiation = Negotiation(self.local_media())
         self.outgoing = OutgoingInvite(self, self._host, self.peer, self.flow, setup, self._negotiation)
@@ -196,7 +200,7 @@ class SipLeg:
         if self._status:
             result["sip_status"] = self._status
         if self._statistics is not None:
-            result["media"] = asdict(self._statistics)
+            result["media"] = self._statistics.by_name()
         return result
 
     # -- media --

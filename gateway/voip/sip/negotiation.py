@@ -16,7 +16,7 @@ UNKNOWN_PORT = 9
 class Negotiation:
     """Offer/answer state of one dialog. ``settings`` is what the last exchange settled, None before or if switched off.
 
-    ``direction`` is what we want; ``held``: the far end does not want to hear us.
+    ``held``: the far end does not want to hear us. ``answered``: the last exchange was the far end's offer.
     """
 
     __slots__ = (
@@ -26,6 +26,7 @@ class Negotiation:
         "_remote",
         "_sent",
         "_sent_bytes",
+        "answered",
         "awaiting_answer",
         "held",
         "local",
@@ -43,6 +44,7 @@ class Negotiation:
         # We sent an offer that has no answer; or took one and did not answer it yet.
         self.awaiting_answer = False
         self.owes_answer = False
+        self.answered = False
         self._sent: SessionDescription | None = None
         self._sent_bytes = b""
         self._offered: SessionDescription | None = None
@@ -87,7 +89,7 @@ class Negotiation:
         self._sent, self._sent_bytes = offered, self._offered_bytes
         self.settings = result.settings
         self.held = result.held
-        self.awaiting_answer = False
+        self.awaiting_answer = self.answered = False
 
     def differs(self, body: bytes) -> bool:
         """True if ``body`` is another description than the far end's last."""
@@ -136,6 +138,7 @@ class Negotiation:
         self._remote = body
         self.settings = result.settings
         self.held = result.held
+        self.answered = True
         self._sent = self._offered = result.description
         # Without a port it cannot be sent; ``place`` writes it out then.
         placed = self.local.port != UNKNOWN_PORT

@@ -197,6 +197,8 @@ def _take(
     family = address_family(address)
     if family is None:
         return f"connection address {address[:60]!r} is not numeric"
+    if not _one_host(address):
+        return f"connection address {address} is multicast"
     unspecified = address in _UNSPECIFIED
     if family != address_family(local.address) and not unspecified:
         return f"connection address {address} is not of the family of {local.address}"
@@ -207,13 +209,14 @@ def _take(
     payload, row = chosen
     wanted = _MIRRORED[theirs.direction_of(media)]
     if unspecified:
-        # RFC 2543's hold (RFC 3264 8.4): nothing may be sent there.
+        # RFC 2543's hold (RFC 3264 8.4): nothing may be sent there, RTCP neither.
         wanted = _BITS[wanted & Direction.RECVONLY]
+        address = "::" if ":" in local.address else "0.0.0.0"  # noqa: S104
     mux = media.attribute("rtcp-mux") is not None
     settings = RtpSettings(
         address,
         media.port,
-        media.port if mux else _rtcp_port(media),
+        0 if unspecified else media.port if mux else _rtcp_port(media),
         row.codec,
         payload,
         _event_payload(media, maps, row.clock) if local.telephone_event else None,
@@ -222,6 +225,13 @@ def _take(
         mux,
     )
     return row, settings, not wanted & Direction.SENDONLY
+
+
+def _one_host(address: str) -> bool:
+    """False for multicast, broadcast and reserved addresses (RFC 5771, RFC 4291 2.7): nobody's telephone."""
+    if ":" in address:
+        return address[:2].lower() != "ff"
+    return int(address.partition(".")[0]) < 224
 
 
 def _choose(media: MediaDescription, maps: dict[str, RtpMap], local: LocalMedia) -> tuple[int, CodecRow] | None:

@@ -72,6 +72,9 @@ class Outbound:
         host = uri.params.get("maddr") or uri.host
         address = literal_address(host.strip("[]"))
         transport = (uri.transport or "udp").upper()
+        if uri.transport is None and fallback.reliable and fallback.address == address:
+            # RFC 3263 4.1 would have UDP, but whoever talks to us by TCP has only forgotten to say so.
+            transport = fallback.transport
         if address is None or uri.scheme not in ("sip", "sips") or transport not in (UDP, TCP):
             return fallback
         port = uri.port or DEFAULT_PORT
@@ -79,8 +82,10 @@ class Outbound:
             return fallback
         listener = 0
         if transport == UDP:
-            same = fallback.transport == UDP
-            listener = fallback.listener if same else self.listener_for(transport, address) or 0
+            found = fallback.listener if fallback.transport == UDP else self.listener_for(transport, address)
+            if found is None:
+                return fallback
+            listener = found
         return Flow(transport, address, port, 0, listener)
 
     def dialog_flow(self, next_hop: Callable[[], Uri], fallback: Flow) -> Flow:

@@ -133,29 +133,39 @@ def _parse_head(head: bytes) -> tuple[Request | Response, int | None]:
     if len(text) > MAX_LINE and max(map(len, lines)) > MAX_LINE:
         raise _broken(message, 400, f"line of more than {MAX_LINE} characters")
     entries: list[Entry] = []
+    index: dict[str, list[str]] = {}
     add = entries.append
     find_key = _find_key
-    message.headers = Headers.of_entries(entries)
-    length: int | None = None
-    for number in range(1, count):
-        name, colon, value = lines[number].partition(":")
+    message.headers = Headers.of_entries(entries, index)
+    for line in lines[1:]:
+        name, colon, value = line.partition(":")
         key = find_key(name)
         if key is None:
             name = name.rstrip(" \t")
             key = header_key(name)
             if not colon or not is_token(name):
-                raise _broken(message, 400, f"{lines[number][:60]!r} is no header field")
+                raise _broken(message, 400, f"{line[:60]!r} is no header field")
         elif not colon:
-            raise _broken(message, 400, f"{lines[number][:60]!r} is no header field")
+            raise _broken(message, 400, f"{line[:60]!r} is no header field")
         value = value.strip(" \t")
         add((key, name, value))
-        if key == "content-length":
-            if not value.isdigit() or not value.isascii() or len(value) > 10:
-                raise _broken(message, 400, f"Content-Length is {value[:40]!r}")
-            if length is not None and length != int(value):
-                raise _broken(message, 400, "two different Content-Lengths")
-            length = int(value)
-    return message, length
+        if key in index:
+            index[key].append(value)
+        else:
+            index[key] = [value]
+    lengths = index.get("content-length")
+    return message, None if lengths is None else _parse_length(message, lengths)
+
+
+def _parse_length(message: Request | Response, values: list[str]) -> int:
+    lengths = set()
+    for value in values:
+        if not value.isdigit() or not value.isascii() or len(value) > 10:
+            raise _broken(message, 400, f"Content-Length is {value[:40]!r}")
+        lengths.add(int(value))
+    if len(lengths) > 1:
+        raise _broken(message, 400, "two different Content-Lengths")
+    return lengths.pop()
 
 
 def _parse_start_line(line: str) -> Request | Response:

@@ -212,8 +212,8 @@ def find_attribute(lines: tuple[Line, ...], name: str) -> str | None:
 def find_direction(lines: tuple[Line, ...]) -> str | None:
     """The first direction attribute, or None."""
     for kind, value in lines:
-        if kind == "a" and value in DIRECTIONS:
-            return value
+        if kind == "a" and (word := value.rstrip()) in DIRECTIONS:
+            return word
     return None
 
 

@@ -246,8 +246,15 @@ class Session:
         if self.phase in (Phase.ENDING, Phase.OVER):
             self._over(now)
             return
-        log.info("call %s: %s of %s", self.dialog.call_id, trouble.value, transaction.request.method)
-        self._lost(Cause.RECOVERY_ON_TIMER_EXPIRY, now)
+        method = transaction.request.method
+        log.info("call %s: %s of %s", self.dialog.call_id, trouble.value, method)
+        if trouble is not Trouble.TRANSPORT:
+            self._lost(Cause.RECOVERY_ON_TIMER_EXPIRY, now)
+        elif method == "INFO":
+            self._keypad.done(now)
+        elif method != "PRACK":
+            # As 503: the request failed, the session stays (12.2.1.2 ends it after 408 and 481 only).
+            self.changes.on_transport_error(transaction, now)
 
     def _lost(self, cause: Cause, now: int) -> None:
         self.fail(cause, "no response inside the dialog", now)

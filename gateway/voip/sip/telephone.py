@@ -12,6 +12,8 @@ from gateway.voip.sip.uri import Uri, escape_user
 
 _DIGITS = frozenset("0123456789*#ABCD")
 
+LONGEST_COUNTRY_CODE = 3
+"""Digits, by E.164 6.2.1."""
 ANONYMOUS_URI = "sip:anonymous@anonymous.invalid"
 """RFC 3323 4.1.1.3: who must not be known."""
 
@@ -46,7 +48,8 @@ def number_of(
 ) -> Number | None:
     """The telephone number that ``uri`` stands for, or None if it is none (sip:alice@example.com).
 
-    A phone-context that is itself a number with a plus makes a national number (RFC 3966 5.1.5).
+    A phone-context that is a country code with a plus makes a national number, a longer one a subscriber's (RFC 3966
+    5.1.5).
     """
     if uri.user is None:
         return None
@@ -59,8 +62,10 @@ def number_of(
         return None
     if kind == TypeOfNumber.UNKNOWN:
         params = uri.params if uri.scheme == "tel" else uri.user_params
-        if (params.get("phone-context") or "").startswith("+"):
-            kind = TypeOfNumber.NATIONAL
+        context = params.get("phone-context") or ""
+        if context.startswith("+"):
+            length = sum(map(str.isdigit, context))
+            kind = TypeOfNumber.NATIONAL if length <= LONGEST_COUNTRY_CODE else TypeOfNumber.SUBSCRIBER
     return Number(digits, kind, NumberingPlan.ISDN, presentation, screening)
 
 
@@ -68,9 +73,9 @@ def user_of(number: Number, style: NumberStyle = PLAIN) -> str:
     """``number`` as the user part of a URI."""
     digits = number.digits
     if number.type == TypeOfNumber.INTERNATIONAL:
-        return f"+{digits}" if style.plus else escape_user(digits)
+        return f"+{escape_user(digits)}" if style.plus else escape_user(digits)
     if number.type == TypeOfNumber.NATIONAL and style.country_code:
-        return f"+{style.country_code}{digits}" if style.plus else f"{style.country_code}{digits}"
+        return f"{'+' if style.plus else ''}{style.country_code}{escape_user(digits)}"
     return escape_user(digits)
 
 

@@ -6,6 +6,7 @@ One per outgoing leg. Every To tag makes a session; the first 2xx wins, others a
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gateway.cause import Cause, Location
@@ -15,7 +16,7 @@ from gateway.voip.sip.causes import cause_for_sip
 from gateway.voip.sip.dialog import Dialog
 from gateway.voip.sip.diversion import diversion_fields, history_fields
 from gateway.voip.sip.errors import SipError
-from gateway.voip.sip.flow import Flow
+from gateway.voip.sip.flow import Flow, bracketed
 from gateway.voip.sip.host import ALLOW, Host
 from gateway.voip.sip.identity import caller_fields, connected_of
 from gateway.voip.sip.message import Request, Response
@@ -40,6 +41,10 @@ MAX_FORKS = 8
 MAX_ATTEMPTS = 8
 """INVITEs sent for one call: challenges, redirections, 422 and longer numbers count alike."""
 CHALLENGES = frozenset({401, 407})
+REDIRECTIONS = frozenset({300, 301, 302})
+"""305 names a proxy and 380 a service, not where the called user is (21.3)."""
+MAX_FORWARDS = 70
+"""RFC 3261 8.1.1.6."""
 _USER_STATUSES = frozenset({480, 486, 600, 603, 604})
 
 
@@ -67,7 +72,13 @@ class OutgoingInvite:
         self._contact = host.outbound.contact(flow, user if user != "anonymous" else "")
         self._identity = list(fields)
         self._timer = session_timer(host, peer)
+        self._to_host = bracketed(peer.host.strip("[]"))
+        hops = setup.hops
+        self._max_forwards = str(MAX_FORWARDS if hops is None else min(hops - 1, MAX_FORWARDS))
+        # Where redirections sent us: being tried, still to be tried (best first), and all there ever were.
         self._target: Uri | None = None
+        self._targets: list[Uri] = []
+        self._known_targets: set[str] = set()
         self._transaction: ClientTransaction | None = None
         self._body = b""
         self._sessions: dict[str, Session] = {}
@@ -98,16 +109,7 @@ class OutgoingInvite:
     def digits(self, digits: str, complete: bool, now: int) -> None:
         """More digits of the number: they go out with the next INVITE, at once if the last one got 484."""
         called = self._setup.called
-        longer = type(called)(called.digits + digits, called.type, called.plan, called.presentation, called.screening)
-        self._setup = Setup(
-            longer,
-            self._setup.caller,
-            self._setup.redirection,
-            complete,
-            self._setup.speech,
-            self._setup.facts,
-            self._setup.user_user,
-        )
+        self._setup = replace(self._setup, called=replace(called, digits=called.digits + digits), complete=complete)
         if not self._waits_for_digits:
             return
         self._waits_for_digits = False
@@ -143,13 +145,16 @@ class OutgoingInvite:
 
     # -- the INVITE --
 
+    def _called(self) -> str:
+        peer = self._peer
+        user = peer.user or (peer.name if peer.kind is PeerKind.PHONE else user_of(self._setup.called, peer.style))
+        return f"sip:{user}@" if user else "sip:"
+
     def _request_uri(self) -> str:
         if self._target is not None:
             return str(self._target.without_headers())
-        peer, host = self._peer, self._leg.remote_host
-        user = peer.user or (peer.name if peer.kind is PeerKind.PHONE else user_of(self._setup.called, peer.style))
-        transport = ";transport=tcp" if peer.transport == "TCP" else ""
-        return f"sip:{user}@{host}{transport}" if user else f"sip:{host}{transport}"
+        transport = ";transport=tcp" if self._peer.transport == "TCP" else ""
+        return f"{self._called()}{self._leg.remote_host}{transport}"
 
     def _invite(self, now: int, extra: list[tuple[str, str]]) -> None:
         self._attempts += 1
@@ -161,9 +166,10 @@ class OutgoingInvite:
         via = outbound.via(self._flow)
         fields = [
             ("Via", via.text),
-            ("Max-Forwards", "70"),
+            ("Max-Forwards", self._max_forwards),
             ("From", self._sender),
-            ("To", f"<{uri}>"),
+            # 19.1.1: no port and no transport here; after a redirection it is as before (8.1.3.4).
+            ("To", f"<{self._called()}{self._to_host}>"),
             ("Call-ID", self.call_id),
             ("CSeq", f"{self._cseq} INVITE"),
             ("Contact", self._contact),
@@ -223,6 +229,8 @@ class OutgoingInvite:
             self._leg.finish(Cause.NO_ANSWER_FROM_USER, Location.BEYOND_INTERWORKING, now, text="timer C")
             return
         self._drop_sessions(None, now)
+        if self._cancel is None and self._try_next_target(now):
+            return
         # RFC 3261 8.1.3.1: a time-out is as 408, a transport error as 503.
         status = 408 if trouble is Trouble.TIMEOUT else 503
         cause = cause_for_sip(status, None, self._host.settings.cause_rules)
@@ -290,7 +298,7 @@ class OutgoingInvite:
             return b"", True
         if self._peer.late_offer and not negotiation.settled:
             return negotiation.take_offer(body), True
-        if negotiation.differs(body):
+        if negotiation.differs(body) and not negotiation.answered:
             # Not by the book (RFC 6337 2.1: the answer must not change), but announcement servers do it.
             negotiation.take_answer(body)
             return b"", True
@@ -433,17 +441,24 @@ class OutgoingInvite:
                 self._transaction = None
                 self._waits_for_digits = True
             return True
-        elif 300 <= status < 400 and self._peer.follow_redirects and response.contacts:
-            try:
-                target = response.contacts[0].uri
-            except SipError:
-                return False
-            if target.scheme == "sip":
-                self._target = target
-                self._flow = self._host.outbound.flow_to(target, self._flow)
-                self._invite(now, [])
-                return True
+        elif status in REDIRECTIONS and self._peer.follow_redirects:
+            # 8.1.3.4: no URI is tried twice, and new ones go before those that are left.
+            found = [target for target in _targets_of(response) if str(target) not in self._known_targets]
+            self._known_targets.update(map(str, found))
+            self._targets = found + self._targets
+            return self._try_next_target(now)
+        elif status < 600:
+            return self._try_next_target(now)
         return False
+
+    def _try_next_target(self, now: int) -> bool:
+        """Call the next of the addresses that a redirection named; False if there is none (left)."""
+        if not self._targets or self._attempts >= MAX_ATTEMPTS:
+            return False
+        self._target = self._targets.pop(0)
+        self._flow = self._host.outbound.flow_to(self._target, self._flow)
+        self._invite(now, [])
+        return True
 
 
 class _Nobody:
@@ -454,6 +469,21 @@ class _Nobody:
 
     def on_trouble(self, transaction: ClientTransaction, trouble: Trouble, now: int) -> None:
         pass
+
+
+def _targets_of(response: Response) -> list[Uri]:
+    """The SIP URIs of the Contacts of a 3xx, the best q first (20.10)."""
+    found: list[tuple[float, Uri]] = []
+    for contact in response.contacts:
+        try:
+            target = contact.uri
+            quality = float(contact.params.get("q") or "1")
+        except (SipError, ValueError):
+            continue
+        if target.scheme == "sip":
+            found.append((quality, target))
+    found.sort(key=lambda each: -each[0])
+    return [target for _, target in found]
 
 
 def _warning_of(response: Response) -> int | None:

@@ -25,7 +25,7 @@ _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 # RFC 2396 2.2: an escaped reserved character is not the same as the bare one.
 _RESERVED = frozenset(";/?:@&=+$,")
 _USER_SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.!~*'()&=+$,;?/")
-_TEL_SEPARATORS = str.maketrans("", "", "-.()")
+_TEL_SEPARATORS = str.maketrans("", "", "-.() ")
 # RFC 3261 19.1.4: these count even if only one of the two URIs has them.
 _STRICT_PARAMS = ("user", "ttl", "method", "maddr", "transport")
 

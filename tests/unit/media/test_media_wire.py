@@ -6,6 +6,7 @@ import contextlib
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,7 +46,7 @@ def test_constants_are_those_of_the_engine() -> None:
 
 def test_structs_have_the_sizes_the_engine_reads() -> None:
     assert wire.STATISTICS.size == wire.STATISTICS_BYTES
-    assert len(Statistics.__dataclass_fields__) == len(wire.STATISTICS.unpack(bytes(wire.STATISTICS.size)))
+    assert len(msgspec.structs.fields(Statistics)) == len(wire.STATISTICS.unpack(bytes(wire.STATISTICS.size)))
     assert wire.SET_RTP.size == 28
     assert wire.OPEN_RTP.size == 20 + wire.LABEL_BYTES
     assert wire.LIST_ENTRY.size == 12 + wire.LABEL_BYTES

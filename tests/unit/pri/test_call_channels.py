@@ -16,6 +16,8 @@ from gateway.pri.q931.ie import (
     ChannelIdentification,
     ChannelSelection,
     ChannelType,
+    ProgressDescription,
+    ProgressIndicator,
     TransferCapability,
     TransferMode,
     TransferRate,
@@ -119,7 +121,7 @@ def test_what_is_no_b_channel_is_refused_with_66(channel: ChannelIdentification)
     assert refusal(end) is Cause.CHANNEL_TYPE_NOT_IMPLEMENTED
 
 
-@pytest.mark.parametrize("block", [Block.LOCAL, Block.RESTART])
+@pytest.mark.parametrize("block", [Block.LOCAL, Block.LAYER1])
 def test_blocked_channel_is_not_given_to_the_far_end(block: Block) -> None:
     end = FarEnd()
     end.channels.block(block, 9)
@@ -267,6 +269,9 @@ def test_channel_that_the_far_end_offers_goes_from_a_call_that_only_wishes_for_i
     end.send(first, T.CALL_PROCEEDING, ChannelIdentification((2,)))
     assert slot(first) == 2
     assert slot(second) is None
+    channel = end.channels.get(2)
+    assert channel is not None
+    assert channel.owner is first
     end.send(second, T.CALL_PROCEEDING, ChannelIdentification((3,)))
     assert slot(second) == 3
     assert end.sent() == []
@@ -343,14 +348,50 @@ def test_waiting_digits_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [call.digits("1", False) for _ in range(3)] == [True, True, False]
 
 
-def test_progress_before_any_other_answer_counts_as_call_proceeding() -> None:
+INBAND = ProgressIndicator(ProgressDescription.INBAND_INFORMATION)
+INTERWORKING = ProgressIndicator(ProgressDescription.DESTINATION_NOT_ISDN)
+
+
+@pytest.mark.parametrize("indicator", [INBAND, INTERWORKING])
+def test_progress_before_any_other_answer_is_no_error_nor_is_what_follows_it(indicator: ProgressIndicator) -> None:
     end = FarEnd()
     call = end.place()
-    end.send(call, T.PROGRESS, end.link.variant.progress_element(8, Side.NETWORK))  # type: ignore[arg-type]
-    assert call.state is State.OUTGOING_CALL_PROCEEDING
-    end.taken()
+    end.send(call, T.PROGRESS, indicator)
     end.wait(60)
-    assert end.sent() == []  # neither T303 nor T310
+    end.send(call, T.CALL_PROCEEDING)
+    end.send(call, T.ALERTING)
+    assert end.sent() == [T.SETUP]  # neither T303 nor T310, and no STATUS
+    assert end.told() == [
+        *([Primitive.CHANNEL] if indicator is INBAND else []),
+        Primitive.PROGRESS,
+        *([] if indicator is INBAND else [Primitive.CHANNEL]),
+        Primitive.PROCEEDING,
+        Primitive.ALERTING,
+    ]
+
+
+def test_preferred_channel_is_not_settled_by_progress_without_anything_to_hear() -> None:
+    end = FarEnd()
+    call = end.place()
+    end.send(call, T.PROGRESS, INTERWORKING)
+    end.send(call, T.CALL_PROCEEDING, ChannelIdentification((9,)))
+    assert call.channel is end.channels.get(9)
+
+
+def test_audible_progress_before_any_other_answer_settles_the_channel() -> None:
+    end = FarEnd()
+    call = end.place()
+    end.send(call, T.PROGRESS, INBAND)
+    end.send(call, T.CALL_PROCEEDING, ChannelIdentification((9,)))
+    assert call.channel is end.channels.get(1)
+
+
+def test_preferred_channel_that_does_not_exist_is_answered_with_another() -> None:
+    end = FarEnd()
+    call = end.offer(ChannelIdentification((16,), exclusive=False))
+    assert call is not None
+    call.proceeding(())
+    assert end.one(T.CALL_PROCEEDING).first(ChannelIdentification) == ChannelIdentification((1,))
 
 
 def test_progress_of_ours_goes_out_behind_call_proceeding() -> None:

@@ -470,11 +470,15 @@ def test_5_8_10_only_one_enquiry_at_a_time() -> None:
     assert end.sent() == [T.STATUS_ENQUIRY]
 
 
-def test_5_8_10_far_end_that_does_not_know_the_enquiry_but_says_its_state_is_believed() -> None:
+@pytest.mark.parametrize(
+    "cause",
+    [Cause.MESSAGE_TYPE_NONEXISTENT, Cause.MESSAGE_NOT_COMPATIBLE_WITH_STATE, Cause.MESSAGE_NOT_COMPATIBLE],
+)
+def test_5_8_10_far_end_that_refuses_the_enquiry_but_says_its_state_is_believed(cause: Cause) -> None:
     end = FarEnd()
     call = end.call_in(True, State.ACTIVE)
     call.enquire()
-    end.send_status(call, Cause.MESSAGE_TYPE_NONEXISTENT, State.ACTIVE)
+    end.send_status(call, cause, State.ACTIVE)
     end.wait(100)
     assert call.state is State.ACTIVE
     assert end.sent() == [T.STATUS_ENQUIRY]

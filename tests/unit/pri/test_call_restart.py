@@ -109,6 +109,80 @@ def test_restart_that_the_far_end_refuses_by_status_does_not_block_for_ever() ->
     assert all(channel.idle for channel in end.channels)
 
 
+@pytest.mark.parametrize("reference", [CallReference(0), CallReference(0, length=1)])
+def test_restart_is_acknowledged_with_a_reference_as_long_as_its_own(reference: CallReference) -> None:
+    end = FarEnd()
+    end.hears(Message(T.RESTART, reference, (INTERFACE,)))
+    end.link.restarts.completed()
+    assert end.one(T.RESTART_ACKNOWLEDGE).call_reference == reference.answer()
+
+
+def test_restart_at_the_start_that_nobody_answers_is_given_up_before_t316() -> None:
+    end = FarEnd(Side.USER, EuroIsdn(), up=False)
+    end.link.link_established(0)
+    end.wait(20)
+    assert end.sent() == [T.RESTART]
+    assert all(channel.idle for channel in end.channels)
+    assert end.link.next_timer() is None
+
+
+def test_channels_of_a_far_end_that_answers_no_restart_are_not_restarted_one_by_one() -> None:
+    end = FarEnd(Side.USER, NationalIsdn2(), line=Line.T1, up=False)
+    end.link.link_established(0)
+    end.wait(1000)
+    assert end.sent() == [T.RESTART]
+    assert all(channel.idle for channel in end.channels)
+
+
+def test_restart_asked_for_after_the_start_waits_for_t316() -> None:
+    end = FarEnd(Side.USER, EuroIsdn(), up=False)
+    end.link.link_established(0)
+    end.hears(acknowledge(INTERFACE))
+    end.link.restarts.request(3)
+    end.wait(119)
+    assert end.sent() == [T.RESTART, T.RESTART]
+    end.wait(2)
+    assert end.sent() == [T.RESTART]
+    channel = end.channels.get(3)
+    assert channel is not None
+    assert not channel.idle
+
+
+def test_far_end_that_ignores_our_restart_may_call_us() -> None:
+    end = FarEnd()
+    end.link.restarts.request(None)
+    call = end.offer(ChannelIdentification((5,)))
+    assert call is not None
+    call.connect(())
+    end.send(call, T.CONNECT_ACKNOWLEDGE)
+    end.wait(300)
+    assert call.state is State.ACTIVE
+
+
+def test_call_that_crossed_our_restart_ends_with_its_acknowledgement() -> None:
+    end = FarEnd()
+    end.link.restarts.request(5)
+    call = end.offer(ChannelIdentification((5,)))
+    assert call is not None
+    end.taken()
+    end.hears(acknowledge(ChannelIdentification((5,)), CHANNELS))
+    assert call.released
+    assert end.sent() == []  # the far end has no such call any more
+    assert all(channel.idle for channel in end.channels)
+
+
+def test_late_acknowledgement_of_another_channel_is_not_taken_for_the_one_that_waits() -> None:
+    end = FarEnd()
+    end.link.restarts.request(1)
+    end.wait(240)
+    end.link.restarts.request(2)
+    end.taken()
+    end.hears(acknowledge(ChannelIdentification((1,)), CHANNELS))
+    assert end.link.restarts.outstanding == (2,)
+    end.hears(acknowledge(ChannelIdentification((2,)), CHANNELS))
+    assert not end.link.restarts.outstanding
+
+
 def test_acknowledgement_that_nobody_waits_for_is_ignored() -> None:
     end = FarEnd()
     end.hears(acknowledge(INTERFACE))

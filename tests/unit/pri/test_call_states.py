@@ -58,8 +58,6 @@ def expected(role: tuple[Side, bool], state: State, kind: MessageType) -> State:
     if state in CLEARING:
         return state
     if role[1]:
-        if kind is T.PROGRESS and state is chain.setup:
-            return chain.proceeding
         where = OUTGOING.get(kind)
         if where is not None:
             return State.ACTIVE if where == "active" else getattr(chain, where)

@@ -185,6 +185,15 @@ def test_t304_expires_and_clears_with_cause_102_and_invalid_number() -> None:
     assert cause_of(indication) is Cause.INVALID_NUMBER_FORMAT
 
 
+def test_t304_starts_with_setup_acknowledge() -> None:
+    end = FarEnd(Side.USER)
+    call = end.place()
+    end.send(call, T.SETUP_ACKNOWLEDGE)
+    end.taken()
+    end.wait(30)
+    assert end.sent() == [T.DISCONNECT]
+
+
 @pytest.mark.parametrize("answer", [T.CALL_PROCEEDING, T.ALERTING, T.CONNECT])
 def test_t304_stops_when_the_number_is_taken(answer: MessageType) -> None:
     end = FarEnd(Side.NETWORK)

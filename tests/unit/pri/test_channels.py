@@ -113,7 +113,7 @@ def test_a_letter_names_a_policy() -> None:
         (Block.LOCAL, False, False, ChannelState.BLOCKED),
         (Block.REMOTE, False, True, ChannelState.BLOCKED),
         (Block.LAYER1, False, False, ChannelState.BLOCKED),
-        (Block.RESTART, False, False, ChannelState.RESTARTING),
+        (Block.RESTART, False, True, ChannelState.RESTARTING),
         (Block.REMOTE | Block.LOCAL, False, False, ChannelState.BLOCKED),
         (Block.NONE, True, True, ChannelState.IDLE),
     ],
@@ -300,7 +300,9 @@ class TableMachine(RuleBasedStateMachine):
     @rule(timeslot=timeslots, incoming=st.booleans())
     def seize(self, timeslot: int, incoming: bool) -> None:
         call = object()
-        may = timeslot not in self.calls and not self.blocks[timeslot] - ({Block.REMOTE} if incoming else set())
+        may = timeslot not in self.calls and not self.blocks[timeslot] - (
+            {Block.REMOTE, Block.RESTART} if incoming else set()
+        )
         assert (self.table.seize(timeslot, call, incoming=incoming) is not None) is may
         if may:
             self.calls[timeslot] = call

@@ -267,6 +267,14 @@ def test_a_peer_that_refuses_is_tried_once_in_a_retry_interval_and_reported_once
     assert far_end.do("r:UA F") == ["establish-confirm"]
 
 
+def test_a_storm_of_dm_is_no_storm_of_sabme() -> None:
+    far_end = FarEnd(Lapd(Side.USER), Side.USER)
+    far_end.run("up", "establish", "r:DM F")
+    for _ in range(100):
+        assert far_end.do("r:DM") == []
+    assert far_end.do("timer") == ["c:SABME P"]
+
+
 def test_a_peer_that_releases_is_asked_again_at_once() -> None:
     far_end = up()
     far_end.now = 5 * SECOND

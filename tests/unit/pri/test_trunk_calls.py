@@ -35,10 +35,11 @@ from gateway.leg import (
 )
 from gateway.media.api import Law
 from gateway.pri.channels import Hunt
+from gateway.pri.lapd import Side
 from gateway.pri.q931.diversion import read_diversion
 from gateway.pri.q931.euroisdn import EuroIsdn
-from gateway.pri.q931.ie import CauseElement, Facility, ProgressIndicator
-from gateway.pri.q931.message import CallReference, Message, MessageType
+from gateway.pri.q931.ie import CauseElement, Facility, ProgressDescription, ProgressIndicator
+from gateway.pri.q931.message import CallReference, Message, MessageType, encode
 from gateway.pri.q931.primitives import Primitive
 from gateway.pri.settings import Numbering
 from gateway.pri.trunk import Maintenance, PriSettings
@@ -579,6 +580,20 @@ def test_digits_one_by_one(from_user: bool) -> None:
     leg.release(CLEARED, 0)
     pair.settle()
     pair.check_nothing_left()
+
+
+def test_dial_tone_of_the_far_end_is_to_be_heard() -> None:
+    pair = Pair(OVERLAP)
+    leg, heard = pair.user.new_leg()
+    leg.place(Setup(Number(""), complete=False), 0)
+    # Taken from the line, so that the answer may be ours.
+    pair.network.trunk.receive_frame = lambda frame, now: None  # type: ignore[method-assign]
+    pair.settle()
+    tone = pair.network.trunk.variant.progress_element(ProgressDescription.INBAND_INFORMATION, Side.NETWORK)
+    answer = Message(MessageType.SETUP_ACKNOWLEDGE, leg.call.reference.answer(), (tone,))
+    pair.user.trunk.q931.receive(encode(answer), 0)
+    pair.settle()
+    assert heard.spoken == [Progress(inband=True)]
 
 
 def test_digits_with_the_last_one_marked() -> None:

@@ -76,7 +76,7 @@ static void all_digits_are_found_at_any_place_and_level(void)
 
 static void the_shortest_digits_of_q24_are_found(void)
 {
-    for (unsigned shift = 0; shift < SAMPLES; shift += 29) {
+    for (unsigned shift = 0; shift < SAMPLES; shift++) {
         reset();
         dial(ULAW, 320, 320, -10.0, -8.0, shift, 0, 1); /* 40 ms on, 40 ms off */
         CHECK(strcmp(found, all) == 0);

@@ -23,19 +23,18 @@ static uint32_t stamp;
 
 struct heard {
     int64_t at;
+    size_t size;
+    uint32_t stamp;
     unsigned type; /* of RTP */
     bool marker;
-    uint32_t stamp;
     uint8_t data[SAMPLES];
-    size_t size;
 };
 
 static struct heard on_peer[FRAMES_MAX], on_line[FRAMES_MAX];
 static unsigned peer_count, line_count;
 static struct {
-    uint8_t event;
     uint32_t stream, value;
-    uint8_t digit;
+    uint8_t event, digit;
 } events[64];
 static unsigned event_count;
 
@@ -279,7 +278,7 @@ static void voice_takes_a_tick_each_way_at_most(void)
             send_audio(numbered(i));
             send_block(numbered(i));
         }
-        advance(engine.now + 2 * FRAME_US);
+        advance(engine.now + 2L * FRAME_US);
         for (unsigned i = 0; i < line_count; i++) {
             uint32_t number;
 
@@ -319,7 +318,7 @@ static void drifting_far_ends_lose_nothing_but_a_frame(void)
             send_audio(numbered(i));
             send_block(numbered(i));
         }
-        advance(engine.now + 2 * FRAME_US);
+        advance(engine.now + 2L * FRAME_US);
         lines = line_count;
         peers = peer_count;
         CHECK_NEAR(lines, 3000 * (1.0 + sign * 0.0001) + 3, 4); /* TDM out is on our clock */
@@ -353,7 +352,7 @@ static void a_digit_on_the_line_is_one_event_and_leaves_no_tone(void)
     CHECK_EQUAL(markers, 1);
     CHECK_EQUAL(ends, 3);
     CHECK(packets >= 7 && packets <= 10);
-    CHECK(loud <= 1); /* 20 ms: no detector takes that for a digit */
+    CHECK_EQUAL(loud, 0);
     CHECK_EQUAL(count_events(GM_EVENT_DIGIT, TDM), 1);
     CHECK_EQUAL(count_events(GM_EVENT_DIGIT, RTP), 0);
     end();

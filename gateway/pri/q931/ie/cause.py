@@ -32,7 +32,10 @@ class CauseElement(InformationElement):
 
     @property
     def cause(self) -> Cause:
-        """The cause; of one that Q.850 does not have, or of another coding standard, the catch-all of its class."""
+        """The cause; of one that Q.850 does not have the catch-all of its class.
+
+        A value of another coding standard is taken as if it were Q.850's: switches that set one by habit mean that.
+        """
         return Cause.of(self.value)
 
     @classmethod

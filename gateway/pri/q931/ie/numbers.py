@@ -20,11 +20,11 @@ from gateway.identity import (
 )
 from gateway.pri.q931.errors import ContentError
 from gateway.pri.q931.ie.element import MAX_EXTENSION_OCTETS, ElementId, InformationElement, bits, known
+from gateway.pri.q931.ie.text import dialled
 
 MAX_SUBADDRESS = 20
 """Q.931 table 4-3: 23 octets, of which three are octets 1 to 3."""
 
-_DIALLED = frozenset("0123456789*#ABCD")
 _TYPES = tuple(TypeOfNumber(value) if value != 5 else TypeOfNumber.UNKNOWN for value in range(8))
 _PLANS = tuple(NumberingPlan(value) if value in set(NumberingPlan) else NumberingPlan.UNKNOWN for value in range(16))
 _PRESENTATIONS = tuple(Presentation)
@@ -52,13 +52,6 @@ def _digit_octets(digits: str) -> bytes:
     return digits.encode("ascii")
 
 
-def _dialled(digits: str) -> str:
-    """Of received digits those that a Number holds."""
-    if digits.isdecimal():
-        return digits
-    return "".join(digit for digit in digits.upper() if digit in _DIALLED)
-
-
 @dataclass(frozen=True, slots=True)
 class CalledPartyNumber(InformationElement):
     """Q.931 4.5.8."""
@@ -75,7 +68,7 @@ class CalledPartyNumber(InformationElement):
 
     def to_number(self) -> Number:
         """The number called."""
-        return Number(_dialled(self.digits), self.type, self.plan)
+        return Number(dialled(self.digits), self.type, self.plan)
 
     @classmethod
     def parse(cls, contents: bytes) -> CalledPartyNumber:
@@ -109,7 +102,7 @@ class _PresentedNumber(InformationElement):
     def to_number(self) -> Number:
         """The number, with octet 3a's defaults where it was absent."""
         return Number(
-            _dialled(self.digits),
+            dialled(self.digits),
             self.type,
             self.plan,
             self.presentation if self.presentation is not None else Presentation.ALLOWED,
@@ -195,7 +188,7 @@ class RedirectingNumber(InformationElement):
     def to_number(self) -> Number:
         """The number, with octet 3a's defaults where it was absent."""
         return Number(
-            _dialled(self.digits),
+            dialled(self.digits),
             self.type,
             self.plan,
             self.presentation if self.presentation is not None else Presentation.ALLOWED,

@@ -21,6 +21,16 @@ CHARSET_NATIONAL = 0x31
 """Octet 3 bits 7-1 (0xb1 with the extension bit) that NI-2, DMS-100 and 5ESS put before the text."""
 
 
+_DIALLED = frozenset("0123456789*#ABCD")
+
+
+def dialled(digits: str) -> str:
+    """Of received digits those that a Number holds."""
+    if digits.isdecimal():
+        return digits
+    return "".join(digit for digit in digits.upper() if digit in _DIALLED)
+
+
 def to_ia5(text: str) -> str:
     """``text`` in the printable characters of IA5: accents dropped, others a question mark."""
     if text.isascii() and text.isprintable():
@@ -82,6 +92,11 @@ class KeypadFacility(InformationElement):
 
     digits: str
     identifier = ElementId.KEYPAD_FACILITY
+
+    @property
+    def dialled(self) -> str:
+        """Of the digits those that a Number may hold."""
+        return dialled(self.digits)
 
     @classmethod
     def parse(cls, contents: bytes) -> KeypadFacility:

@@ -231,6 +231,12 @@ def test_a_locking_shift_downwards_is_not_followed() -> None:
     assert message.first(ie.Display) is None
 
 
+def test_encoding_again_takes_a_locking_shift_downwards_as_decoding_does() -> None:
+    octets = bytes.fromhex("0802000105 96 010101 90 280142")
+    message = decode(octets)
+    assert encode(Message(message.message_type, message.call_reference, message.elements)) == octets
+
+
 def test_encoding_puts_in_the_shifts_that_elements_need() -> None:
     elements = [ie.UnknownElement(0x01, b"\x02", 6), ie.Display("A"), ie.UnknownElement(0x02, b"\x03", 5)]
     octets = encode(Message(MessageType.SETUP, CallReference(1), elements))

@@ -34,6 +34,15 @@ def test_options_says_what_we_can_do() -> None:
     assert response.to.tag
 
 
+def test_options_gets_what_an_invite_would_get_when_all_channels_are_taken() -> None:
+    far = FarEnd(settings=lambda settings: replace(settings, max_calls=1))
+    far.call_in()
+    far.request("OPTIONS")
+    response = far.take_response(503)
+    assert response.retry_after
+    assert "INVITE" in response.allow
+
+
 @pytest.mark.parametrize("method", ["MESSAGE", "SUBSCRIBE", "PUBLISH", "REGISTER"])
 def test_method_that_is_not_ours_is_405_with_allow(method: str) -> None:
     far = FarEnd()

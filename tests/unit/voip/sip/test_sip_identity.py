@@ -42,8 +42,11 @@ def number(digits: str, kind: TypeOfNumber = TypeOfNumber.UNKNOWN, *rest: int) -
         ("sip:+1-(212)555.0100;phone-context=x@h", INTERNATIONAL),
         ("sip:2125550100@h;user=phone", Number("2125550100")),
         ("tel:+1-212-555-0100", INTERNATIONAL),
-        ("tel:5550100;phone-context=+1212", Number("5550100", TypeOfNumber.NATIONAL)),
-        ("sip:5550100;phone-context=+1212@h", Number("5550100", TypeOfNumber.NATIONAL)),
+        ("tel:5550100;phone-context=+1-212", Number("5550100", TypeOfNumber.SUBSCRIBER)),
+        ("sip:5550100;phone-context=+1212@h", Number("5550100", TypeOfNumber.SUBSCRIBER)),
+        ("tel:02079460000;phone-context=+44", Number("02079460000", TypeOfNumber.NATIONAL)),
+        ("tel:+1-212-555-0100;isub=1234", INTERNATIONAL),
+        ("sip:+1%20212%20555%200100@h;user=phone", INTERNATIONAL),
         ("tel:7042;phone-context=example.com", Number("7042")),
         ("sip:%2a%23a9@h", Number("*#A9")),
         ("sip:alice@h", None),
@@ -110,6 +113,15 @@ ASSERTED = ("P-Asserted-Identity", '"Bob" <sip:+14165550100@h>')
 def test_asserted_identity_of_a_trunk_goes_before_from() -> None:
     message = invite('"Alice" <sip:100@h>', ASSERTED)
     assert caller_of(message, TRUNK) == Party(number("14165550100", TypeOfNumber.INTERNATIONAL, 0, 3), "Bob")
+
+
+@pytest.mark.parametrize(
+    "sender", ['"Anonymous" <sip:anonymous@anonymous.invalid>', "<sip:Anonymous@trunk.example.com>"]
+)
+def test_anonymous_from_hides_an_asserted_identity_that_came_without_privacy(sender: str) -> None:
+    party = caller_of(invite(sender, ASSERTED), TRUNK)
+    assert party.number == number("14165550100", TypeOfNumber.INTERNATIONAL, 1, 3)
+    assert party.name_presentation is RESTRICTED
 
 
 def test_asserted_identity_of_a_stranger_is_not_believed() -> None:

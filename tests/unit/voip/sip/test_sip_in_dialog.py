@@ -285,3 +285,13 @@ def test_digits_beyond_the_queue_are_dropped() -> None:
         sent += 1
         far.answer(requests[0], 200)
     assert sent == 64
+
+
+@pytest.mark.parametrize(
+    ("mode", "offered"),
+    [(DtmfMode.RFC4733, True), (DtmfMode.AUTO, True), (DtmfMode.INFO, False), (DtmfMode.INBAND, False)],
+)
+def test_telephone_events_are_offered_only_where_digits_go_as_events(mode: DtmfMode, offered: bool) -> None:
+    far = FarEnd(peer=lambda peer: replace(peer, dtmfmode=mode))
+    _, _, invite = far.call_out()
+    assert (b"telephone-event" in invite.body) is offered

@@ -144,11 +144,29 @@ def test_direction_of_the_session_counts() -> None:
     assert answered("a=sendonly", "m=audio 4000 RTP/AVP 8").held
 
 
+def test_blank_after_a_direction_does_no_harm() -> None:
+    assert answered("m=audio 4000 RTP/AVP 8", "a=sendonly ").held
+
+
+@pytest.mark.parametrize("nought", ["0.0.0.0", "::"])
+@pytest.mark.parametrize("address", ["192.0.2.1", "2001:db8::1"])
+def test_address_nought_is_told_to_the_engine_in_the_family_of_the_stream(nought: str, address: str) -> None:
+    family = "IP6" if ":" in nought else "IP4"
+    offer = (
+        f"v=0\r\no=- 1 1 IN {family} {nought}\r\ns=-\r\nc=IN {family} {nought}\r\nt=0 0\r\nm=audio 4000 RTP/AVP 8\r\n"
+    )
+    local = msgspec.structs.replace(LOCAL, address=address)
+    settings = settings_of(make_answer(SessionDescription.parse(offer.encode()), local))
+    assert settings.address == ("::" if ":" in address else "0.0.0.0")
+
+
 def test_hold_by_address_nought() -> None:
     result = answered("m=audio 4000 RTP/AVP 8", address="0.0.0.0")
     assert result.held
     assert settings_of(result).direction == Direction.RECVONLY
     assert result.description.media[0].direction == "recvonly"
+    # RTCP to nowhere would be RTCP to ourselves.
+    assert settings_of(result).rtcp_port == 0
     assert (
         settings_of(answered("m=audio 4000 RTP/AVP 8", "a=inactive", address="0.0.0.0")).direction == Direction.INACTIVE
     )

@@ -151,16 +151,48 @@ def test_refresh_that_gets_no_answer_ends_the_call() -> None:
     assert notes.released.cause is Cause.RECOVERY_ON_TIMER_EXPIRY
 
 
-def test_refresh_that_is_refused_leaves_the_call_until_it_expires() -> None:
+def test_refresh_that_is_always_refused_is_repeated_until_the_session_expires() -> None:
+    far = FarEnd(peer=originate)
+    _, notes, _ = far.answered_out(("Session-Expires", "600;refresher=uac"), ALLOW_UPDATE)
+    far.run(290.2)
+    for _ in range(27):
+        far.run(10)
+        assert notes.released is None
+        far.answer(far.take_request("UPDATE"), 500)
+    far.run(8.5)
+    assert "BYE" in far.names()
+    assert notes.released is not None
+
+
+def test_refresh_that_is_refused_once_costs_nothing() -> None:
     far = FarEnd(peer=originate)
     _, notes, _ = far.answered_out(("Session-Expires", "600;refresher=uac"), ALLOW_UPDATE)
     far.run(300.2)
-    far.answer(far.take_request("UPDATE"), 500)
-    far.run(260)
+    far.answer(far.take_request("UPDATE"), 500, ("Retry-After", "15"))
+    far.run(14.5)
+    assert far.take() == []
+    far.run(0.7)
+    far.answer(far.take_request("UPDATE"), 200, ("Session-Expires", "600;refresher=uac"))
+    far.run(299)
+    assert far.take() == []
     assert notes.released is None
-    far.run(10)
-    assert "BYE" in far.names()
-    assert notes.released is not None
+
+
+def test_refresh_by_update_that_is_not_taken_after_all_goes_by_re_invite() -> None:
+    far = FarEnd(peer=originate)
+    _, notes, _ = far.answered_out(("Session-Expires", "600;refresher=uac"), ALLOW_UPDATE)
+    far.run(300.2)
+    far.answer(far.take_request("UPDATE"), 405)
+    far.answer(far.take_request("INVITE"), 200, ("Session-Expires", "600;refresher=uac"), body=sdp())
+    far.take_request("ACK")
+    assert notes.released is None
+
+
+def test_re_invite_does_not_ask_for_reliable_responses_that_would_not_be_acknowledged() -> None:
+    far = FarEnd()
+    leg, _, _ = far.answered_out()
+    leg.hold(far.now)
+    assert far.take_request("INVITE").supported == {"timer"}
 
 
 def test_without_a_refresh_of_the_far_end_the_session_expires_in_bye() -> None:

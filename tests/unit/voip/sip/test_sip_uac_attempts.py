@@ -14,11 +14,12 @@ from gateway.leg import (
 )
 from gateway.media.api import Direction
 from gateway.voip.sip.flow import TCP, UDP
+from gateway.voip.sip.leg import SipLeg
 from gateway.voip.sip.message import Request, Response
 from gateway.voip.sip.peers import PeerSettings
 from gateway.voip.sip.sdp import SessionDescription
 from tests.unit.voip.sip.sip_far_end import FarEnd, sdp
-from tests.unit.voip.sip.sip_pair import A_ADDRESS, B_ADDRESS, simple_setup
+from tests.unit.voip.sip.sip_pair import A_ADDRESS, B_ADDRESS, Notes, simple_setup
 
 # -- further attempts --
 
@@ -85,12 +86,102 @@ def test_redirection_is_followed_only_where_configured() -> None:
     assert second.call_id == invite.call_id
 
 
+def redirected() -> tuple[FarEnd, Notes, Request]:
+    far = FarEnd(peer=lambda peer: replace(peer, follow_redirects=True))
+    _, notes, invite = far.call_out()
+    contacts = "<tel:+1>, <sip:worst@192.0.2.8>;q=0.1, <sip:best@192.0.2.9>;q=1.0, <sip:odd@192.0.2.7>;q=x"
+    far.answer(invite, 302, ("Contact", contacts))
+    _, second = far.take()
+    assert isinstance(second, Request)
+    return far, notes, second
+
+
+def test_redirection_goes_to_the_best_contact_and_keeps_to() -> None:
+    _, _, second = redirected()
+    assert second.uri_text == "sip:best@192.0.2.9"
+    assert second.headers.get("To") == f"<sip:4165551234@{B_ADDRESS}>"
+
+
+@pytest.mark.parametrize("status", [404, 486, 503])
+def test_next_contact_of_a_redirection_is_tried_when_the_first_fails(status: int) -> None:
+    far, notes, second = redirected()
+    far.answer(second, status)
+    third = far.take()[-1]
+    assert isinstance(third, Request)
+    assert third.uri_text == "sip:worst@192.0.2.8"
+    far.answer(third, status)
+    assert notes.released is not None
+
+
+def test_next_contact_of_a_redirection_is_tried_when_the_first_is_silent() -> None:
+    far, _, _ = redirected()
+    far.run(33)
+    last = far.take()[-1]
+    assert isinstance(last, Request)
+    assert last.uri_text == "sip:worst@192.0.2.8"
+
+
+def test_global_failure_ends_a_redirection() -> None:
+    far, notes, second = redirected()
+    far.answer(second, 603)
+    assert far.names() == ["ACK"]
+    assert notes.released is not None
+
+
+def test_redirection_to_where_we_were_ends_the_call() -> None:
+    far, notes, second = redirected()
+    far.answer(second, 302, ("Contact", "<sip:best@192.0.2.9>"))
+    third = far.take()[-1]
+    assert isinstance(third, Request)
+    far.answer(third, 302, ("Contact", "<sip:best@192.0.2.9>"))
+    assert notes.released is not None
+
+
+@pytest.mark.parametrize("status", [305, 380])
+def test_other_services_and_proxies_are_not_followed(status: int) -> None:
+    far = FarEnd(peer=lambda peer: replace(peer, follow_redirects=True))
+    _, notes, invite = far.call_out()
+    far.answer(invite, status, ("Contact", "<sip:9999@192.0.2.9>"))
+    assert notes.released is not None
+
+
+def test_to_names_neither_port_nor_transport() -> None:
+    far = FarEnd(transport=TCP, peer=lambda peer: replace(peer, port=5099))
+    _, _, invite = far.call_out()
+    assert invite.uri_text == f"sip:4165551234@{B_ADDRESS}:5099;transport=tcp"
+    assert invite.headers.get("To") == f"<sip:4165551234@{B_ADDRESS}>"
+
+
+@pytest.mark.parametrize(("hops", "sent"), [(None, "70"), (200, "70"), (11, "10"), (1, "0")])
+def test_invite_has_one_hop_less_than_the_call_came_with(hops: int | None, sent: str) -> None:
+    _, _, invite = FarEnd().call_out(replace(simple_setup(), hops=hops))
+    assert invite.headers.get("Max-Forwards") == sent
+
+
+def test_call_without_hops_left_is_not_placed() -> None:
+    far = FarEnd()
+    leg = far.endpoint.new_leg("b", far.now)
+    assert isinstance(leg, SipLeg)
+    leg.listener = notes = Notes()
+    leg.place(replace(simple_setup(), hops=0), far.now)
+    assert far.take() == []
+    assert notes.released is not None
+    assert notes.released.cause is Cause.EXCHANGE_ROUTING_ERROR
+    far.assert_clean()
+
+
+def test_hops_of_an_incoming_call_are_handed_on() -> None:
+    far = FarEnd()
+    far.call_in()
+    assert far.offers[-1][1].setup.hops == 70
+
+
 def test_redirection_in_circles_ends() -> None:
     far = FarEnd(peer=lambda peer: replace(peer, follow_redirects=True))
     _, notes, invite = far.call_out()
     sent = 1
     while notes.released is None:
-        far.answer(invite, 302, ("Contact", f"<sip:9999@{B_ADDRESS}>"))
+        far.answer(invite, 302, ("Contact", f"<sip:{sent}@{B_ADDRESS}>"))
         requests = [message for message in far.take() if isinstance(message, Request) and message.method == "INVITE"]
         if requests:
             (invite,) = requests

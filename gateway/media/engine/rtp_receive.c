@@ -1,0 +1,140 @@
+#include <string.h>
+#include <sys/socket.h>
+
+#include "engine.h"
+#include "law.h"
+
+/* The receiving half of an RTP stream: who may speak, what is taken, and how much is read at a time. */
+
+enum {
+    DATAGRAM_MAX = 2048,
+    PACKETS_AT_ONCE = 64, /* a flood at one port takes no more of a frame's time */
+    OLD_US = 15000,       /* a packet that waited so long has others behind it */
+};
+
+/* Only the signalled address may speak (RFC 4961 symmetric RTP). A far end behind NAT is learned here once: the first
+ * valid packet of another address would be latched onto, when the stream is set up to allow it (comedia). */
+static bool expected_source(const struct stream *s, const union address *from)
+{
+    return s->rtp.set && address_equal(from, &s->rtp.remote);
+}
+
+static void take_event(struct engine *e, struct stream *s, const struct rtp_packet *p)
+{
+    struct event_change change;
+
+    if (!event_take(&s->rtp.events, p->stamp, p->payload, p->size, e->now, &change))
+        s->rejected++;
+    else
+        bridge_event(e, s, &change);
+}
+
+/* Samples of audio taken. */
+static size_t take_rtp(struct engine *e, struct stream *s, const uint8_t *data, size_t size, int64_t arrival)
+{
+    struct rtp_part *r = &s->rtp;
+    struct rtp_packet p;
+    enum law law;
+    bool audio;
+
+    if (rtp_parse(&p, data, size)) {
+        s->rejected++;
+        return 0;
+    }
+    /* The other static G.711 type is taken too: an answerer may switch between what was offered. */
+    audio = p.payload_type == r->payload_type || p.payload_type == GM_CODEC_ULAW || p.payload_type == GM_CODEC_ALAW;
+    if (!audio && p.payload_type != r->dtmf_payload_type && p.payload_type != RTP_COMFORT_NOISE) {
+        s->rejected++;
+        return 0;
+    }
+    switch (rtp_source_take(&r->source, &p)) {
+    case RTP_STRAY:
+        s->rejected++;
+        return 0;
+    case RTP_DUPLICATE:
+        return 0;
+    case RTP_RESTART:
+        jitter_restart(&s->jitter, r->law);
+        break;
+    case RTP_FRESH:
+        break;
+    }
+    s->packets_received++;
+    s->octets_received += p.size;
+    bridge_heard(e, s);
+    if (!(r->direction & GM_RECVONLY))
+        return 0;
+    if (p.payload_type == r->dtmf_payload_type) {
+        take_event(e, s, &p);
+    } else if (audio) {
+        law = p.payload_type == r->payload_type ? r->law : p.payload_type == GM_CODEC_ALAW ? ALAW : ULAW;
+        rtp_source_time(&r->source, p.stamp, arrival);
+        jitter_put(&s->jitter, p.stamp, p.payload, p.size, law, arrival);
+        return p.size;
+    }
+    return 0;
+}
+
+static void take_rtcp(struct engine *e, struct stream *s, const uint8_t *data, size_t size, const union address *from)
+{
+    if (!s->rtp.set || !address_same_host(from, &s->rtp.remote_rtcp) ||
+        rtcp_receive(&s->rtp.rtcp, data, size, s->rtp.ssrc, e->now, engine_ntp(e)))
+        s->rejected++;
+}
+
+struct datagram {
+    uint8_t data[DATAGRAM_MAX];
+    size_t size;
+    union address from;
+    int64_t arrival;
+};
+
+/* False: there is none (or an ICMP error of an earlier packet was all). */
+static bool receive_datagram(const struct engine *e, int fd, struct datagram *d)
+{
+    union {
+        struct cmsghdr align;
+        char room[CMSG_SPACE(sizeof(struct timespec))];
+    } control;
+    struct iovec v = {.iov_base = d->data, .iov_len = sizeof d->data};
+    struct msghdr m = {.msg_name = &d->from,
+                       .msg_namelen = sizeof d->from,
+                       .msg_iov = &v,
+                       .msg_iovlen = 1,
+                       .msg_control = &control,
+                       .msg_controllen = sizeof control};
+    ssize_t got = recvmsg(fd, &m, MSG_DONTWAIT);
+
+    if (got < 0)
+        return false;
+    d->size = m.msg_flags & MSG_TRUNC ? 0 : (size_t)got; /* too long to be ours: dropped as malformed */
+    d->arrival = e->arrival(e, &m);
+    return true;
+}
+
+/* Reads without asking epoll first: at its hearer's tick there is nearly always exactly one packet. On after that only
+ * while packets are old, or do not fill a frame. */
+void rtp_receive(struct engine *e, struct stream *s)
+{
+    struct datagram d;
+    size_t samples = 0;
+
+    for (int i = 0; i < PACKETS_AT_ONCE && receive_datagram(e, s->rtp.fd, &d); i++) {
+        if (s->rtp.mux && rtp_is_rtcp(d.data, d.size))
+            take_rtcp(e, s, d.data, d.size, &d.from);
+        else if (expected_source(s, &d.from))
+            samples += take_rtp(e, s, d.data, d.size, d.arrival);
+        else
+            s->rejected++;
+        if (samples >= SAMPLES && e->now - d.arrival < OLD_US)
+            break;
+    }
+}
+
+void rtp_receive_rtcp(struct engine *e, struct stream *s)
+{
+    struct datagram d;
+
+    if (receive_datagram(e, s->rtp.rtcp_fd, &d))
+        take_rtcp(e, s, d.data, d.size, &d.from);
+}

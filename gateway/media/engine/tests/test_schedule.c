@@ -1,0 +1,123 @@
+#include "../schedule.h"
+
+#include <string.h>
+
+#include "check.h"
+
+enum { MANY = 50 };
+
+static struct schedule schedule;
+static struct place places[MANY];
+static unsigned served[MANY];
+static unsigned next_phase[MANY];
+static unsigned refusals[MANY];
+
+/* The schedule only hands the stream on, so a place's number may stand for it. */
+static struct stream *number(size_t i)
+{
+    return (struct stream *)(void *)&places[i];
+}
+
+static bool serve(struct engine *e, struct stream *s, unsigned *phase)
+{
+    size_t i = (size_t)((struct place *)(void *)s - places);
+
+    (void)e;
+    if (refusals[i]) {
+        refusals[i]--;
+        return false;
+    }
+    served[i]++;
+    *phase = next_phase[i] == PHASES ? *phase : next_phase[i];
+    return true;
+}
+
+static void begin(void)
+{
+    CHECK_EQUAL(schedule_open(&schedule, MANY), 0);
+    for (unsigned i = 0; i < MANY; i++) {
+        served[i] = refusals[i] = 0;
+        next_phase[i] = PHASES;
+        schedule_add(&schedule, &places[i], number(i), i);
+    }
+}
+
+static void end(void)
+{
+    for (unsigned i = 0; i < MANY; i++)
+        schedule_remove(&schedule, &places[i]);
+    for (unsigned i = 0; i < PHASES; i++)
+        CHECK_EQUAL(schedule.counts[i], 0);
+    CHECK_EQUAL(schedule.waiting_count, 0);
+    schedule_close(&schedule);
+}
+
+static void run(int64_t from, int64_t to)
+{
+    for (int64_t tick = from; tick < to; tick++)
+        schedule_run(&schedule, tick, serve, NULL);
+}
+
+static void each_place_is_served_once_a_frame(void)
+{
+    begin();
+    run(0, 10L * PHASES);
+    for (unsigned i = 0; i < MANY; i++)
+        CHECK_EQUAL(served[i], 10);
+    end();
+}
+
+static void a_place_that_moves_is_still_served_once_a_frame(void)
+{
+    uint64_t seed = 6;
+
+    begin();
+    for (unsigned frame = 0; frame < 200; frame++) {
+        for (unsigned i = 0; i < MANY; i++)
+            next_phase[i] = check_random(&seed) % (PHASES + 1);
+        run((int64_t)frame * PHASES, (int64_t)(frame + 1) * PHASES);
+        for (unsigned i = 0; i < MANY; i++)
+            CHECK_EQUAL(served[i], frame + 1);
+    }
+    end();
+}
+
+static void who_waits_is_asked_again_at_the_next_tick(void)
+{
+    begin();
+    refusals[0] = 2; /* its phase is 0 */
+    run(0, 2);
+    CHECK_EQUAL(served[0], 0);
+    CHECK_EQUAL(schedule.waiting_count, 1);
+    run(2, 3);
+    CHECK_EQUAL(served[0], 1);
+    CHECK_EQUAL(places[0].phase, 2); /* and stays there */
+    run(3, 4 + 2);
+    CHECK_EQUAL(served[0], 1);
+    run(6, 7);
+    CHECK_EQUAL(served[0], 2);
+    end();
+}
+
+static void removing_one_that_waits_leaves_the_others(void)
+{
+    begin();
+    refusals[0] = refusals[4] = 3;
+    run(0, 1);
+    CHECK_EQUAL(schedule.waiting_count, 2);
+    schedule_remove(&schedule, &places[0]);
+    schedule_remove(&schedule, &places[0]); /* twice is once */
+    run(1, 8);
+    CHECK_EQUAL(served[0], 0);
+    CHECK_EQUAL(served[4], 2);
+    end();
+}
+
+int main(void)
+{
+    RUN(each_place_is_served_once_a_frame);
+    RUN(a_place_that_moves_is_still_served_once_a_frame);
+    RUN(who_waits_is_asked_again_at_the_next_tick);
+    RUN(removing_one_that_waits_leaves_the_others);
+    return 0;
+}

@@ -1,0 +1,291 @@
+"""The whole product as programs on loopback: exchange (or a test's own far end), gateway, engine; SIP is the test's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tests.demo.processes import Control, Service
+from tests.interop.program import PeerError, free_port
+from tests.interop.sipp import Sipp
+
+DID = "4165550101"
+UP_SECONDS = 15.0
+POLL_SECONDS = 0.05
+
+_HEAD = """\
+schema = 1
+[gateway]
+name = "product"
+run_dir = "{directory}"
+records = "{records}"
+[sip]
+listen = ["udp:127.0.0.1:{sip_port}", "tcp:127.0.0.1:{sip_port}"]
+[media]
+rtp_ports = [{first_port}, {last_port}]
+grace_seconds = 3
+[[trunk]]
+name = "hq"
+technology = "sip"
+host = "127.0.0.1:{far_port}"
+context = "from-hq"
+trustrpid = true
+[[route]]
+context = "from-pstn"
+match = "_41655501XX"
+to = ["sip:hq/{{number}}"]
+[[route]]
+context = "from-hq"
+match = "_9."
+to = ["pri:r0/{{number:1}}"]
+"""
+_SPAN = """\
+[[span]]
+name = "{name}"
+channels = "virtual:{directory}"
+line = "{line}"
+side = "{side}"
+switch_type = "{switch}"
+context = "from-pstn"
+"""
+
+
+def _rtp_ports() -> tuple[int, int]:
+    """A range of this test process's own, below the ports that the system hands out."""
+    first = 20_000 + os.getpid() % 12 * 1000
+    return first, first + 999
+
+
+def _children(pid: int) -> list[int]:
+    """Children of all threads of ``pid``."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(word) for task in tasks for word in (task / "children").read_text().split()]
+
+
+class Product:
+    """A running product. ``exchange`` False leaves the spans' far ends to the test."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        spans: int = 1,
+        line: str = "e1",
+        switch: str = "euroisdn",
+        side: str = "user",
+        exchange: bool = True,
+        extra: str = "",
+        trace: bool = False,
+        exchange_options: Sequence[str] = (),
+        records: str = "calls.jsonl",
+        engine: bool = True,
+    ) -> None:
+        self.directory = directory
+        self.spans = [directory / f"s{number}" for number in range(spans)]
+        self.sip_port, self.far_port = free_port(), free_port()
+        self.services: dict[str, Service] = {}
+        self.exchange: Control
+        self.gateway: Control
+        self._own_exchange = exchange
+        self._line, self._switch, self._side = line, switch, side
+        first, last = _rtp_ports()
+        self._configuration = (
+            _HEAD.format(
+                directory=directory,
+                records=records,
+                sip_port=self.sip_port,
+                far_port=self.far_port,
+                first_port=first,
+                last_port=last,
+            )
+            + "".join(
+                _SPAN.format(name=span.name, directory=span, line=line, side=side, switch=switch) for span in self.spans
+            )
+            + extra
+        )
+        self._trace = trace
+        self._exchange_options = exchange_options
+        self._engine = engine
+        self._orphans: list[int] = []
+
+    async def __aenter__(self) -> Product:
+        (self.directory / "gateway.toml").write_text(self._configuration)
+        try:
+            if self._own_exchange:
+                await self.start_exchange()
+            await self.start_gateway()
+            if self._own_exchange:
+                await self.until_up()
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stop()
+        if error is None:
+            assert "Traceback" not in self.log, self.log
+
+    async def _stop(self) -> None:
+        for control in (getattr(self, "exchange", None), getattr(self, "gateway", None)):
+            if control is not None:
+                await control.close()
+        for name in ("gateway", "exchange"):
+            if name in self.services:
+                await self.services[name].stop()
+        for pid in self._orphans:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    async def start_exchange(self) -> None:
+        """Start the simulated exchange and connect to it."""
+        words = ["-m", "gateway.pri.exchange", "--no-input", "--quiet", "--country", "us", "--line", self._line]
+        words += ["--switch-type", self._switch, "--side", "network" if self._side == "user" else "user"]
+        words += ["--control", str(self.directory / "exchange.sock"), *self._exchange_options]
+        for span in self.spans:
+            words += ["--span", str(span)]
+        service = self.services["exchange"] = await Service.start("exchange", words, self.directory / "exchange.log")
+        self.exchange = await Control.connect(self.directory / "exchange.sock", service)
+
+    async def start_gateway(self) -> None:
+        """Start the gateway with its engine and connect to it."""
+        words = ["-m", "gateway", "--config", str(self.directory / "gateway.toml")]
+        if self._engine:
+            words.append("--start-engine")
+        if self._trace:
+            words += ["--trace", str(self.directory / "trace.jsonl")]
+        number = sum(path.name.startswith("gateway.log") for path in self.directory.iterdir())
+        log = self.directory / f"gateway.log.{number}"
+        service = self.services["gateway"] = await Service.start("gateway", words, log)
+        self.gateway = await Control.connect(self.directory / "status.sock", service)
+
+    @property
+    def log(self) -> str:
+        """All that the gateway logged, over all its starts."""
+        paths = sorted(path for path in self.directory.iterdir() if path.name.startswith("gateway.log"))
+        return "".join(path.read_text("utf-8", "replace") for path in paths)
+
+    @property
+    def gateway_pid(self) -> int:
+        """The Python side."""
+        return self.services["gateway"].pid
+
+    @property
+    def engine_pid(self) -> int | None:
+        """The gateway's media engine, if it runs."""
+        found = _children(self.gateway_pid)
+        return found[0] if found else None
+
+    async def kill_gateway(self) -> None:
+        """SIGKILL to the Python side; the engine lives on."""
+        self._orphans += _children(self.gateway_pid)
+        await self.gateway.close()
+        os.kill(self.gateway_pid, signal.SIGKILL)
+        await self.services["gateway"].stop()
+
+    async def kill_exchange(self) -> None:
+        """SIGKILL to the exchange; its engine too, as its line would go with it."""
+        engines = _children(self.services["exchange"].pid)
+        await self.exchange.close()
+        for pid in (self.services["exchange"].pid, *engines):
+            os.kill(pid, signal.SIGKILL)
+        await self.services["exchange"].stop()
+
+    # -- waiting --
+
+    async def until(self, done: Callable[[Mapping[str, Any]], bool], what: str, within: float = 10.0) -> dict[str, Any]:
+        """Wait until the gateway's status is as wanted."""
+        deadline = asyncio.get_running_loop().time() + within
+        while True:
+            status = dict(await self.gateway.command("status"))
+            if done(status):
+                return status
+            if asyncio.get_running_loop().time() > deadline:
+                raise PeerError(f"waited {within:.0f} s for {what}: {json.dumps(status)}\n{self.log[-3000:]}")
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def until_up(self, within: float = UP_SECONDS) -> None:
+        """Wait until all lines work and the engine answers."""
+        await self.until(
+            lambda status: (
+                status["engine"]["up"] is self._engine and all(span["data_link"] for span in status["spans"].values())
+            ),
+            "the lines and the engine",
+            within,
+        )
+        if not self._own_exchange:
+            return
+        deadline = asyncio.get_running_loop().time() + within
+        while not all(span["data_link"] for span in (await self.exchange.command("status"))["spans"].values()):
+            if asyncio.get_running_loop().time() > deadline:
+                raise PeerError(f"the exchange's line is down: {await self.exchange.command('status')}")
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def until_answered(self, count: int = 1, within: float = 10.0) -> None:
+        """Wait until there are so many calls, all answered."""
+        await self.until(
+            lambda status: (
+                len(status["calls"]) == count and all(call["state"] == "answered" for call in status["calls"])
+            ),
+            f"{count} answered calls",
+            within,
+        )
+
+    async def until_idle(self, within: float = 10.0) -> dict[str, Any]:
+        """Wait until there is no call, no stream and no channel but idle ones, at the exchange too."""
+        status = await self.until(
+            lambda status: (
+                not status["calls"]
+                and not status["engine"]["streams"]
+                and not status["sip"]["legs"]
+                and all(set(span["channels"]) == {"idle"} for span in status["spans"].values())
+            ),
+            "an idle gateway",
+            within,
+        )
+        if self._own_exchange:
+            deadline = asyncio.get_running_loop().time() + within
+            while any(span["calls"] for span in (await self.exchange.command("status"))["spans"].values()):
+                if asyncio.get_running_loop().time() > deadline:
+                    raise PeerError(f"the exchange keeps calls: {await self.exchange.command('status')}")
+                await asyncio.sleep(POLL_SECONDS)
+        return status
+
+    def records(self) -> list[dict[str, Any]]:
+        """The call records so far."""
+        path = self.directory / "calls.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    # -- calls --
+
+    async def pstn_call(self, called: str = DID, **request: object) -> dict[str, Any]:
+        """Let the exchange call and hang up by itself; its report at the end."""
+        call = (await self.exchange.command("call", **{"called": called, "hold": 300, **request}))["call"]
+        return dict(await self.exchange.event("ended", 20, lambda event: event["call"] == call))
+
+    async def answering(self, scenario: str = "uas_basic", *, calls: int = 1, **arguments: Any) -> Sipp:
+        """Sipp as the trunk that is called."""
+        directory = self.directory / "sipp"
+        return await Sipp.start(scenario, directory, port=self.far_port, calls=calls, codecs="8 101", **arguments)
+
+    async def calling(self, number: str, scenario: str = "uac_basic", *, calls: int = 1, **arguments: Any) -> Sipp:
+        """Sipp as the trunk that calls."""
+        return await Sipp.start(
+            scenario,
+            self.directory / "sipp",
+            remote=("127.0.0.1", self.sip_port),
+            port=self.far_port,
+            service=number,
+            calls=calls,
+            codecs="8 101",
+            **arguments,
+        )

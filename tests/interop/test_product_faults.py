@@ -1,0 +1,115 @@
+"""What breaks while calls are up: programs killed, lines cut, frames lost. Everybody is told and all works again."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from tests.interop.product import DID, Product
+from tests.interop.scenario import scenario
+
+
+async def standing_call(product: Product) -> int:
+    """A call of the exchange that lasts; the SIP side has answered it."""
+    call: int = (await product.exchange.command("call", called=DID, hold=-1))["call"]
+    await product.until_answered()
+    return call
+
+
+async def works(product: Product) -> None:
+    """A call each way succeeds."""
+    async with await product.answering() as phone:
+        assert (await product.pstn_call())["answered"] is not None
+        await phone.succeed()
+    async with await product.calling("95550112") as caller:
+        await caller.succeed()
+    await product.until_idle()
+
+
+@scenario
+async def test_the_gateway_is_killed_and_started_again_in_mid_call(tmp_path: Path) -> None:
+    async with Product(tmp_path) as product:
+        async with await product.answering():
+            call = await standing_call(product)
+            await product.kill_gateway()
+            await product.start_gateway()
+            await product.until_up()
+            ended = await product.exchange.event("ended", 15, lambda event: event["call"] == call)
+            assert ended["cause"] is not None
+        await product.until_idle()
+        await works(product)
+        assert "streams of an earlier start are closed" in product.log
+
+
+@scenario
+async def test_the_engine_is_killed_in_mid_call(tmp_path: Path) -> None:
+    async with Product(tmp_path) as product:
+        async with await product.answering() as phone:
+            call = await standing_call(product)
+            engine = product.engine_pid
+            assert engine is not None
+            os.kill(engine, signal.SIGKILL)
+            ended = await product.exchange.event("ended", 15, lambda event: event["call"] == call)
+            assert ended["cause"] == 41
+            await phone.succeed()
+        await product.until_up()
+        await product.until_idle()
+        record = product.records()[0]
+        assert (record["cause"], record["released_by"]) == (41, "gateway")
+        assert record["notes"] == ["the media engine failed"]
+        await works(product)
+
+
+@scenario
+async def test_the_exchange_is_killed_and_started_again_in_mid_call(tmp_path: Path) -> None:
+    async with Product(tmp_path, extra="[timers.q931]\nT309_seconds = 3\n") as product:
+        async with await product.answering() as phone:
+            await standing_call(product)
+            await product.kill_exchange()
+            await product.until(lambda status: status["spans"]["s0"]["alarm"] == "red", "the alarm")
+            await phone.succeed()  # it gets BYE when T309 has run out
+        await product.start_exchange()
+        await product.until_up()
+        await works(product)
+
+
+@scenario
+async def test_a_short_cut_of_the_line_leaves_the_call_up(tmp_path: Path) -> None:
+    async with Product(tmp_path) as product, await product.answering() as phone:
+        call = await standing_call(product)
+        await product.exchange.command("cut")
+        status = await product.until(lambda status: status["spans"]["s0"]["alarm"] == "red", "the alarm")
+        assert status["spans"]["s0"]["findings"]
+        await product.exchange.command("mend")
+        await product.until_up()
+        await product.until_answered()
+        await product.exchange.command("hangup", call=call)
+        await phone.succeed()
+        await product.until_idle()
+
+
+@scenario
+async def test_an_alarm_is_shown_and_goes_by_itself(tmp_path: Path) -> None:
+    async with Product(tmp_path) as product:
+        for alarm in ("yellow", "blue", "red"):
+            await product.exchange.command("alarm", alarm=alarm)
+            await product.until(lambda status, alarm=alarm: status["spans"]["s0"]["alarm"] == alarm, alarm)  # type: ignore[misc]
+        await product.exchange.command("alarm", alarm="none")
+        await product.until_up()
+        await works(product)
+
+
+@scenario
+async def test_a_hundred_calls_with_every_tenth_frame_lost(tmp_path: Path) -> None:
+    timers = "[timers.q921]\nT200_ms = 100\n"
+    async with Product(tmp_path, extra=timers, exchange_options=("--t200-ms", "100")) as product:
+        async with await product.answering(calls=100, trace=False) as phone:
+            await product.exchange.command("faults", lose=0.1)
+            await product.exchange.command("load", called=DID, rate=10, calls=100, hold=300)
+            await phone.succeed(30)
+        await product.exchange.command("faults", lose=0)
+        await product.until_idle(15)
+        result = await product.exchange.command("load-result")
+        assert (result["answered"], result["failed"]) == (100, 0)
+        assert len(product.records()) == 100
