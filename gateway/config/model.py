@@ -318,7 +318,7 @@ class SipPeer(Struct, frozen=True, kw_only=True):
     dtmfmode: DtmfMode = DtmfMode.RFC4733
     insecure: tuple[Insecure, ...] = ()
     prack: Reliability = Reliability.SUPPORTED
-    session_timers: SessionTimers = SessionTimers.ACCEPT
+    session_timers: SessionTimers = SessionTimers.ORIGINATE
     diversion: Diversion = Diversion.DIVERSION
     trustrpid: bool = False
     plus: bool = True

@@ -1,7 +1,7 @@
 """After which causes the next destination of a route is tried: by Q.850 cause, changeable by the operator.
 
 The rule: what the network, a resource or our own way to it could not do, another way may; what the called user or the
-number itself says is the same over every way.
+number itself says is the same over every way. A call that went in circles (25) would do so over the next way too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ NEXT_WAY: frozenset[Cause] = frozenset(
         Cause.NO_ROUTE_TO_TRANSIT_NETWORK,
         Cause.NO_ROUTE_TO_DESTINATION,
         Cause.CHANNEL_UNACCEPTABLE,
-        Cause.EXCHANGE_ROUTING_ERROR,
         Cause.DESTINATION_OUT_OF_ORDER,
         Cause.NO_CIRCUIT_AVAILABLE,
         Cause.NETWORK_OUT_OF_ORDER,

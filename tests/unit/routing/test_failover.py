@@ -59,3 +59,7 @@ def test_operator_can_change_either_way() -> None:
     assert goes_on(Cause.USER_BUSY, rules)
     assert not goes_on(Cause.TEMPORARY_FAILURE, rules)
     assert goes_on(Cause.NO_CIRCUIT_AVAILABLE, rules)
+
+
+def test_a_call_that_went_in_circles_is_not_sent_another_way() -> None:
+    assert not goes_on(Cause.EXCHANGE_ROUTING_ERROR)
