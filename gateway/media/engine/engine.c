@@ -28,7 +28,7 @@ static int64_t clock_microseconds(clockid_t id)
 {
     struct timespec t;
 
-    clock_gettime(id, &t);
+    (void)clock_gettime(id, &t);
     return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 

@@ -18,7 +18,7 @@ static uint64_t *word_at(struct jitter *j, uint32_t stamp, uint32_t left, uint64
     uint32_t room = WORD - bit % WORD;
 
     *count = room < left ? room : left;
-    /* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): count is 1 to WORD */
+    /* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult,clang-analyzer-core.BitwiseShift): count is 1 to WORD */
     *mask = UINT64_MAX >> (WORD - *count) << bit % WORD;
     return &j->present[bit / WORD];
 }

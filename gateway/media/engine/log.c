@@ -12,7 +12,7 @@ void log_line(const char *format, ...)
     char line[512];
     va_list arguments;
 
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
     if (now.tv_sec != second) {
         if (lines > LOG_BURST)
             (void)fprintf(stderr, "gateway-media: %u more lines\n", lines - LOG_BURST);

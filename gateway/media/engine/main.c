@@ -27,7 +27,7 @@ static void on_too_busy(int signal_number)
     const struct sched_param none = {.sched_priority = 0};
 
     (void)signal_number;
-    /* NOLINTNEXTLINE(bugprone-signal-handler,cert-sig30-c): a bare system call */
+    /* NOLINTNEXTLINE(bugprone-signal-handler,cert-sig30-c,cert-msc54-cpp): a bare system call */
     (void)sched_setscheduler(0, SCHED_OTHER, &none);
 }
 

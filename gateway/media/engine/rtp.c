@@ -95,8 +95,8 @@ static enum rtp_verdict take_other(struct rtp_source *s, const struct rtp_packet
 
 enum rtp_verdict rtp_source_take(struct rtp_source *s, const struct rtp_packet *p)
 {
-    uint16_t ahead = (uint16_t)(p->sequence - s->highest);
-    uint16_t behind = (uint16_t)(s->highest - p->sequence);
+    unsigned ahead = (uint16_t)(p->sequence - s->highest);
+    unsigned behind = (uint16_t)(s->highest - p->sequence);
 
     if (!s->known) {
         begin(s, p);

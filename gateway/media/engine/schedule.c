@@ -11,10 +11,10 @@ int schedule_open(struct schedule *t, unsigned places)
     int err = 0;
 
     memset(t, 0, sizeof *t);
-    t->waiting = calloc(places, sizeof(struct place *));
+    t->waiting = (struct place **)calloc(places, sizeof(struct place *));
     err = t->waiting ? 0 : ENOMEM;
     for (unsigned i = 0; i < PHASES; i++) {
-        t->phases[i] = calloc(places, sizeof(struct place *));
+        t->phases[i] = (struct place **)calloc(places, sizeof(struct place *));
         err = t->phases[i] ? err : ENOMEM;
     }
     if (err)

@@ -18,7 +18,7 @@ int streams_open(struct streams *t, unsigned count, unsigned delay_max_milliseco
     while (buckets < 2 * count)
         buckets *= 2;
     t->all = calloc(count, sizeof *t->all);
-    t->buckets = calloc(buckets, sizeof(struct stream *));
+    t->buckets = (struct stream **)calloc(buckets, sizeof(struct stream *));
     if (!t->all || !t->buckets) {
         err = ENOMEM;
         goto out;

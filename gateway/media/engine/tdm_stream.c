@@ -242,6 +242,8 @@ void tdm_send(struct engine *e, struct stream *s, enum law law, const uint8_t *f
     if (put == SAMPLES) {
         s->packets_sent++;
         s->octets_sent += SAMPLES;
+    } else if (put >= 0) {
+        lose(e, s, "a block was written in part");
     } else if (errno == EAGAIN || errno == ENOBUFS) {
         s->dropped++;
     } else {

@@ -45,7 +45,7 @@ static int64_t now_us(void)
 {
     struct timespec t;
 
-    clock_gettime(CLOCK_REALTIME, &t); /* as the kernel's time stamps */
+    (void)clock_gettime(CLOCK_REALTIME, &t); /* as the kernel's time stamps */
     return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 

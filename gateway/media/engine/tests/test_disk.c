@@ -181,9 +181,10 @@ static void a_recording_is_a_valid_file_at_any_time(void)
     int16_t samples[SAMPLES];
     struct disk_file *f = disk_start_write(&disk, named("record.wav"), 10);
     char why[GM_TEXT_MAX];
-    struct wav wav = {0};
+    struct wav wav;
     FILE *read;
 
+    memset(&wav, 0, sizeof wav);
     CHECK_EQUAL(settled(f), DISK_OPEN);
     for (int i = 0; i < 50; i++) {
         for (int k = 0; k < SAMPLES; k++)

@@ -1,6 +1,7 @@
 #include "../engine.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -351,6 +352,8 @@ static void hostile_packets_do_not_end_a_stream(void)
     uint16_t sequence = 0;
     uint32_t accepted;
 
+    if (fd < 0 || other < 0)
+        abort();
     CHECK_EQUAL(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
     CHECK_EQUAL(getsockname(fd, (struct sockaddr *)&a, &size), 0);
     CHECK_EQUAL(ask(control, GM_OPEN_RTP, 1, body, open_body(body, GM_OPEN_RTP)), 0);

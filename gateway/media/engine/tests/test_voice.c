@@ -1,6 +1,7 @@
 #include "../engine.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -168,6 +169,8 @@ static void begin(unsigned dtmf_payload_type)
     CHECK(line >= 0);
     close(listener);
     peer = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+    if (peer < 0)
+        abort();
     CHECK_EQUAL(bind(peer, (struct sockaddr *)&own, sizeof own), 0);
     CHECK_EQUAL(getsockname(peer, (struct sockaddr *)&own, &size), 0);
     w = writer_over(body, sizeof body);
