@@ -48,12 +48,13 @@ class TimerQueue(Generic[Key]):
     lazily and the heap is rebuilt when they outnumber the running ones.
     """
 
-    __slots__ = ("_deadlines", "_heap", "_serial")
+    __slots__ = ("_deadlines", "_heap", "_running", "_serial")
 
     def __init__(self) -> None:
-        # A key's entry is the very one in the heap; one that is only in the heap was stopped or moved.
-        self._deadlines: dict[Key, tuple[int, int, Key]] = {}
-        self._heap: list[tuple[int, int, Key]] = []
+        self._deadlines: dict[Key, tuple[int, int]] = {}
+        # The heap names keys by serial number only, so that what is stopped does not live on in it.
+        self._running: dict[int, Key] = {}
+        self._heap: list[tuple[int, int]] = []
         self._serial = 0
 
     def __len__(self) -> int:
@@ -64,16 +65,25 @@ class TimerQueue(Generic[Key]):
 
     def start(self, key: Key, deadline: int) -> None:
         """Let ``key`` expire at ``deadline`` (microseconds), replacing a deadline it may have."""
-        self._serial += 1
-        entry = self._deadlines[key] = (deadline, self._serial, key)
+        self._serial = serial = self._serial + 1
+        deadlines, running = self._deadlines, self._running
+        moved = deadlines.get(key)
+        if moved is not None:
+            del running[moved[1]]
+        entry = deadlines[key] = (deadline, serial)
+        running[serial] = key
         heapq.heappush(self._heap, entry)
-        if len(self._heap) > 64 and len(self._heap) > 3 * len(self._deadlines):
-            self._heap = list(self._deadlines.values())
+        if len(self._heap) > 64 and len(self._heap) > 3 * len(deadlines):
+            self._heap = list(deadlines.values())
             heapq.heapify(self._heap)
 
     def stop(self, key: Key) -> bool:
         """Forget ``key``; True if it was running."""
-        return self._deadlines.pop(key, None) is not None
+        entry = self._deadlines.pop(key, None)
+        if entry is None:
+            return False
+        del self._running[entry[1]]
+        return True
 
     def deadline(self, key: Key) -> int | None:
         """When ``key`` expires, or None if it does not run."""
@@ -82,14 +92,14 @@ class TimerQueue(Generic[Key]):
 
     def next_timer(self) -> int | None:
         """The earliest deadline, or None."""
-        deadlines = self._deadlines
-        if not deadlines:
+        running = self._running
+        if not running:
             return None
         heap = self._heap
         while heap:
-            entry = heap[0]
-            if deadlines.get(entry[2]) is entry:
-                return entry[0]
+            at, serial = heap[0]
+            if serial in running:
+                return at
             heapq.heappop(heap)
         return None
 
@@ -102,6 +112,7 @@ class TimerQueue(Generic[Key]):
             at = self.next_timer()
             if at is None or at > now:
                 return
-            _, _, key = heapq.heappop(self._heap)
+            _, serial = heapq.heappop(self._heap)
+            key = self._running.pop(serial)
             del self._deadlines[key]
             yield key

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,3 +81,21 @@ def test_a_timer_row_refuses_a_value_out_of_range_by_name_and_clause() -> None:
     assert row.checked(2_000_000) == 2_000_000
     with pytest.raises(ValueError, match=r"T200 is 1, expected 100000 to 10000000 \(Q.921 5.9.1\)"):
         row.checked(1)
+
+
+def test_a_stopped_or_expired_timer_does_not_keep_its_owner_alive() -> None:
+    class Owner:
+        pass
+
+    queue: TimerQueue[Owner] = TimerQueue()
+    stopped, expired, moved = Owner(), Owner(), Owner()
+    for owner in (stopped, expired, moved):
+        queue.start(owner, 10)
+    queue.stop(stopped)
+    queue.start(moved, 30)
+    queue.stop(moved)
+    assert list(queue.expired(10)) == [expired]
+    seen = [weakref.ref(owner) for owner in (stopped, expired, moved)]
+    del stopped, expired, moved, owner
+    gc.collect()
+    assert [reference() for reference in seen] == [None, None, None]
