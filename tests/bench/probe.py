@@ -15,7 +15,7 @@ from collections import defaultdict, deque
 from pathlib import Path
 
 from gateway.config import load
-from gateway.daemon import Daemon
+from gateway.daemon import Daemon, keep_what_is_there
 from gateway.media.engine_process import EngineProcess
 from gateway.voip.sip.flow import Close, Flow, Resolve, Send
 
@@ -102,6 +102,7 @@ async def _run(configuration_file: Path, output: Path) -> None:
         daemon = StopWatch(configuration, rng=random.Random(1))
         daemon.watch()
         await daemon.start()
+        keep_what_is_there()
         await stop.wait()
         await daemon.close()
     text = "".join(json.dumps(pair) + "\n" for pair in daemon.taken)
