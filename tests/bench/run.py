@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tests.bench.processes import machine, percentile, used
 from tests.bench.scene import BenchScene
+from tests.demo.processes import Service
 from tests.interop.kamailio import Kamailio
 from tests.interop.program import free_port
 from tests.interop.sipp import Sipp
@@ -25,6 +26,7 @@ HOLD = 1_000
 WARM_UP = 40
 RATE = 20.0
 WINDOW = 10.0
+ROUND_TRIP_RATE = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,16 +111,23 @@ def _tree(pid: int) -> float:
 async def delays(directory: Path, calls: int) -> list[Row]:
     """Set-up delay that the gateway adds, at RATE calls a second each way."""
     async with BenchScene(directory, SPANS, probe=True) as scene:
-        async with await scene.answering(calls + 1, seconds=600):
-            await scene.load(RATE, calls, HOLD)
-        async with await scene.calling(calls, RATE, HOLD, seconds=600) as far:
-            await far.succeed(calls / RATE + 60)
-        await scene.until_calls(0)
+        trips = directory / "round_trips.json"
+        words = ["-m", "tests.bench.round_trip", str(ROUND_TRIP_RATE), str(trips)]
+        yardstick = await Service.start("round_trip", words, directory / "round_trip.log")
+        try:
+            async with await scene.answering(calls + 1, seconds=600):
+                await scene.load(RATE, calls, HOLD)
+            async with await scene.calling(calls, RATE, HOLD, seconds=600) as far:
+                await far.succeed(calls / RATE + 60)
+            await scene.until_calls(0)
+        finally:
+            await yardstick.stop()
     taken: dict[str, list[float]] = {}
     for line in await asyncio.to_thread(lambda: scene.delays.read_text().splitlines()):
         name, milliseconds = json.loads(line)
         taken.setdefault(name, []).append(milliseconds)
-    return [
+    idle = json.loads(await asyncio.to_thread(trips.read_text))
+    rows = [
         Row(
             f"{name}, median / 99th percentile of {len(values)}",
             f"{percentile(values, 0.5):.2f} / {percentile(values, 0.99):.2f} ms",
@@ -126,6 +135,13 @@ async def delays(directory: Path, calls: int) -> list[Row]:
         )
         for name, values in taken.items()
     ]
+    rows.append(
+        Row(
+            "… an empty round trip between two other processes, same run: median / 99th / longest",
+            f"{percentile(idle, 0.5):.2f} / {percentile(idle, 0.99):.2f} / {max(idle):.2f} ms",
+        )
+    )
+    return rows
 
 
 async def standing(directory: Path, count: int) -> list[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.core import MILLISECOND
@@ -20,6 +21,8 @@ RINGING_AFTER = 300 * MILLISECOND
 """Time for the media to be wired: signalling round trips of the slowest network and the engine's."""
 LISTEN_AGAIN = 700 * MILLISECOND
 """While it rings, and while another destination is tried after one that rang."""
+HANG_UP_ON_ITS_WAY = 100 * MILLISECOND
+"""Before silence is believed: a party that is just hanging up has lost its voice before both ends know."""
 SERVICES = {"90": (Kind.ECHO, Kind.TONE)}
 
 
@@ -46,7 +49,7 @@ class Hearing:
         if not self.branch.shape.faults:
             self.branch.world.after(RINGING_AFTER, self._ringing, script)
 
-    def _ringing(self, script: Script) -> None:
+    def _ringing(self, script: Script, *, sure: bool = False) -> None:
         caller = script.caller
         if caller is None or caller.over or caller.hung_up is not None or caller.answered is not None:
             return
@@ -54,11 +57,14 @@ class Hearing:
         peer = self.branch.gateway.engine.peer_of(near) if near is not None else None
         self.rang += 1
         if peer is None or (peer.kind is Kind.RTP and peer.remote is None):
+            if not sure:
+                self.branch.world.after(HANG_UP_ON_ITS_WAY, partial(self._ringing, sure=True), script)
+                return
             self.deaf.append(f"{script} rings in silence: {near} is wired to {peer}")
         else:
             self.branch.world.after(LISTEN_AGAIN, self._ringing, script)
 
-    def _talking(self, script: Script) -> None:
+    def _talking(self, script: Script, *, sure: bool = False) -> None:
         caller = script.caller
         if caller is None or caller.over or caller.hung_up is not None:
             return
@@ -77,6 +83,9 @@ class Hearing:
         far = self._in_gateway(callee)
         self.talked += 1
         if near is None or far is None or heard is not far:
+            if not sure:
+                self.branch.world.after(HANG_UP_ON_ITS_WAY, partial(self._talking, sure=True), script)
+                return
             self.deaf.append(f"{script}: {near} is wired to {heard}, expected {far}")
 
     def _on_key(self, script: Script, side: Side) -> None:
