@@ -3,8 +3,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 BIN := .venv/bin
-BUILD := $(CURDIR)/build
-ENGINE := $(BUILD)/engine/gateway-media
+# As seen from where each is built: paths are relative, as make takes none that has a space in it.
+BUILD := ../../../build
 PYTEST_WORKERS ?= 2
 
 .PHONY: help
@@ -70,13 +70,25 @@ simulate: setup ## a branch in virtual time: SEEDS runs of CALLS calls with faul
 
 .PHONY: bench
 bench: setup-test ## measure CPU per call and per standing call, set-up delay and memory; writes docs/bench.md
+	@$(MAKE) -s -C gateway/media/engine BUILD=$(BUILD)/engine bench
 	@$(BIN)/python -m tests.bench.run
 
 .PHONY: fuzz
 FUZZ_SECONDS ?= 60
-fuzz: setup ## random bytes into every parser by atheris, FUZZ_SECONDS each
-	@$(BIN)/python -m pip install -q --disable-pip-version-check atheris
-	@for target in tests/fuzz/fuzz_*.py; do $(BIN)/python $$target -max_total_time=$(FUZZ_SECONDS) || exit 1; done
+FUZZ_LIBRARY := build/fuzz/lib
+fuzz: setup ## octets that nobody should send into every parser and state machine, by atheris (TARGETS=…, FUZZ_SECONDS each)
+	@[ $(FUZZ_LIBRARY)/.installed -nt tests/fuzz/requirements.lock ] || \
+	  { rm -rf $(FUZZ_LIBRARY) && $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes \
+	    --only-binary :all: --target $(FUZZ_LIBRARY) -r tests/fuzz/requirements.lock && touch $(FUZZ_LIBRARY)/.installed; } || \
+	  { echo "fuzz: there is no wheel of atheris for this Python and machine (Linux x86-64, Python 3.11 to 3.14)" >&2; exit 1; }
+	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(TARGETS)
+
+.PHONY: c-fuzz
+c-fuzz: ## octets that nobody should send to the media engine, by libFuzzer of clang (FUZZ_SECONDS each)
+	@command -v clang >/dev/null || { echo "fuzz: clang is missing (apt-get install clang)" >&2; exit 1; }
+	@$(MAKE) -s -C gateway/media/engine BUILD=$(BUILD)/engine-fuzz FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz
+
+fuzz: c-fuzz
 
 .PHONY: clean
 clean: ## remove what was built and run-time state; the virtual environment stays

@@ -8,34 +8,17 @@ from gateway.cause_map import CauseRules
 from gateway.config import model
 from gateway.config.model import Configuration, OverlapDial
 from gateway.config.values import PeerHost, VirtualChannels
-from gateway.identity import TypeOfNumber
+from gateway.core import MILLISECOND
 from gateway.pri.settings import Numbering, PriSettings
 from gateway.voip.sip.codecs import CODECS, CodecRow
-from gateway.voip.sip.flow import DEFAULT_PORT, TCP, UDP
+from gateway.voip.sip.flow import DEFAULT_PORT
 from gateway.voip.sip.hop import Listener
 from gateway.voip.sip.peers import (
-    DtmfMode,
     PeerKind,
     PeerSettings,
-    RedirectionHeader,
     SipSettings,
 )
 from gateway.voip.sip.telephone import NumberStyle
-
-_REDIRECTION = {
-    model.Diversion.NONE: RedirectionHeader.OFF,
-    model.Diversion.DIVERSION: RedirectionHeader.DIVERSION,
-    model.Diversion.HISTORY_INFO: RedirectionHeader.HISTORY_INFO,
-    model.Diversion.BOTH: RedirectionHeader.DIVERSION,
-}
-_DIAL_PLAN_TYPES = {
-    model.DialPlanType.UNKNOWN: TypeOfNumber.UNKNOWN,
-    model.DialPlanType.INTERNATIONAL: TypeOfNumber.INTERNATIONAL,
-    model.DialPlanType.NATIONAL: TypeOfNumber.NATIONAL,
-    model.DialPlanType.LOCAL: TypeOfNumber.SUBSCRIBER,
-    model.DialPlanType.DYNAMIC: None,
-}
-_TRANSPORTS = {"udp": UDP, "tcp": TCP}
 
 
 def cause_rules(configuration: Configuration) -> CauseRules:
@@ -59,10 +42,11 @@ def span_directory(span: model.Span) -> Path:
 def pri_settings(span: model.Span, configuration: Configuration) -> PriSettings:
     """What a span's trunk is told."""
     directory = span_directory(span)
+    paths = {timeslot: str(directory / str(timeslot)) for timeslot in range(1, span.line.timeslots + 1)}
     overlap = span.overlapdial
     return PriSettings(
         name=span.name,
-        channel_path=lambda timeslot: str(directory / str(timeslot)),
+        channel_path=paths.__getitem__,
         line=span.line,
         side=span.side,
         switch_type=span.switch_type.value,
@@ -72,8 +56,8 @@ def pri_settings(span: model.Span, configuration: Configuration) -> PriSettings:
         overlap_receive=overlap in (OverlapDial.INCOMING, OverlapDial.BOTH),
         overlap_send=overlap in (OverlapDial.OUTGOING, OverlapDial.BOTH),
         numbering=Numbering(
-            called_type=_DIAL_PLAN_TYPES[span.pridialplan],
-            calling_type=_DIAL_PLAN_TYPES[span.prilocaldialplan],
+            called_type=span.pridialplan,
+            calling_type=span.prilocaldialplan,
             international_prefix=span.internationalprefix,
             national_prefix=span.nationalprefix,
         ),
@@ -96,35 +80,39 @@ def sip_settings(configuration: Configuration, rules: CauseRules | None = None) 
     ]
     return SipSettings(
         listeners=tuple(
-            Listener(_TRANSPORTS[listen.transport.value], str(listen.address), listen.port)
-            for listen in configuration.sip.listen
+            Listener(listen.transport.token, str(listen.address), listen.port) for listen in configuration.sip.listen
         ),
         peers=(*trunks, *phones),
-        context=configuration.sip.context,
+        # A context without routes rejects whatever begins there: then nothing of it need begin.
+        context=configuration.sip.context if _has_routes(configuration, configuration.sip.context) else None,
         user_agent=configuration.sip.useragent,
         timers=configuration.timers.sip,
         cause_rules=rules,
     )
 
 
+def _has_routes(configuration: Configuration, context: str) -> bool:
+    return any(route.context == context for route in configuration.routes)
+
+
 def _peer(peer: model.SipPeer, host: PeerHost, kind: PeerKind, user: str) -> PeerSettings:
-    mode = "rfc4733" if peer.dtmfmode is model.DtmfMode.RFC2833 else peer.dtmfmode.value
     return PeerSettings(
         name=peer.name,
         host=host.host,
         port=host.port or DEFAULT_PORT,
-        transport=_TRANSPORTS[peer.transport.value],
+        transport=peer.transport.token,
         kind=kind,
         context=peer.context,
         user=user if kind is PeerKind.PHONE else "",
         codecs=_codecs(peer),
-        dtmfmode=DtmfMode(mode),
+        dtmfmode=peer.dtmfmode,
         match_port=model.Insecure.PORT not in peer.insecure,
         trust_identity=peer.trustrpid,
         reliable=peer.prack,
         session_timers=peer.session_timers,
         style=NumberStyle(plus=peer.plus),
-        redirection=_REDIRECTION[peer.diversion],
+        redirection=peer.diversion,
+        failover=peer.failover_ms * MILLISECOND,
     )
 
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
-from enum import Enum
+from enum import StrEnum
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from gateway import leg as words
 from gateway.call_history import Attempt, History
 from gateway.cause import Cause
 from gateway.core import SECOND
 from gateway.identity import MAX_DIGITS, Party
-from gateway.leg import Leg, LegEvent
+from gateway.leg import Conveyed, Leg, LegEvent
 from gateway.media import api as media_api
 from gateway.media.api import Failure, Media, Opened, Tone
 from gateway.routing.dialplan import (
@@ -49,9 +50,14 @@ MAX_SERVICE = 1800 * SECOND
 FAILURE_TONE = 20 * SECOND
 """How long a caller may listen to the tone that an operator set for a cause; below T306 (30 s) of a network side."""
 MAX_NOTES = 16
+_NO_LEG = {
+    Cause.NO_CIRCUIT_AVAILABLE: "no channel is free",
+    Cause.NETWORK_OUT_OF_ORDER: "no line is up",
+}
+"""Why there is no leg towards a destination, for the call record."""
 
 
-class State(Enum):
+class State(StrEnum):
     """Where a call stands."""
 
     DIALLING = "dialling"
@@ -72,12 +78,13 @@ _NEXT: dict[State, frozenset[State]] = {
 }
 
 
-class Purpose(Enum):
+class Purpose(StrEnum):
     """What a call's timer is for."""
 
     RELEASE_GUARD = "release guard"
     TONE_LIMIT = "tone limit"
     RING_LIMIT = "ring limit"
+    NOTHING_TO_HEAR = "nothing to hear"
 
 
 class Switch(Protocol):
@@ -92,6 +99,9 @@ class Switch(Protocol):
 
     def continues(self, cause: Cause) -> bool:
         """Whether a destination that failed with ``cause`` lets the next one be tried."""
+
+    def ordered(self, destinations: Sequence[Destination]) -> Sequence[Destination]:
+        """``destinations`` in the order in which they are best tried now."""
 
     def open_leg(self, destination: PriDestination | TrunkDestination | PhoneDestination, now: int) -> Leg | Cause:
         """A fresh outgoing leg towards ``destination``, or why there can be none."""
@@ -144,10 +154,14 @@ class Call:
         self._incoming_gone = False
         self._own_stream: int | None = None
         self._timed_out = False
+        # Whether a limit of time was ever set: most calls have none.
+        self._limited = False
         self._wired: tuple[int, int] | None = None
         self._last_cause = Cause.NO_ROUTE_TO_DESTINATION
         # What the call will have failed of when its tone has been heard.
         self._failure: tuple[Cause, str, str] | None = None
+        # Asked once, not with every state.
+        self._verbose = log.isEnabledFor(logging.DEBUG)
         leg.listener = self
 
     def begin(self, now: int) -> None:
@@ -158,6 +172,11 @@ class Call:
     def hang_up(self, now: int, cause: Cause = Cause.NORMAL_CALL_CLEARING, by: str = "operator") -> None:
         """End the call from our side."""
         self._release(cause, by, now)
+
+    def abandon(self, now: int) -> None:
+        """Wait no longer for the legs of a call that is being released."""
+        self._note("a leg did not end in time")
+        self._end(now)
 
     @property
     def has_voice(self) -> bool:
@@ -187,7 +206,7 @@ class Call:
         self.history.routed = now
         self.history.emergency = route.emergency
         self._set_state(State.TRYING)
-        self._destinations = route.destinations
+        self._destinations = self._switch.ordered(route.destinations)
         self._ring_seconds = route.ring_seconds
         self._open_ended = route.open_ended
         self._next = 0
@@ -200,7 +219,7 @@ class Call:
             self._retries = 0
             if self._try(destination, now):
                 return
-        self._fail(self._last_cause, "dial plan" if not self.history.attempts else "far end", now)
+        self._fail(self._last_cause, self._who_refused(), now)
 
     def _try(self, destination: Destination, now: int) -> bool:
         """Start one destination; False when the next one is to be tried."""
@@ -225,23 +244,42 @@ class Call:
         leg = self._switch.open_leg(destination, now)
         if isinstance(leg, Cause):
             attempt.cause = self._last_cause = leg
+            attempt.text = _NO_LEG.get(leg, "")
             return not self._switch.continues(leg) and self._give_up(leg, now)
         self.outgoing = leg
         self._outgoing_inband = self._outgoing_heard = False
         leg.listener = self
         self._proceed(now)
         if self._ring_seconds is not None:
-            self._switch.start_timer(self, Purpose.RING_LIMIT, now + self._ring_seconds * SECOND)
+            self._limit(Purpose.RING_LIMIT, now + self._ring_seconds * SECOND)
         complete = self.setup.complete or not self._open_ended
         setup = self.setup
         if number != setup.called.digits or complete is not setup.complete:
             setup = replace(setup, called=replace(setup.called, digits=number), complete=complete)
+        if self._next < len(self._destinations) and self._switch.continues(Cause.RECOVERY_ON_TIMER_EXPIRY):
+            setup = replace(setup, alternatives=True)
         leg.place(setup, now)
         return True
 
+    def _limit(self, purpose: Purpose, deadline: int) -> None:
+        self._limited = True
+        self._switch.start_timer(self, purpose, deadline)
+
+    def _lift(self, *purposes: Purpose) -> None:
+        if self._limited:
+            for purpose in purposes:
+                self._switch.stop_timer(self, purpose)
+
     def _give_up(self, cause: Cause, now: int) -> bool:
-        self._fail(cause, "far end", now)
+        self._fail(cause, self._who_refused(), now)
         return True
+
+    def _who_refused(self) -> str:
+        attempts = self.history.attempts
+        if not attempts:
+            return "dial plan"
+        # Without a leg nobody was asked.
+        return "far end" if attempts[-1].leg else "gateway"
 
     def _proceed(self, now: int) -> None:
         if not self._proceeded:
@@ -282,14 +320,14 @@ class Call:
         match event:
             case words.Proceeding():
                 pass
-            case words.Progress(inband, cause):
+            case words.Progress(inband, cause, conveyed):
                 if self.state is not State.ANSWERED:
-                    self._progress(inband, cause, now)
-            case words.Alerting(inband):
+                    self._progress(inband, cause, now, conveyed)
+            case words.Alerting(inband, conveyed):
                 if self.state is not State.ANSWERED:
-                    self._alert(inband, now)
-            case words.Answered(connected):
-                self._answer(connected, now)
+                    self._alert(inband, now, conveyed)
+            case words.Answered(connected, conveyed):
+                self._answer(connected, now, conveyed)
             case _:
                 self._pass_on(self.incoming, event, now)
 
@@ -305,6 +343,8 @@ class Call:
             case words.Identified(connected):
                 self.history.connected = connected
                 leg.identify(connected, now)
+            case words.Notified(description):
+                leg.notify(description, now)
             case words.Transferred(target):
                 self._note(f"transfer to {target.digits} asked for, not yet possible")
             case _:
@@ -344,22 +384,26 @@ class Call:
         if purpose is Purpose.RING_LIMIT:
             if self.outgoing is not None and self.state is not State.ANSWERED:
                 self._timed_out = True
-                self.outgoing.release(Cause.NO_ANSWER_FROM_USER, now)
+                self.outgoing.release(Cause.NO_ANSWER_FROM_USER, now, "ring_seconds")
+            return
+        if purpose is Purpose.NOTHING_TO_HEAR:
+            if self.outgoing is None:
+                cause, by, text = self._failure or (Cause.TEMPORARY_FAILURE, "gateway", "")
+                self._release(cause, by, now, text)
             return
         log.error("call %s: a leg did not end within %d s of its release", self.identity, RELEASE_GUARD // SECOND)
-        self._note("a leg did not end in time")
-        self._end(now)
+        self.abandon(now)
 
     # -- before answer --
 
-    def _progress(self, inband: bool, cause: Cause | None, now: int) -> None:
+    def _progress(self, inband: bool, cause: Cause | None, now: int, conveyed: Conveyed | None = None) -> None:
         if inband:
             self._stop_own_voice()
             self._early_audio = self._outgoing_inband = True
         self._wire()
-        self.incoming.progress(inband, now, cause)
+        self.incoming.progress(inband, now, cause, conveyed)
 
-    def _alert(self, inband: bool, now: int) -> None:
+    def _alert(self, inband: bool, now: int, conveyed: Conveyed | None = None) -> None:
         if self.history.alerting is None:
             self.history.alerting = now
         self._set_state(State.ALERTING)
@@ -375,18 +419,18 @@ class Call:
             self._stop_own_voice()
         self._early_audio = self._early_audio or inband
         self._wire()
-        self.incoming.alert(inband, now)
+        self.incoming.alert(inband, now, conveyed)
 
-    def _answer(self, connected: Party | None, now: int) -> None:
+    def _answer(self, connected: Party | None, now: int, conveyed: Conveyed | None = None) -> None:
         if self.state is State.ANSWERED:
             return
-        self._switch.stop_timer(self, Purpose.RING_LIMIT)
+        self._lift(Purpose.RING_LIMIT)
         self.history.answered = now
         self.history.connected = connected
         self._set_state(State.ANSWERED)
         self._stop_own_voice()
         self._wire()
-        self.incoming.answer(connected, now)
+        self.incoming.answer(connected, now, conveyed)
 
     # -- services of the gateway itself --
 
@@ -409,10 +453,10 @@ class Call:
                 self._early_audio = True
                 self.incoming.progress(True, now)
                 self._wire()
-                self._switch.start_timer(self, Purpose.TONE_LIMIT, now + MAX_EARLY_TONE)
+                self._limit(Purpose.TONE_LIMIT, now + MAX_EARLY_TONE)
                 return
         self._last_cause = Cause.NORMAL_CALL_CLEARING
-        self._switch.start_timer(self, Purpose.TONE_LIMIT, now + MAX_SERVICE)
+        self._limit(Purpose.TONE_LIMIT, now + MAX_SERVICE)
         self._answer(None, now)
 
     # -- voice --
@@ -430,6 +474,9 @@ class Call:
         if isinstance(reply, Failure):
             self._note(f"no voice of our own: {reply.text}")
             log.error("call %s: the media engine cannot make a sound: %s", self.identity, reply.text)
+            if self.outgoing is None:
+                # Nobody is left in silence. Replies come without a time: what is due at once happens next.
+                self._switch.start_timer(self, Purpose.NOTHING_TO_HEAR, 0)
 
     def _stop_own_voice(self) -> None:
         if self._own_stream is not None and not self._serving:
@@ -481,12 +528,14 @@ class Call:
             self._incoming_gone = True
             self.history.incoming = leg.record()
             if self.state not in (State.RELEASING, State.ENDED):
-                cause, by, text = self._failure or (event.cause, "caller", "")
+                by, text = self._ended_by(event, "caller")
+                cause, by, text = self._failure or (event.cause, by, text)
                 self._release(cause, by, now, text)
         elif leg is self.outgoing:
             self.outgoing = None
             attempt = self.history.attempts[-1]
             attempt.cause = event.cause
+            attempt.text = f"{event.timer} expired" if event.timer else event.text
             attempt.leg = leg.record()
             if self.state not in (State.RELEASING, State.ENDED):
                 self._on_outgoing_failed(leg, event, now)
@@ -500,8 +549,10 @@ class Call:
 
     def _on_outgoing_failed(self, leg: Leg, event: words.Released, now: int) -> None:
         self._last_cause = event.cause
+        timed_out, self._timed_out = self._timed_out, False
         if self.state is State.ANSWERED:
-            self._release(event.cause, "called", now, event.text)
+            by, text = self._ended_by(event, "called")
+            self._release(event.cause, by, now, text)
             return
         if (
             event.cause is Cause.REQUESTED_CIRCUIT_NOT_AVAILABLE
@@ -513,14 +564,22 @@ class Call:
             if self._try(self._destinations[self._next - 1], now):
                 self._retries = retries
                 return
-        timed_out, self._timed_out = self._timed_out, False
         if (timed_out or self._switch.continues(event.cause)) and self._next < len(self._destinations):
             if self.state is State.ALERTING:
                 self._set_state(State.TRYING)
             self._keep_ringing()
             self._try_next(now)
         else:
-            self._fail(event.cause, "called", now, event.text)
+            by, text = ("gateway", event.text) if timed_out else self._ended_by(event, "called")
+            self._fail(event.cause, by, now, text)
+
+    def _ended_by(self, event: words.Released, side: str) -> tuple[str, str]:
+        """Who ended the call, ``side`` or a timer of ours, and what is to be said of it."""
+        if not event.timer:
+            return side, event.text if side == "called" else ""
+        text = f"{event.timer} expired"
+        self._note(f"{text} towards the {'caller' if side == 'caller' else 'called side'}")
+        return "gateway", text
 
     def _keep_ringing(self) -> None:
         """A caller who heard it ring goes on hearing that while the next destination is tried."""
@@ -539,7 +598,7 @@ class Call:
             self._release(cause, by, now, text)
             return
         self._failure = cause, by, text
-        self._switch.stop_timer(self, Purpose.RING_LIMIT)
+        self._lift(Purpose.RING_LIMIT)
         self._set_state(State.TRYING)
         self._proceed(now)
         self._stop_own_voice()
@@ -547,7 +606,7 @@ class Call:
         self._early_audio = True
         self.incoming.progress(True, now, cause)
         self._wire()
-        self._switch.start_timer(self, Purpose.TONE_LIMIT, now + FAILURE_TONE)
+        self._limit(Purpose.TONE_LIMIT, now + FAILURE_TONE)
 
     def _release(self, cause: Cause, by: str, now: int, text: str = "") -> None:
         if self.state in (State.RELEASING, State.ENDED):
@@ -556,8 +615,7 @@ class Call:
         self.history.released_by = by
         self.history.ended = now
         self._set_state(State.RELEASING)
-        self._switch.stop_timer(self, Purpose.TONE_LIMIT)
-        self._switch.stop_timer(self, Purpose.RING_LIMIT)
+        self._lift(Purpose.TONE_LIMIT, Purpose.RING_LIMIT)
         self._switch.start_timer(self, Purpose.RELEASE_GUARD, now + RELEASE_GUARD)
         if self._own_stream is not None:
             self._unwatch(self._own_stream)
@@ -573,6 +631,9 @@ class Call:
         self._set_state(State.ENDED)
         self._switch.stop_timer(self, Purpose.RELEASE_GUARD)
         self._unwatch(self.incoming.stream)
+        if self._incoming_gone:
+            # Call and leg would keep each other in memory until the collector comes by.
+            self.incoming.listener = None
         self._switch.ended(self, now)
 
     def _note(self, text: str) -> None:
@@ -584,6 +645,6 @@ class Call:
             return
         if state not in _NEXT[self.state]:
             raise AssertionError(f"call {self.identity}: {self.state.value} -> {state.value} is not a transition")
-        if log.isEnabledFor(logging.DEBUG):
+        if self._verbose:
             log.debug("call %s: %s -> %s", self.identity, self.state.value, state.value)
         self.state = state

@@ -15,6 +15,7 @@ class Attempt:
     destination: str
     number: str
     cause: Cause | None = None
+    text: str = ""
     leg: dict[str, object] = field(default_factory=dict)
 
 

@@ -60,7 +60,8 @@ def record_of(call: Call, clock: WallClock) -> CallRecord:
         redirection=redirection_record(setup.redirection),
         incoming=history.incoming,
         attempts=tuple(
-            AttemptRecord(a.destination, a.number, None if a.cause is None else int(a.cause), a.leg) for a in attempts
+            AttemptRecord(a.destination, a.number, None if a.cause is None else int(a.cause), a.leg, a.text)
+            for a in attempts
         ),
         facts=tuple(sorted(setup.facts)),
         emergency=history.emergency,

@@ -94,12 +94,11 @@ class Cause(IntEnum):
     @classmethod
     def of(cls, value: int) -> Cause:
         """The cause numbered ``value``; an unknown one is taken as its class's catch-all (Q.931 5.8.7.2 note)."""
-        try:
-            return cls(value)
-        except ValueError:
-            return _CLASS_CATCH_ALL[(value >> 4) & 7]
+        cause = _CAUSES.get(value)
+        return _CLASS_CATCH_ALL[(value >> 4) & 7] if cause is None else cause
 
 
+_CAUSES: dict[int, Cause] = {cause.value: cause for cause in Cause}
 _CLASS_CATCH_ALL = {
     0: Cause.NORMAL_UNSPECIFIED,
     1: Cause.NORMAL_UNSPECIFIED,

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import logging
+import socket
+import stat
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
@@ -37,20 +40,22 @@ class ControlServer:
         self.clients: set[asyncio.StreamWriter] = set()
 
     async def start(self) -> None:
-        """Listen; OSError if the path cannot be used."""
+        """Listen; OSError if the path cannot be used, or somebody listens there."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.unlink(missing_ok=True)
+        _make_way(self.path)
         self._server = await asyncio.start_unix_server(self._client, str(self.path), limit=MAX_LINE)
         self.path.chmod(0o600)
 
     async def close(self) -> None:
         """Close the socket and all clients."""
-        if self._server is not None:
-            self._server.close()
         for writer in list(self.clients):
             # Not close(): that would wait for a client that does not read.
             writer.transport.abort()
-        self.path.unlink(missing_ok=True)
+        if self._server is not None:
+            # Only a socket of our own is removed.
+            self._server.close()
+            self._server = None
+            self.path.unlink(missing_ok=True)
 
     def tell(self, event: Mapping[str, object]) -> None:
         """Send ``event`` to every client."""
@@ -90,6 +95,32 @@ class ControlServer:
             return {"ok": True, **await self._handler(request)}
         except (CommandError, ValueError, RecursionError) as error:
             return {"ok": False, "error": str(error)}
+
+
+def _make_way(path: Path) -> None:
+    """Remove a socket that nobody listens at any more; OSError if somebody does, or if it is something else."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise FileExistsError(errno.EEXIST, "exists and is no socket", str(path))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+            return
+        except BlockingIOError:
+            pass
+    raise OSError(errno.EADDRINUSE, "somebody listens there already", str(path))
+
+
+def plainly(error: Exception) -> str:
+    """What went wrong, for a person: a file's name and its trouble without Python's way of writing them."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
+    return str(error)
 
 
 def text_of(request: Mapping[str, object], name: str) -> str:

@@ -6,10 +6,10 @@ A core never touches a socket, a clock, a random source or ``await``. Its owner 
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from heapq import heapify, heappop, heappush
+from typing import Any, Generic, TypeVar
 
 MILLISECOND = 1_000
 SECOND = 1_000_000
@@ -42,65 +42,67 @@ class TimerRow:
 
 
 class TimerQueue(Generic[Key]):
-    """Many running timers with one earliest deadline; a key has at most one deadline.
+    """Many running timers with one earliest deadline; a key has at most one deadline and is never None.
 
     Starting a key that runs moves it. Starting, stopping and expiring cost O(log n); stopped entries leave the heap
     lazily and the heap is rebuilt when they outnumber the running ones.
     """
 
-    __slots__ = ("_deadlines", "_heap", "_running", "_serial")
+    __slots__ = ("_entries", "_heap", "_serial")
 
     def __init__(self) -> None:
-        self._deadlines: dict[Key, tuple[int, int]] = {}
-        # The heap names keys by serial number only, so that what is stopped does not live on in it.
-        self._running: dict[int, Key] = {}
-        self._heap: list[tuple[int, int]] = []
+        # Deadline, serial number, key. A stopped entry has lost its key, so that what is stopped does not live on in
+        # the heap; serial numbers differ, so that keys are never compared.
+        self._entries: dict[Key, list[Any]] = {}
+        self._heap: list[list[Any]] = []
         self._serial = 0
 
     def __len__(self) -> int:
-        return len(self._deadlines)
+        return len(self._entries)
 
     def __contains__(self, key: Key) -> bool:
-        return key in self._deadlines
+        return key in self._entries
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._entries)
 
     def start(self, key: Key, deadline: int) -> None:
         """Let ``key`` expire at ``deadline`` (microseconds), replacing a deadline it may have."""
         self._serial = serial = self._serial + 1
-        deadlines, running = self._deadlines, self._running
-        moved = deadlines.get(key)
+        entries = self._entries
+        moved = entries.get(key)
         if moved is not None:
-            del running[moved[1]]
-        entry = deadlines[key] = (deadline, serial)
-        running[serial] = key
-        heapq.heappush(self._heap, entry)
-        if len(self._heap) > 64 and len(self._heap) > 3 * len(deadlines):
-            self._heap = list(deadlines.values())
-            heapq.heapify(self._heap)
+            moved[2] = None
+        entries[key] = entry = [deadline, serial, key]
+        heap = self._heap
+        heappush(heap, entry)
+        # Looked at now and then: that is often enough, and starting is what happens most.
+        if not serial & 63 and len(heap) > 3 * len(entries):
+            heap[:] = entries.values()
+            heapify(heap)
 
     def stop(self, key: Key) -> bool:
         """Forget ``key``; True if it was running."""
-        entry = self._deadlines.pop(key, None)
+        entry = self._entries.pop(key, None)
         if entry is None:
             return False
-        del self._running[entry[1]]
+        entry[2] = None
         return True
 
     def deadline(self, key: Key) -> int | None:
         """When ``key`` expires, or None if it does not run."""
-        entry = self._deadlines.get(key)
-        return entry[0] if entry else None
+        entry = self._entries.get(key)
+        return None if entry is None else entry[0]
 
     def next_timer(self) -> int | None:
         """The earliest deadline, or None."""
-        running = self._running
-        if not running:
-            return None
         heap = self._heap
         while heap:
-            at, serial = heap[0]
-            if serial in running:
+            entry = heap[0]
+            if entry[2] is not None:
+                at: int = entry[0]
                 return at
-            heapq.heappop(heap)
+            heappop(heap)
         return None
 
     def expired(self, now: int) -> Iterator[Key]:
@@ -108,11 +110,15 @@ class TimerQueue(Generic[Key]):
 
         Keys started while iterating are yielded too if they are already due.
         """
-        while True:
-            at = self.next_timer()
-            if at is None or at > now:
+        heap = self._heap
+        while heap:
+            entry = heap[0]
+            key: Key | None = entry[2]
+            if key is None:
+                heappop(heap)
+                continue
+            if entry[0] > now:
                 return
-            _, serial = heapq.heappop(self._heap)
-            key = self._running.pop(serial)
-            del self._deadlines[key]
+            heappop(heap)
+            del self._entries[key]
             yield key

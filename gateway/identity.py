@@ -5,8 +5,9 @@ Numbers follow Q.931 4.5.8, 4.5.10, 4.6.7 (calling, connected, redirecting numbe
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import IntEnum
+
+import msgspec
 
 MAX_DIGITS = 32
 MAX_NAME = 80
@@ -65,8 +66,7 @@ class RedirectionReason(IntEnum):
     UNCONDITIONAL = 15
 
 
-@dataclass(frozen=True, slots=True)
-class Number:
+class Number(msgspec.Struct, frozen=True):
     """A telephone number with everything the networks say about it. ``digits`` holds 0-9 * # A-D, never a plus."""
 
     digits: str = ""
@@ -76,20 +76,23 @@ class Number:
     screening: Screening = Screening.USER_NOT_SCREENED
 
 
-@dataclass(frozen=True, slots=True)
-class Party:
-    """One end of a call: number and name, each of which may be missing; the name has a presentation of its own."""
+class Party(msgspec.Struct, frozen=True):
+    """One end of a call: number and name, each of which may be missing; the name has a presentation of its own.
+
+    ``network`` is the number that the network itself gives for a caller who also gave one of its own, ``number``
+    (EN 300 092-1: delivery of two calling party numbers).
+    """
 
     number: Number | None = None
     name: str | None = None
     name_presentation: Presentation = Presentation.ALLOWED
+    network: Number | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Redirection:
+class Redirection(msgspec.Struct, frozen=True):
     """The last diversion of a call, and the first one's number if known (redirecting and original called number)."""
 
-    number: Number = field(default_factory=Number)
+    number: Number = msgspec.field(default_factory=Number)
     reason: RedirectionReason = RedirectionReason.UNKNOWN
     count: int = 1
     original: Number | None = None

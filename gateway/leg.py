@@ -6,37 +6,85 @@ Events go from a leg to its Call, commands from the Call to the leg. Nothing her
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Protocol
+from enum import Enum, IntEnum
+from typing import NamedTuple, Protocol
+
+import msgspec
 
 from gateway.cause import Cause, Location
 from gateway.identity import Number, Party, Redirection
 
 
-@dataclass(frozen=True, slots=True)
-class Setup:
+class Bearer(Enum):
+    """What is to be carried (Q.931 4.5.5): speech, 3.1 kHz audio (modems and faxes too), or plain 64 kbit/s."""
+
+    SPEECH = "speech"
+    AUDIO = "audio"
+    UNRESTRICTED = "unrestricted"
+
+
+class Interworking(IntEnum):
+    """Where a call leaves or enters ISDN: progress descriptions of Q.931 table 4-18 that are not about audio."""
+
+    NOT_END_TO_END = 1
+    DESTINATION_NOT_ISDN = 2
+    ORIGINATION_NOT_ISDN = 3
+    RETURNED_TO_ISDN = 4
+
+
+class Met(NamedTuple):
+    """What the call met and where, as told by the network there; ``location`` None: here, in this gateway."""
+
+    interworking: Interworking
+    location: Location | None = None
+
+
+class Conveyed(msgspec.Struct, frozen=True):
+    """What a call's ends and networks tell each other and the gateway only passes on; most calls have none of it.
+
+    Octets are contents of Q.931 elements (octet 3 and on): subaddresses 4.5.9 and 4.5.11 (``subaddress`` is the
+    connected one of an answer, Q.951), compatibilities 4.5.17 and 4.5.19, user-user 4.5.30, which begins with its
+    protocol discriminator. A technology leaves out what it cannot carry.
+    """
+
+    progress: tuple[Met, ...] = ()
+    calling_subaddress: bytes | None = None
+    called_subaddress: bytes | None = None
+    subaddress: bytes | None = None
+    low_layer: bytes | None = None
+    high_layer: bytes | None = None
+    user_user: bytes | None = None
+
+
+class Setup(msgspec.Struct, frozen=True):
     """What a call is asked to be: who calls whom, and how far the number goes.
 
     ``complete`` is False while overlap digits may follow. ``facts`` are what the incoming hop can vouch for
-    (``secure_signalling``, ``secure_media``). ``speech`` False is an unrestricted 64 kbit/s bearer. ``hops``: how
+    (``secure_signalling``, ``secure_media``). ``bearer`` None: voice, as the outgoing side has it. ``hops``: how
     many more the call may take (SIP's Max-Forwards, RFC 7332), None where it came from a network that counts none.
+    ``alternatives``: there is another way to go, so that a far end that says nothing at all is not waited for long.
     """
 
     called: Number
-    caller: Party = field(default_factory=Party)
+    caller: Party = msgspec.field(default_factory=Party)
     redirection: Redirection | None = None
     complete: bool = True
-    speech: bool = True
+    bearer: Bearer | None = None
     facts: frozenset[str] = frozenset()
-    user_user: bytes | None = None
+    conveyed: Conveyed | None = None
     hops: int | None = None
+    alternatives: bool = False
+
+    @property
+    def speech(self) -> bool:
+        """True for whatever can be heard; False is an unrestricted 64 kbit/s bearer."""
+        return self.bearer is not Bearer.UNRESTRICTED
 
 
 # -- events, leg to Call --
 
 
-@dataclass(frozen=True, slots=True)
-class Offered:
+class Offered(msgspec.Struct, frozen=True):
     """A new call came in on this leg; ``context`` is where the dial plan begins and ``source`` names trunk or phone."""
 
     setup: Setup
@@ -44,8 +92,7 @@ class Offered:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class NotOffered:
+class NotOffered(msgspec.Struct, frozen=True):
     """A call that its own technology refused before anybody could be asked; it is worth a record all the same."""
 
     setup: Setup
@@ -59,88 +106,89 @@ class NotOffered:
 OnNotOffered = Callable[[NotOffered, int], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Proceeding:
+class Proceeding(msgspec.Struct, frozen=True):
     """The far end has taken the call and needs no more digits."""
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(msgspec.Struct, frozen=True):
     """Something happens before answer; ``inband`` says that the far end sends audio that must be heard."""
 
     inband: bool
     cause: Cause | None = None
+    conveyed: Conveyed | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Alerting:
+class Alerting(msgspec.Struct, frozen=True):
     """The called side rings; ``inband`` says that the far end sends its own ringing tone as audio."""
 
     inband: bool
+    conveyed: Conveyed | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(msgspec.Struct, frozen=True):
     """The called side took the call."""
 
     connected: Party | None = None
+    conveyed: Conveyed | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Digits:
+class Digits(msgspec.Struct, frozen=True):
     """More digits of the called number (overlap, before answer); ``complete`` ends the number."""
 
     digits: str
     complete: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Keypad:
+class Keypad(msgspec.Struct, frozen=True):
     """A digit pressed during the call that came in signalling (SIP INFO, Q.931 Keypad facility), not in audio."""
 
     digits: str
     milliseconds: int = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(msgspec.Struct, frozen=True):
     """The far end put us on hold."""
 
 
-@dataclass(frozen=True, slots=True)
-class Resumed:
+class Resumed(msgspec.Struct, frozen=True):
     """The far end took us back from hold."""
 
 
-@dataclass(frozen=True, slots=True)
-class Transferred:
+class Transferred(msgspec.Struct, frozen=True):
     """The far end asks that the other leg be sent to ``target`` (a number in this leg's context)."""
 
     target: Number
 
 
-@dataclass(frozen=True, slots=True)
-class MediaChanged:
+class MediaChanged(msgspec.Struct, frozen=True):
     """The engine stream (see ``gateway.media.api``) that is this leg's voice from now on; None is no voice yet."""
 
     stream: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Identified:
+class Identified(msgspec.Struct, frozen=True):
     """The connected party changed or became known before or after answer."""
 
     connected: Party
 
 
-@dataclass(frozen=True, slots=True)
-class Released:
-    """The leg is over and everything of it is free. ``ours`` is True when we asked for the release."""
+class Notified(msgspec.Struct, frozen=True):
+    """Something happened to the call that its other end may want to know: description of Q.931 table 4-21 (NOTIFY)."""
+
+    description: int
+
+
+class Released(msgspec.Struct, frozen=True):
+    """The leg is over and everything of it is free. ``ours`` is True when we asked for the release.
+
+    ``timer`` is the name of a timer of ours that ended it, not the far end.
+    """
 
     cause: Cause
     location: Location = Location.PRIVATE_LOCAL
     ours: bool = False
     text: str = ""
+    timer: str = ""
 
 
 LegEvent = (
@@ -156,6 +204,7 @@ LegEvent = (
     | Transferred
     | MediaChanged
     | Identified
+    | Notified
     | Released
 )
 
@@ -190,13 +239,13 @@ class Leg(Protocol):
     def proceed(self, now: int) -> None:
         """The number is complete and a way for the call was found (CALL PROCEEDING, 100/183 without SDP)."""
 
-    def progress(self, inband: bool, now: int, cause: Cause | None = None) -> None:
+    def progress(self, inband: bool, now: int, cause: Cause | None = None, conveyed: Conveyed | None = None) -> None:
         """Something happens before answer; ``inband``: the caller is to listen to this leg's stream now."""
 
-    def alert(self, inband: bool, now: int) -> None:
+    def alert(self, inband: bool, now: int, conveyed: Conveyed | None = None) -> None:
         """The called side rings; ``inband``: audio (ours or the far end's ringing tone) flows on the stream."""
 
-    def answer(self, connected: Party | None, now: int) -> None:
+    def answer(self, connected: Party | None, now: int, conveyed: Conveyed | None = None) -> None:
         """The called side answered."""
 
     def digits(self, digits: str, complete: bool, now: int) -> None:
@@ -213,6 +262,9 @@ class Leg(Protocol):
 
     def identify(self, connected: Party, now: int) -> None:
         """Tell the far end whom it is connected to now."""
+
+    def notify(self, description: int, now: int) -> None:
+        """Tell the far end what happened to the call (see Notified); ignored where it cannot be said."""
 
     def release(self, cause: Cause, now: int, text: str = "") -> None:
         """End the leg with ``cause``, whatever its state."""

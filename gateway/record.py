@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 from functools import lru_cache
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from gateway.cause import Cause
 from gateway.identity import Number, Party, Redirection
@@ -45,18 +47,20 @@ class WallClock:
         return None if now is None else self.wall + now - self.monotonic
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptRecord:
-    """One destination that was tried: as the dial plan wrote it, the number sent, how it ended, what its leg says."""
+class AttemptRecord(msgspec.Struct, frozen=True):
+    """One destination that was tried: as the dial plan wrote it, the number sent, how it ended, what its leg says.
+
+    ``text`` says more of how it ended: the far end's words, or our timer that ran out.
+    """
 
     destination: str
     number: str = ""
     cause: int | None = None
-    leg: Mapping[str, object] = field(default_factory=dict)
+    leg: Mapping[str, object] = {}
+    text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class CallRecord:
+class CallRecord(msgspec.Struct, frozen=True):
     """Everything about one call that is over. Times are wall-clock microseconds since 1970; None is "never came to it".
 
     ``caller``, ``connected`` and ``redirection`` are as ``party_record`` and ``redirection_record`` give them;
@@ -76,10 +80,10 @@ class CallRecord:
     ringing: int | None = None
     answer: int | None = None
     sent: str = ""
-    caller: Mapping[str, object] = field(default_factory=dict)
+    caller: Mapping[str, object] = {}
     connected: Mapping[str, object] | None = None
     redirection: Mapping[str, object] | None = None
-    incoming: Mapping[str, object] = field(default_factory=dict)
+    incoming: Mapping[str, object] = {}
     attempts: tuple[AttemptRecord, ...] = ()
     facts: tuple[str, ...] = ()
     emergency: bool = False
@@ -131,17 +135,14 @@ class CallRecord:
             "connected": self.connected,
             "redirection": self.redirection,
             "cause": self.cause,
-            "cause_name": Cause.of(self.cause).name.lower(),
+            "cause_name": _cause_name(self.cause),
             "released_by": self.released_by,
             "sip_status": self.sip_status,
             "one_way": self.one_way,
             "emergency": self.emergency,
             "facts": self.facts,
             "incoming": leg_document(self.incoming),
-            "attempts": [
-                {"destination": a.destination, "number": a.number, "cause": a.cause, "leg": leg_document(a.leg)}
-                for a in self.attempts
-            ],
+            "attempts": [_attempt_document(attempt) for attempt in self.attempts],
             "notes": self.notes,
         }
 
@@ -154,8 +155,7 @@ class CallRecord:
                 raise RecordError("not a call record of a version we know")
             for name in _TIMES:
                 document[name] = from_iso(document.get(name))
-            known = {row.name for row in fields(cls)}
-            return msgspec.convert({key: value for key, value in document.items() if key in known}, cls)
+            return msgspec.convert(document, cls)
         except (msgspec.DecodeError, UnicodeDecodeError, OverflowError) as error:
             raise RecordError(f"not a call record: {error}") from None
 
@@ -184,6 +184,29 @@ def from_iso(text: object) -> int | None:
         raise RecordError(f"not a time: {error}") from None
 
 
+def _attempt_document(attempt: AttemptRecord) -> dict[str, object]:
+    result: dict[str, object] = {
+        "destination": attempt.destination,
+        "number": attempt.number,
+        "cause": attempt.cause,
+        "leg": leg_document(attempt.leg),
+    }
+    if attempt.text:
+        result["text"] = attempt.text
+    return result
+
+
+@lru_cache(maxsize=128)
+def _cause_name(cause: int) -> str:
+    return Cause.of(cause).name.lower()
+
+
+@lru_cache(maxsize=256, typed=True)
+def _word(member: Enum) -> str:
+    """The name of ``member`` as records write it. Members of two tables may be equal as numbers, hence ``typed``."""
+    return member.name.lower()
+
+
 def _encode(document: dict[str, object]) -> bytes:
     try:
         return _encoder.encode(document)
@@ -210,10 +233,10 @@ def number_record(number: Number) -> dict[str, object]:
     """A number with what the networks say of it, by the names of their tables."""
     return {
         "number": number.digits,
-        "type": number.type.name.lower(),
-        "plan": number.plan.name.lower(),
-        "presentation": number.presentation.name.lower(),
-        "screening": number.screening.name.lower(),
+        "type": _word(number.type),
+        "plan": _word(number.plan),
+        "presentation": _word(number.presentation),
+        "screening": _word(number.screening),
     }
 
 
@@ -222,6 +245,8 @@ def party_record(party: Party | None) -> dict[str, object]:
     if party is None:
         return {}
     result = number_record(party.number) if party.number is not None else {}
+    if party.network is not None:
+        result["network_number"] = party.network.digits
     if party.name is not None:
         result["name"] = party.name
     return result
@@ -244,7 +269,7 @@ def leg_document(leg: Mapping[str, object]) -> Mapping[str, object]:
     media = leg.get("media")
     if not isinstance(media, Mapping):
         return leg
-    rounded = {name: round(value, 2) if isinstance(value, float) else value for name, value in media.items()}
+    rounded = {name: round(value, 2) if value.__class__ is float else value for name, value in media.items()}
     lost, received = media.get("lost"), media.get("packets_received")
     if isinstance(lost, int) and isinstance(received, int):
         rounded["loss_percent"] = round(100 * lost / (lost + received), 2) if lost + received > 0 else 0.0
@@ -272,6 +297,15 @@ class RecordWriter:
         self._failing = False
         self._torn = False
 
+    def prepare(self) -> bool:
+        """Open the file, so that the operator hears now and not after the first call if it cannot be; False then."""
+        try:
+            self._open()
+        except OSError as error:
+            self._failed(error)
+            return False
+        return True
+
     def write(self, record: CallRecord) -> bool:
         """Append ``record``; False if it could not be."""
         line = record.to_json() + b"\n"
@@ -279,10 +313,7 @@ class RecordWriter:
             self._append(line)
         except OSError as error:
             self.errors += 1
-            if not self._failing:
-                self._failing = True
-                log.error("call records cannot be written to %s: %s; calls go on", self.path, error.strerror or error)
-            self.close()
+            self._failed(error)
             return False
         if self._failing:
             self._failing = False
@@ -291,12 +322,20 @@ class RecordWriter:
         return True
 
     def close(self) -> None:
-        """Close the file; a further write opens it again (so does a file that was moved away by others)."""
+        """Close the file; a further write opens it again."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
+    def _failed(self, error: OSError) -> None:
+        if not self._failing:
+            self._failing = True
+            log.error("call records cannot be written to %s: %s; calls go on", self.path, error.strerror or error)
+        self.close()
+
     def _append(self, line: bytes) -> None:
+        if self._descriptor is not None and self._moved(self._descriptor):
+            self.close()
         descriptor = self._open()
         if self._size and self._size + len(line) > self._max_bytes:
             self.close()
@@ -318,6 +357,13 @@ class RecordWriter:
             self._size = os.fstat(self._descriptor).st_size
             self._torn = self._size > 0 and os.pread(self._descriptor, 1, self._size - 1) != b"\n"
         return self._descriptor
+
+    def _moved(self, descriptor: int) -> bool:
+        """Whether others (logrotate) have moved or removed the file that is open."""
+        try:
+            return not os.path.samestat(self.path.stat(), os.fstat(descriptor))
+        except FileNotFoundError:
+            return True
 
     def _rotate(self) -> None:
         for number in range(self._files, 0, -1):

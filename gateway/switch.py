@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -27,7 +27,14 @@ from gateway.pri.lapd import Transmit
 from gateway.pri.span.layer1 import Alarm
 from gateway.pri.trunk import PriTrunk, TrunkOutput
 from gateway.routing.callers import CallerIds
-from gateway.routing.dialplan import DialPlan, PhoneDestination, PriDestination, Routing, TrunkDestination
+from gateway.routing.dialplan import (
+    Destination,
+    DialPlan,
+    PhoneDestination,
+    PriDestination,
+    Routing,
+    TrunkDestination,
+)
 from gateway.routing.failover import goes_on
 from gateway.routing.groups import trunk_groups
 from gateway.trace import Tracer, trace_frame, trace_sip
@@ -41,15 +48,14 @@ ENGINE_WAIT = 10 * SECOND
 """How long calls wait for a media engine that went away; without one they have no voice and are ended."""
 
 
-class SpanFrame(msgspec.Struct, frozen=True):
+class SpanFrame(msgspec.Struct, frozen=True, gc=False):
     """``frame`` is to leave on the D channel of the span named ``span``."""
 
     span: str
     frame: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class CallEnded:
+class CallEnded(msgspec.Struct, frozen=True):
     """``call`` is over; it is to be written to the call records."""
 
     call: Call
@@ -97,9 +103,13 @@ class Switch:
         self._rules = cause_rules(configuration)
         self._caller_ids = CallerIds(configuration)
         self._tones = tones_for(configuration.gateway.country)
-        self._timers: TimerQueue[tuple[str, Purpose]] = TimerQueue()
+        # The timers of the calls, and by its name the next moment at which to look after a trunk.
+        self._timers: TimerQueue[tuple[str, Purpose] | str] = TimerQueue()
+        # Before this nothing of them is due; where a timer was stopped, later neither: looking again once is cheaper.
+        self._due: int | None = None
         self._watched: dict[int, Call] = {}
         self._max_calls = max_calls
+        self._closing = False
         self._engine_up = False
         self._engine_deadline: int | None = None
         # Calls that had voice when the engine went away.
@@ -111,15 +121,15 @@ class Switch:
         self._now = 0
         # With many spans most have nothing to say at a time: only those that asked for it are polled, and asked for
         # their next deadline when they are done.
-        self._awake: dict[str, PriTrunk] = {}
-        self._deadlines: TimerQueue[str] = TimerQueue()
+        self._awake: dict[str, None] = {}
+        self._looks: dict[str, int] = {}
         self.trunks: Mapping[str, PriTrunk] = {
             span.name: PriTrunk(
                 pri_settings(span, configuration),
                 media,
                 rng,
                 self._offered,
-                partial(self._wake, span.name),
+                partial(self._awake.__setitem__, span.name, None),
                 self._not_offered,
             )
             for span in configuration.spans
@@ -189,6 +199,7 @@ class Switch:
         known = {call.identity for call in self._voiceless}
         self._voiceless += [call for call in self.calls.values() if call.has_voice and call.identity not in known]
         self._engine_deadline = now + ENGINE_WAIT
+        self._note_due(self._engine_deadline)
         log.error("the media engine is gone: %d calls have no voice until it is back", len(self._voiceless))
 
     def _engine_ready(self, fresh: bool, now: int) -> None:
@@ -212,14 +223,24 @@ class Switch:
         if self._engine_deadline is not None and self._engine_deadline <= now:
             self._engine_deadline = None
             self._end_voiceless(now)
-        for name in self._deadlines.expired(now):
-            # Its own handle_timer passes over what is not due, as the deadline may have moved.
-            self.trunks[name].handle_timer(now)
         self.sip.handle_timer(now)
-        for identity, purpose in self._timers.expired(now):
+        for key in self._timers.expired(now):
+            if isinstance(key, str):
+                # Its own handle_timer passes over what is not due, as the deadline may have moved.
+                del self._looks[key]
+                self.trunks[key].handle_timer(now)
+                continue
+            identity, purpose = key
             call = self.calls.get(identity)
             if call is not None:
                 call.handle_timer(purpose, now)
+        self._due = self._timers.next_timer()
+        if self._engine_deadline is not None:
+            self._note_due(self._engine_deadline)
+
+    def _note_due(self, at: int) -> None:
+        if self._due is None or at < self._due:
+            self._due = at
 
     def enter(self, now: int) -> None:
         """What is drained from now on happens at ``now``; replies of the media engine come without a time."""
@@ -227,28 +248,27 @@ class Switch:
         self.sip.enter(now)
 
     def next_timer(self) -> int | None:
-        """The earliest deadline of all parts."""
-        earliest = self.sip.next_timer()
-        for at in (self._timers.next_timer(), self._deadlines.next_timer(), self._engine_deadline):
-            if at is not None and (earliest is None or at < earliest):
-                earliest = at
-        for trunk in self._awake.values():
-            at = trunk.next_timer()
-            if at is not None and (earliest is None or at < earliest):
-                earliest = at
-        return earliest
+        """The earliest deadline of all parts, or an earlier one that was given up meanwhile."""
+        for name in self._awake:
+            self._set_deadline(name, self.trunks[name])
+        at, due = self.sip.next_timer(), self._due
+        return due if due is not None and (at is None or due < at) else at
 
     def poll(self) -> SwitchOutput | None:
         """The next thing to send or to note; None when all parts have nothing more to say."""
         awake = self._awake
         while True:
             while awake:
-                name, trunk = next(iter(awake.items()))
-                output = trunk.poll()
-                if output is not None:
-                    return self._from_trunk(name, output)
-                del awake[name]
-                self._set_deadline(name, trunk)
+                for name in awake:
+                    trunk = self.trunks[name]
+                    output = trunk.poll()
+                    if output is not None:
+                        if isinstance(output, Transmit) and self.tracer is None:
+                            return SpanFrame(name, output.frame)
+                        return self._from_trunk(name, output)
+                    del awake[name]
+                    self._set_deadline(name, trunk)
+                    break  # polling it may have woken others
             sip = self.sip.poll()
             if sip is not None:
                 break
@@ -261,18 +281,24 @@ class Switch:
                 self.tracer(line)
         return sip
 
-    def _wake(self, name: str) -> None:
-        self._awake[name] = self.trunks[name]
-
     def _set_deadline(self, name: str, trunk: PriTrunk) -> None:
+        running = self._looks.get(name)
+        soon = self._now + trunk.shortest_timer
+        # One that is too early costs less than moving it with every frame: before it no timer begun now can end.
+        if running is not None and running <= soon and not trunk.failed_legs:
+            return
         at = trunk.next_timer()
         if at is None:
-            self._deadlines.stop(name)
-            return
-        running = self._deadlines.deadline(name)
-        # One that is too early costs less than moving it with every frame.
-        if running is None or at < running:
-            self._deadlines.start(name, at)
+            if running is not None:
+                del self._looks[name]
+                self._timers.stop(name)
+        elif running is None or at < running:
+            if running is not None and at > soon:
+                # Where one frame comes others follow.
+                at = soon
+            self._looks[name] = at
+            self._timers.start(name, at)
+            self._note_due(at)
 
     def _from_trunk(self, name: str, output: TrunkOutput) -> SwitchOutput:
         if isinstance(output, Transmit):
@@ -298,8 +324,9 @@ class Switch:
         call = Call(identity, self, leg, offered, now)
         full = len(self.calls) >= self._max_calls
         self.calls[identity] = call
-        if full:
-            log.error("more than %d calls: one from %s is refused", self._max_calls, offered.source)
+        if full or self._closing:
+            if full:
+                log.error("more than %d calls: one from %s is refused", self._max_calls, offered.source)
             call.hang_up(now, Cause.SWITCHING_EQUIPMENT_CONGESTION, "gateway")
         else:
             call.begin(now)
@@ -313,6 +340,19 @@ class Switch:
             return False
         call.hang_up(now)
         return True
+
+    def shut_down(self, now: int) -> None:
+        """End all calls, both sides told, and refuse new ones from now on."""
+        self._now = now
+        self._closing = True
+        for call in tuple(self.calls.values()):
+            call.hang_up(now, Cause.TEMPORARY_FAILURE, "gateway")
+
+    def abandon_calls(self, now: int) -> None:
+        """Give up waiting for the legs of calls that are being released, so that each call has its record."""
+        self._now = now
+        for call in tuple(self.calls.values()):
+            call.abandon(now)
 
     def explain(self, context: str, called: str) -> list[str]:
         """How the dial plan would route ``called``, a step a line."""
@@ -335,6 +375,28 @@ class Switch:
     def continues(self, cause: Cause) -> bool:
         """Whether the next destination is tried after ``cause``."""
         return goes_on(cause, self._rules)
+
+    def ordered(self, destinations: Sequence[Destination]) -> Sequence[Destination]:
+        """``destinations`` with peers that went silent after the others, but before what needs no far end at all.
+
+        A prompt or tone always succeeds: what stands behind it is never tried.
+        """
+        suspects = self.sip.suspects
+        if not suspects.names or len(destinations) < 2:
+            return destinations
+        placed: list[Destination] = []
+        doubtful: list[Destination] = []
+        rest: Sequence[Destination] = ()
+        for number, destination in enumerate(destinations):
+            match destination:
+                case PriDestination():
+                    placed.append(destination)
+                case TrunkDestination(peer) | PhoneDestination(peer):
+                    (doubtful if suspects.doubts(peer, self._now) else placed).append(destination)
+                case _:
+                    rest = destinations[number:]
+                    break
+        return (*placed, *doubtful, *rest)
 
     def open_leg(self, destination: PriDestination | TrunkDestination | PhoneDestination, now: int) -> Leg | Cause:
         """A fresh outgoing leg, or why there can be none."""
@@ -370,6 +432,7 @@ class Switch:
     def start_timer(self, call: Call, purpose: Purpose, deadline: int) -> None:
         """(Re)start one of the call's timers."""
         self._timers.start((call.identity, purpose), deadline)
+        self._note_due(deadline)
 
     def stop_timer(self, call: Call, purpose: Purpose) -> None:
         """Stop one of the call's timers."""
@@ -396,9 +459,16 @@ class Switch:
         return self._engine_up
 
     @property
+    def quiet(self) -> bool:
+        """True if no call and no leg is left, whatever still waits for a stray retransmission."""
+        sip = self.sip
+        return not (self.calls or sip.legs or sip.dialogs or any(trunk.legs for trunk in self.trunks.values()))
+
+    @property
     def idle(self) -> bool:
         """True if no call, leg, transaction or watched stream is left."""
-        return not (self.calls or self._watched or self._timers) and self.sip.idle
+        timers = any(not isinstance(key, str) for key in self._timers)
+        return not (self.calls or self._watched or timers) and self.sip.idle
 
 
 __all__ = ["CallEnded", "CallRefused", "SpanEvent", "SpanFrame", "Switch", "SwitchOutput"]

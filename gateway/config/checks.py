@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from ipaddress import ip_address
+from os.path import normpath
 
 from gateway.config.draft import Draft
 from gateway.config.fields import Reader
-from gateway.config.model import MEDIA_CODECS, Span
+from gateway.config.model import MEDIA_CODECS, Span, SwitchType
 from gateway.config.problems import KeyPath, did_you_mean
 from gateway.config.routes import check_routes
 from gateway.config.timers import check_together as check_timers_together
@@ -17,18 +19,23 @@ from gateway.config.values import (
     Listen,
     Transport,
     VirtualChannels,
+    is_directory,
+    is_file,
     read_address,
     socket_path_too_long,
 )
 from gateway.core import SECOND
 from gateway.media.tones import COUNTRIES, TONE_NAMES
-from gateway.pri.channels import MAX_TABLES_IN_GROUP
+from gateway.pri.channels import MAX_TABLES_IN_GROUP, Line
 from gateway.voip.sip.timers import SIP_TIMERS, SipTimer
 
 MAX_SPANS = 64
 MAX_PEERS = 4096
 PORTS_PER_CALL = 2
 DEFAULT_PORT = 5060
+
+# An IPv6 address without brackets that ends like SIP's port.
+_PORT_IN_ADDRESS = re.compile(r"[^\[]+:.*:50[67][0-9]")
 
 
 def check_together(reader: Reader, draft: Draft) -> None:
@@ -91,8 +98,9 @@ def _spans(reader: Reader, draft: Draft) -> None:
     groups: dict[str, int] = {}
     for path, span in draft.spans:
         if isinstance(span.channels, VirtualChannels):
-            directories.append(((*path, "channels"), str(span.channels)))
+            directories.append(((*path, "channels"), f"virtual:{normpath(span.channels.directory)}"))
             _channel_directory(reader, (*path, "channels"), span, span.channels.directory)
+        _switch_type(reader, draft, path, span)
         if span.timeslots is not None and set(span.timeslots) - set(span.b_channels):
             text = f"expected B channels of {span.line.value}; the D channel is on {span.d_channel}"
             reader.error((*path, "timeslots"), text, draft.written(*path, "timeslots"))
@@ -102,6 +110,15 @@ def _spans(reader: Reader, draft: Draft) -> None:
                 reader.error((*path, "group"), f"expected at most {MAX_TABLES_IN_GROUP} spans in a group", group)
         check_timers_together(reader, (*path, "timers"), merged(draft.timers, span.timers), span.side)
     _once(reader, directories, "channels")
+
+
+def _switch_type(reader: Reader, draft: Draft, path: KeyPath, span: Span) -> None:
+    """EuroISDN is a language of E1 (ETS 300 011); on a T1 it would be a forgotten key."""
+    if span.line is Line.T1 and span.switch_type is SwitchType.EUROISDN:
+        others = ", ".join(kind.value for kind in SwitchType if kind is not SwitchType.EUROISDN)
+        written = draft.written(*path, "switch_type")
+        text = f"expected one of {others} on a t1 line" + ("" if written else "; left out it is euroisdn")
+        reader.error((*path, "switch_type"), text, written)
 
 
 def _channel_directory(reader: Reader, path: KeyPath, span: Span, directory: str) -> None:
@@ -115,11 +132,17 @@ def _channel_directory(reader: Reader, path: KeyPath, span: Span, directory: str
 def _peers(reader: Reader, draft: Draft) -> None:
     addresses = []
     for path, peer in draft.peers():
-        if not peer.codecs and all(name in MEDIA_CODECS for name in peer.allow):
+        if not peer.allow:
+            reader.error((*path, "allow"), "expected at least one codec", [])
+        elif not peer.codecs and all(name in MEDIA_CODECS for name in peer.allow):
             reader.error((*path, "disallow"), "expected to leave a codec of allow", draft.written(*path, "disallow"))
         elif not peer.codecs:
             names = ", ".join(name.value for name in MEDIA_CODECS)
             reader.error((*path, "allow"), f"expected one of {names} among them", draft.written(*path, "allow"))
+        written = draft.written(*path, "host")
+        if isinstance(written, str) and _PORT_IN_ADDRESS.fullmatch(written):
+            text = "read as an address without a port; with a port it would be [ADDRESS]:PORT"
+            reader.warning((*path, "host"), text, written)
         if not peer.host.dynamic:
             port = peer.host.port or DEFAULT_PORT
             addresses.append(((*path, "host"), f"{peer.transport.value} {peer.host.host.lower()} {port}"))
@@ -138,9 +161,15 @@ def _once_host(reader: Reader, draft: Draft, addresses: Iterable[tuple[KeyPath, 
 
 
 def _files(reader: Reader, draft: Draft) -> None:
+    if is_file(draft.gateway.run_dir):
+        text = "expected a directory, or a path where one can be made; there is a file"
+        reader.error(("gateway", "run_dir"), text, draft.written("gateway", "run_dir"))
+    if is_directory(draft.gateway.records_path):
+        text = f"expected a path for a file; {draft.gateway.records_path} is a directory"
+        reader.error(("gateway", "records"), text, draft.written("gateway", "records"))
     for key in ("tls_certificate", "tls_key", "tls_ca"):
         path = getattr(draft.sip, key)
-        if path is not None and not path.is_file():
+        if path is not None and not is_file(path):
             reader.error(("sip", key), f"expected a file; there is none at {path}", draft.written("sip", key))
 
 

@@ -18,7 +18,8 @@ import msgspec
 
 from gateway.config.problems import MAX_PROBLEMS, KeyPath, Problem, Severity, did_you_mean, shown_at
 
-MAX_ITEMS = 100_000
+MAX_PATH = 1023
+"""As in the media engine's protocol."""
 
 _INDEX = re.compile(r"\$\[(\d+)\]")
 
@@ -93,6 +94,14 @@ class Reader:
         """Whether any error was found (warnings do not count)."""
         return self._counts[Severity.ERROR] > 0
 
+    def told(self) -> list[Problem]:
+        """All that was noted, in the order of the lines; of too many errors the rest is counted."""
+        problems = sorted(self.problems, key=lambda problem: problem.line)
+        unsaid = self._counts[Severity.ERROR] - MAX_PROBLEMS
+        if unsaid > 0:
+            problems.append(Problem(self.file, problems[-1].line, "", "", f"and {unsaid} errors more"))
+        return problems
+
     def line(self, path: KeyPath) -> int:
         """The line of the file where ``path`` is."""
         return self._line_of(path)
@@ -119,7 +128,7 @@ class Reader:
             if isinstance(part, int):
                 node = node[part] if isinstance(node, list) and part < len(node) else None
                 name = node.get("name") if isinstance(node, dict) else None
-                text += f"[{name[:40] if isinstance(name, str) else part + 1}]"
+                text += f"[{name[:40] if isinstance(name, str) and name else part + 1}]"
             else:
                 node = node.get(part) if isinstance(node, dict) else None
                 word = part if re.fullmatch("[A-Za-z0-9_-]{1,60}", part) else shown_at((), part)
@@ -161,7 +170,9 @@ class Reader:
 
     def unknown_key(self, path: KeyPath, known: list[str]) -> None:
         """Note that no such key exists, with the nearest that does; its value may be a secret whose key is mistyped."""
-        suggestion = did_you_mean(str(path[-1]), known)
+        # To look for the nearest takes long, and this one would not be told.
+        told = self._counts[Severity.ERROR] < MAX_PROBLEMS
+        suggestion = did_you_mean(str(path[-1]), known) if told else ""
         self.error(path, f"unknown key{suggestion or '; expected one of ' + ', '.join(known)}")
 
     def _value(self, field: _Field, raw: object, path: KeyPath) -> tuple[bool, object]:
@@ -185,7 +196,7 @@ class Reader:
 
     def _each(self, read: Callable[[object], object], raw: object, path: KeyPath) -> tuple[bool, object]:
         if not isinstance(raw, list):
-            self.error(path, "expected a list", raw)
+            self.error(path, f"expected a list, each item {_described_by(read)}", raw)
             return False, None
         results = [self.read(read, item, (*path, index)) for index, item in enumerate(raw)]
         return all(done for done, _ in results), tuple(value for _, value in results)
@@ -193,6 +204,9 @@ class Reader:
     def _file_path(self, raw: object, path: KeyPath) -> tuple[bool, object]:
         if not isinstance(raw, str) or not raw or "\0" in raw:
             self.error(path, "expected a path", raw)
+            return False, None
+        if len(raw) > MAX_PATH:
+            self.error(path, f"expected a path of at most {MAX_PATH} characters", raw)
             return False, None
         return True, self.directory / raw
 

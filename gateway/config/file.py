@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import tomllib
 from pathlib import Path
@@ -55,7 +56,11 @@ _ROOT_KEYS = [
     "route",
     "cause",
 ]
+# How tomllib writes a key: ('span', 'timers').
+_KEY_TUPLE = re.compile(r"\('([^()]*?)',?\)")
 _LINE_OF_ERROR = re.compile(r"line (\d+)")
+# Python refuses to read longer ones (sys.get_int_max_str_digits).
+_LONG_NUMBER = re.compile(r"[0-9_]{4301,}")
 
 Section = TypeVar("Section", bound=msgspec.Struct)
 
@@ -75,6 +80,8 @@ def read_text(path: Path) -> str:
         raise ConfigError([Problem(str(path), 1, "", "", f"cannot be read: {error.strerror}")]) from None
     if len(data) > MAX_FILE:
         raise ConfigError([Problem(str(path), 1, "", "", f"longer than {MAX_FILE} bytes")])
+    if data.startswith(codecs.BOM_UTF8):
+        raise ConfigError([Problem(str(path), 1, "", "", "begins with a byte order mark; expected UTF-8 without one")])
     try:
         return data.decode()
     except UnicodeDecodeError as error:
@@ -105,22 +112,26 @@ def _read(text: str, path: Path) -> tuple[Configuration | None, list[Problem]]:
     except RecursionError:
         return None, [Problem(file, 1, "", "", "nested too deeply")]
     except ValueError as error:
-        return None, [_syntax_error(file, error)]
+        return None, [_syntax_error(file, text, error)]
+    locator = Locator(text)
     deep = _too_deep(root)
     if deep is not None:
-        return None, [Problem(file, 1, deep, "", f"nested deeper than {MAX_DEPTH} levels")]
-    locator = Locator(text)
+        return None, [Problem(file, locator.line((deep,)), deep[:60], "", f"nested deeper than {MAX_DEPTH} levels")]
     reader = Reader(file, path.parent, locator.line, root)
     configuration = _read_root(reader, root, path)
-    problems = sorted(reader.problems, key=lambda problem: problem.line)
+    problems = reader.told()
     if reader.failed or configuration is None:
         return None, problems
     return replace(configuration, warnings=tuple(problems)), problems
 
 
-def _syntax_error(file: str, error: ValueError) -> Problem:
+def _syntax_error(file: str, text: str, error: ValueError) -> Problem:
+    long = None if isinstance(error, tomllib.TOMLDecodeError) else _LONG_NUMBER.search(text)
+    if long is not None:
+        return Problem(file, text.count("\n", 0, long.start()) + 1, "", "", f"a number of {len(long[0])} digits")
     found = _LINE_OF_ERROR.search(str(error))
-    text = str(error).splitlines()[0][:200]
+    words = str(error).splitlines()[0][:200]
+    text = _KEY_TUPLE.sub(lambda key: key[1].replace("', '", "."), words)
     return Problem(file, int(found[1]) if found else 1, "", "", f"not TOML: {text}")
 
 
@@ -136,7 +147,7 @@ def _too_deep(root: dict[str, object]) -> str | None:
                 for item in (node.values() if isinstance(node, dict) else node)
             ]
         if any(isinstance(node, dict | list) for node in level):
-            return key[:60]
+            return key
     return None
 
 
@@ -190,7 +201,7 @@ def _check_schema(reader: Reader, root: dict[str, object]) -> None:
     schema = root.get("schema")
     if schema is None:
         reader.error(("schema",), f"missing; expected schema = {SCHEMA}")
-    elif schema is True or schema != SCHEMA:
+    elif isinstance(schema, bool | float) or schema != SCHEMA:
         reader.error(("schema",), f"expected {SCHEMA}, the only one there is", schema)
 
 

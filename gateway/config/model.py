@@ -31,6 +31,9 @@ from gateway.config.values import (
     read_cause,
     read_channels,
     read_destination,
+    read_dialplan,
+    read_dtmfmode,
+    read_externhost,
     read_externip,
     read_groups,
     read_host,
@@ -43,13 +46,14 @@ from gateway.config.values import (
     read_timeslots,
     read_udp_listen,
 )
+from gateway.identity import TypeOfNumber
 from gateway.media.api import Codec, Law
 from gateway.pri.channels import Line
 from gateway.pri.lapd import LapdTimer, Side
 from gateway.pri.q931.timers import Q931Timer
 from gateway.routing.destinations import Template
 from gateway.routing.patterns import Pattern
-from gateway.voip.sip.peers import Reliability, SessionTimers
+from gateway.voip.sip.peers import DtmfMode, RedirectionHeader, Reliability, SessionTimers
 from gateway.voip.sip.timers import SipTimer
 
 SCHEMA = 1
@@ -89,16 +93,6 @@ class OverlapDial(Enum):
     BOTH = "both"
 
 
-class DialPlanType(Enum):
-    """What type of number a number is sent with: always the same, or as it came (``dynamic``)."""
-
-    UNKNOWN = "unknown"
-    INTERNATIONAL = "international"
-    NATIONAL = "national"
-    LOCAL = "local"
-    DYNAMIC = "dynamic"
-
-
 class Technology(Enum):
     """What a trunk speaks."""
 
@@ -112,25 +106,6 @@ class MediaEncryption(Enum):
     NO = "no"
     OPTIONAL = "optional"
     REQUIRED = "required"
-
-
-class DtmfMode(Enum):
-    """How digits go during a call; ``rfc2833`` is RFC 4733 under its old name."""
-
-    RFC4733 = "rfc4733"
-    RFC2833 = "rfc2833"
-    INFO = "info"
-    INBAND = "inband"
-    AUTO = "auto"
-
-
-class Diversion(Enum):
-    """How a redirecting number is told to a SIP peer."""
-
-    DIVERSION = "diversion"
-    HISTORY_INFO = "history-info"
-    BOTH = "both"
-    NONE = "none"
 
 
 class DirectMedia(Enum):
@@ -213,7 +188,7 @@ class NetworkSection(Struct, frozen=True, kw_only=True):
 
     wan: Annotated[str, Meta(pattern=r"^[!-.0-9:-~]{1,15}\Z", description='a network interface, or "auto"')] = "auto"
     externip: Annotated[str | PeerHost, Reads(read_externip)] = "auto"
-    externhost: Annotated[PeerHost | None, Reads(read_host)] = None
+    externhost: Annotated[PeerHost | None, Reads(read_externhost)] = None
     externrefresh: Annotated[int, Meta(ge=10, le=86_400)] = 300
     localnet: Annotated[tuple[str | Network, ...], Each(read_localnet)] = ("auto",)
 
@@ -264,7 +239,7 @@ class Timers(Struct, frozen=True, kw_only=True):
 
 
 class Span(Struct, frozen=True, kw_only=True):
-    """``[[span]]``: one T1 or E1."""
+    """``[[span]]``: one T1 or E1. A dial plan of None sends numbers with the type they have (``dynamic``)."""
 
     name: Name
     channels: Annotated[Channels, Reads(read_channels)]
@@ -276,8 +251,8 @@ class Span(Struct, frozen=True, kw_only=True):
     law: Annotated[str, Meta(pattern=r"^[au]law\Z", description="alaw or ulaw")] | None = None
     timeslots: Annotated[tuple[int, ...] | None, Reads(read_timeslots)] = None
     overlapdial: OverlapDial = OverlapDial.NO
-    pridialplan: DialPlanType = DialPlanType.DYNAMIC
-    prilocaldialplan: DialPlanType = DialPlanType.DYNAMIC
+    pridialplan: Annotated[TypeOfNumber | None, Reads(read_dialplan)] = None
+    prilocaldialplan: Annotated[TypeOfNumber | None, Reads(read_dialplan)] = None
     internationalprefix: Prefix = ""
     nationalprefix: Prefix = ""
     timers: Annotated[Timers, Unread()] = Timers()
@@ -315,11 +290,12 @@ class SipPeer(Struct, frozen=True, kw_only=True):
     qualify: Annotated[Qualify, Reads(read_qualify)] = Qualify(None)
     qualifyfreq: Annotated[int, Meta(ge=1, le=86_400)] = 60
     directmedia: DirectMedia = DirectMedia.NO
-    dtmfmode: DtmfMode = DtmfMode.RFC4733
+    dtmfmode: Annotated[DtmfMode, Reads(read_dtmfmode)] = DtmfMode.RFC4733
     insecure: tuple[Insecure, ...] = ()
     prack: Reliability = Reliability.SUPPORTED
     session_timers: SessionTimers = SessionTimers.ORIGINATE
-    diversion: Diversion = Diversion.DIVERSION
+    diversion: RedirectionHeader = RedirectionHeader.DIVERSION
+    failover_ms: Annotated[int, Meta(ge=500, le=32_000)] = 4000
     trustrpid: bool = False
     plus: bool = True
     callerid: Annotated[CallerId | None, Reads(read_callerid)] = None

@@ -8,10 +8,11 @@ from gateway.config.draft import Draft
 from gateway.config.fields import Reader
 from gateway.config.model import DEFAULT_CONTEXT, Fact, Route
 from gateway.config.problems import KeyPath, did_you_mean
+from gateway.config.values import is_file
 from gateway.media.tones import TONE_NAMES
 from gateway.routing.destinations import MAX_DESTINATIONS, Kind, Template
 from gateway.routing.patterns import sort_key
-from gateway.routing.prompts import prompt_path
+from gateway.routing.prompts import prompt_fault, prompt_path
 
 MAX_ROUTES = 100_000
 
@@ -62,11 +63,13 @@ class _RouteChecks:
     def shapes(self) -> None:
         """A route either leads somewhere or includes."""
         for path, route in self._draft.routes:
-            if route.include and (route.match is not None or route.to):
+            # What could not be read is there all the same, and has its complaint already.
+            match, to, include = (self._draft.written(*path, key) is not None for key in ("match", "to", "include"))
+            if route.include and (match or to):
                 self._reader.error((*path, "include"), "expected either include, or match and to", list(route.include))
-            elif not route.include and route.match is None:
+            elif not include and not match:
                 self._reader.error(path, "expected match and to, or include")
-            elif route.match is not None and not route.to:
+            elif not include and (not to or self._draft.written(*path, "to") == []):
                 self._reader.error((*path, "to"), "missing; expected a list of at least one destination")
             if route.include and (route.require or route.caller is not None or route.ring_seconds is not None):
                 self._reader.error(path, "expected include without require, caller and ring_seconds")
@@ -141,8 +144,10 @@ class _RouteChecks:
                 self._reader.error(path, "not yet: IAX2; expected another destination", text)
             case Kind.PLAY:
                 file = prompt_path(self._draft.media.prompts, target)
-                if not file.is_file():
+                if not is_file(file):
                     self._reader.error(path, f"expected a prompt; there is no file {file}", text)
+                elif fault := prompt_fault(file):
+                    self._reader.error(path, f"expected a prompt; {fault}", text)
             case Kind.TONE:
                 self._known(path, target, list(TONE_NAMES), f"one of {', '.join(TONE_NAMES)}", text)
             case Kind.GOTO:

@@ -26,7 +26,7 @@ _SPEC_NAME = re.compile(r"[A-Za-z][0-9]*\Z")
 
 # These two are known as session_expires and session_minse and stand in [sip].
 SIP_ROWS: dict[SipTimer, TimerRow] = {
-    key: row for key, row in SIP_TIMERS.items() if key not in (SipTimer.REFRESH, SipTimer.EXPIRY)
+    key: row for key, row in SIP_TIMERS.items() if key not in (SipTimer.REFRESH, SipTimer.EXPIRY, SipTimer.FAILOVER)
 }
 
 Key = TypeVar("Key", bound=Enum)

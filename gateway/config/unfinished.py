@@ -11,7 +11,6 @@ from gateway.config.model import (
     MEDIA_CODECS,
     CodecName,
     DirectMedia,
-    Diversion,
     MediaEncryption,
     Nat,
     Phone,
@@ -22,8 +21,9 @@ from gateway.config.model import (
 )
 from gateway.config.problems import KeyPath
 from gateway.config.values import DahdiChannels, Transport
+from gateway.pri.settings import VARIANTS
 
-SWITCH_TYPES = (SwitchType.EUROISDN, SwitchType.NI2)
+SWITCH_TYPES = tuple(kind for kind in SwitchType if kind.value in VARIANTS)
 """The switch types whose variant exists."""
 
 
@@ -112,8 +112,6 @@ class _Unfinished:
     def _harmless(self, path: KeyPath, peer: Trunk | Phone) -> None:
         if peer.qualify.milliseconds is not None:
             self._warning((*path, "qualify"), "the peer is not watched")
-        if peer.diversion is Diversion.BOTH:
-            self._warning((*path, "diversion"), "both; only Diversion is sent")
         if peer.directmedia is not DirectMedia.NO:
             self._warning((*path, "directmedia"), "all voice goes through the gateway")
         if self._draft.written(*path, "allow") is None:

@@ -6,14 +6,19 @@ Each ``read_…`` takes what TOML holds and returns the typed value, or raises V
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from pathlib import Path
+from typing import TypeVar
 
 from gateway.cause import Cause
+from gateway.config.problems import did_you_mean
+from gateway.identity import TypeOfNumber
 from gateway.routing.destinations import ALL_FORMS, GROUP, DestinationError, Template, parse_cause, parse_destination
 from gateway.routing.patterns import Pattern, PatternError, parse_pattern
+from gateway.voip.sip.peers import DtmfMode
 
 MAX_SOCKET_PATH = 107
 """sockaddr_un holds 108 bytes with the closing NUL."""
@@ -23,6 +28,15 @@ MAX_HOST = 253
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})(?:\.[A-Za-z0-9_-]{1,63})*\.?\Z")
 _CALLERID = re.compile(r"(?:([^<>]{0,80})<([0-9*#A-D]{1,32})>|([0-9*#A-D]{1,32}))\Z")
 _PORT = re.compile(r"[0-9]{1,5}\Z")
+_DIAL_PLANS: dict[str, TypeOfNumber | None] = {
+    "unknown": TypeOfNumber.UNKNOWN,
+    "international": TypeOfNumber.INTERNATIONAL,
+    "national": TypeOfNumber.NATIONAL,
+    "local": TypeOfNumber.SUBSCRIBER,
+    "dynamic": None,
+}
+
+Value = TypeVar("Value")
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -34,6 +48,11 @@ class Transport(Enum):
     UDP = "udp"
     TCP = "tcp"
     TLS = "tls"
+
+    @property
+    def token(self) -> str:
+        """The word of a Via header (RFC 3261 25.1), as ``gateway.voip.sip.flow`` has it."""
+        return self.value.upper()
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +234,17 @@ def _looks_like_ipv4(host: str) -> bool:
     return bool(re.fullmatch(r"[0-9.]+", host))
 
 
+def read_externhost(raw: object) -> PeerHost:
+    """A name or an address, with a port if need be."""
+    try:
+        host = read_host(raw)
+    except ValueError:
+        host = PeerHost("", dynamic=True)
+    if host.dynamic:
+        raise ValueError('expected a name, with ":PORT" if need be')
+    return host
+
+
 def read_externip(raw: object) -> str | PeerHost:
     """``auto``, ``none``, or an address with a port if need be."""
     expected = 'expected "auto", "none" or an address, with ":PORT" if need be'
@@ -313,6 +343,24 @@ def read_secret(raw: object) -> Secret:
     raise ValueError('expected a string, or a file as { file = "PATH" }')
 
 
+def _word(raw: object, words: Mapping[str, Value]) -> Value:
+    """The value of one of ``words``."""
+    if isinstance(raw, str) and raw in words:
+        return words[raw]
+    suggestion = did_you_mean(raw, list(words)) if isinstance(raw, str) else ""
+    raise ValueError(f"expected one of {', '.join(words)}{suggestion}")
+
+
+def read_dtmfmode(raw: object) -> DtmfMode:
+    """How digits go during a call; ``rfc2833`` is RFC 4733 under its old name."""
+    return _word(raw, {mode.value: mode for mode in DtmfMode} | {"rfc2833": DtmfMode.RFC4733})
+
+
+def read_dialplan(raw: object) -> TypeOfNumber | None:
+    """What type of number a number is sent with; None: as it came (``dynamic``)."""
+    return _word(raw, _DIAL_PLANS)
+
+
 def read_callerid(raw: object) -> CallerId:
     """``NAME <NUMBER>``, or a number alone."""
     found = _CALLERID.match(raw) if isinstance(raw, str) else None
@@ -359,3 +407,19 @@ def read_timeslots(raw: object) -> tuple[int, ...]:
 def socket_path_too_long(paths: Iterable[str]) -> str | None:
     """The first of ``paths`` that no socket address can hold, or None."""
     return next((path for path in paths if len(path.encode(errors="surrogateescape")) > MAX_SOCKET_PATH), None)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file that we may look at; never an OSError."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def is_directory(path: Path) -> bool:
+    """Whether there is a directory that we may look at; never an OSError."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False

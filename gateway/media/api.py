@@ -45,9 +45,12 @@ class Silence(IntEnum):
     SEND = 2
 
 
-@dataclass(frozen=True, slots=True)
-class RtpSettings:
-    """Everything the far end's SDP decides about an RTP stream. ``dtmf_payload_type`` None: no RFC 4733."""
+class RtpSettings(msgspec.Struct, frozen=True):
+    """Everything the two SDPs decide about an RTP stream. ``dtmf_payload_type`` None: no RFC 4733.
+
+    ``payload_type`` and ``dtmf_payload_type`` are the numbers we send with, those of the far end's description;
+    ``receive_…`` the numbers of ours, which the far end sends with (RFC 3264 5.1, 6.1). None there: the same.
+    """
 
     address: str
     port: int
@@ -58,6 +61,8 @@ class RtpSettings:
     packet_milliseconds: int = 20
     direction: Direction = Direction.SENDRECV
     rtcp_mux: bool = False
+    receive_payload_type: int | None = None
+    receive_dtmf_payload_type: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +215,7 @@ class Media(Protocol):
         """Open a B channel by its path: connect to a socket (or listen at it), or open a device."""
 
     def open_tone(self, tone: Tone, label: str, on_reply: OnOpened) -> int:
-        """A stream that plays ``tone`` to the stream it is wired to."""
+        """A stream that plays ``tone`` to the stream it is wired to; there is a reply only if it cannot."""
 
     def open_prompt(self, path: str, label: str, on_reply: OnOpened, *, repeat: bool = False) -> int:
         """A stream that plays a WAV file (8 kHz mono, 16 bit linear or G.711)."""

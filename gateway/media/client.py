@@ -1,8 +1,8 @@
 """The signalling side of the media engine's control connection: ``gateway.media.api.Media`` over wire messages.
 
 Sans-I/O: the owner (``connection.py``) says when a connection is up or lost, hands in packets and sends what ``poll()``
-gives. Requests that need no reply carry request id 0 and are answered only if they fail. Replies are called back out of
-``receive()``, ``handle_timer()``, ``lost()`` or ``poll()``, never out of the request itself.
+gives. Requests that need no reply, tones among them, carry request id 0 and are answered only if they fail. Replies
+are called back out of ``receive()``, ``handle_timer()``, ``lost()`` or ``poll()``, never out of the request itself.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ PENDING_MAX = 4096
 ADDRESSES_MAX = 1024
 TONES_MAX = 256
 STREAM_MAX = 0x7FFF_FFFF
+NOT_CONNECTED = "no connection to the media engine"
 SWEEP = SECOND
 SWEEPS = 3  # a reply that is missing for 2 to 3 s is given up
 
@@ -80,6 +81,7 @@ class MediaClient:
         self._next_stream = rng.randrange(1, STREAM_MAX // 2)
         self._next_request = 0
         self._pending: dict[int, tuple[int, int, OnReply]] = {}
+        self._tone_replies: dict[int, OnOpened] = {}
         self._sweep = 0
         self._sweep_at: int | None = None
         self._now = 0
@@ -114,6 +116,7 @@ class MediaClient:
         self._forget_output()
         self._sweep_at = None
         pending, self._pending = self._pending, {}
+        self._tone_replies.clear()
         self._events.append(EngineLost())
         failure = Failure(errno.ENOTCONN, "connection to the media engine lost")
         for _, _, on_reply in pending.values():
@@ -267,7 +270,13 @@ class MediaClient:
             return self._refuse_open(stream, errno.EINVAL, str(error), on_reply)
         head = wire.OPEN_TONE.size - wire.LABEL_BYTES
         body = body[:head] + wire.label_bytes(label).ljust(wire.LABEL_BYTES, b"\0") + body[wire.OPEN_TONE.size :]
-        return self._open(Opcode.OPEN_TONE, stream, body, on_reply)
+        if not self.up:
+            return self._refuse_open(stream, errno.ENOTCONN, NOT_CONNECTED, on_reply)
+        # A tone is there at once or not at all; being woken to hear that it is costs as much as a message of SIP.
+        self.streams.add(stream)
+        self._tone_replies[stream] = on_reply
+        self._write(Opcode.OPEN_TONE, 0, stream, body)
+        return stream
 
     def open_prompt(self, path: str, label: str, on_reply: OnOpened, *, repeat: bool = False) -> int:
         """See Media."""
@@ -312,6 +321,7 @@ class MediaClient:
         else:
             self._ask(Opcode.CLOSE, stream, on_reply)
         self.streams.discard(stream)
+        self._tone_replies.pop(stream, None)
 
     # -- requests --
 
@@ -376,7 +386,7 @@ class MediaClient:
 
     def _request(self, opcode: Opcode, stream: int, body: bytes, on_reply: OnReply) -> None:
         if not self.up:
-            self._refused.append(lambda: on_reply(Failure(errno.ENOTCONN, "no connection to the media engine")))
+            self._refused.append(lambda: on_reply(Failure(errno.ENOTCONN, NOT_CONNECTED)))
             return
         if len(self._pending) >= PENDING_MAX:
             self._refused.append(lambda: on_reply(Failure(errno.EAGAIN, f"{PENDING_MAX} requests wait for a reply")))
@@ -412,6 +422,11 @@ class MediaClient:
         entry = self._pending.pop(request, None) if request else None
         if entry is not None:
             entry[2](Failure(code, wire.text_of(body[4:])) if code else body)
+        elif code and opcode == Opcode.OPEN_TONE | Opcode.REPLY:
+            refused = self._tone_replies.pop(stream, None)
+            if refused is not None:
+                self.streams.discard(stream)
+                refused(Failure(code, wire.text_of(body[4:])))
         elif code and stream in self.streams:
             log.warning("stream %d: request %d: %s", stream, opcode & ~Opcode.REPLY, wire.text_of(body[4:]))
 

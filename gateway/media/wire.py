@@ -77,7 +77,7 @@ HELLO = Struct("<HHII")
 HELLO_REPLY = Struct("<iB3xIII")
 OPEN_RTP = Struct("<B3x16s64s")
 OPEN_RTP_REPLY = Struct("<iHH")
-SET_RTP = Struct("<BBBB16sHHBBBx")
+SET_RTP = Struct("<BBBB16sHHBBBxBBxx")
 OPEN_TDM = Struct("<BBxx64s")
 OPEN_TONE = Struct("<BBxx64s")
 TONE_STEP = Struct("<4HIhxx")
@@ -159,7 +159,8 @@ def label_bytes(label: str) -> bytes:
 
 def rtp_settings_body(family: int, address: bytes, settings: RtpSettings) -> bytes:
     """Body of SET_RTP."""
-    dtmf = settings.dtmf_payload_type
+    dtmf, receive = settings.dtmf_payload_type, settings.receive_payload_type
+    receive_dtmf = settings.receive_dtmf_payload_type
     return SET_RTP.pack(
         family,
         settings.codec,
@@ -171,6 +172,8 @@ def rtp_settings_body(family: int, address: bytes, settings: RtpSettings) -> byt
         settings.packet_milliseconds,
         settings.direction,
         settings.rtcp_mux,
+        NO_PAYLOAD_TYPE if receive is None else receive,
+        NO_PAYLOAD_TYPE if receive_dtmf is None else receive_dtmf,
     )
 
 

@@ -6,16 +6,18 @@ The B channel's stream is opened when the channel is agreed and closed when the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from gateway import leg as words
 from gateway.cause import Cause, Location
 from gateway.identity import MAX_DIGITS, Party
-from gateway.leg import LegEvent, Listener, Setup
+from gateway.leg import Conveyed, LegEvent, Listener, Setup
 from gateway.media.api import Failure, Opened, Statistics
 from gateway.pri.lapd import Side
 from gateway.pri.q931.call import Q931Call
+from gateway.pri.q931.conveyed import read_conveyed, with_access
 from gateway.pri.q931.ie import (
     CauseElement,
     InformationElement,
@@ -23,19 +25,25 @@ from gateway.pri.q931.ie import (
     Notification,
     NotificationIndicator,
     ProgressDescription,
+    ProgressIndicator,
     RedirectionNumber,
     SendingComplete,
 )
-from gateway.pri.q931.message import Message
+from gateway.pri.q931.message import Message, MessageType
 from gateway.pri.q931.primitives import CallIndication, Primitive
 from gateway.pri.q931.states import State
 from gateway.pri.q931.timers import Q931Timer
+from gateway.pri.q931.variant import MAX_PROGRESS
 
 if TYPE_CHECKING:
     from gateway.pri.trunk import LegTimer, PriTrunk
 
 _HELD = frozenset({Notification.REMOTE_HOLD, Notification.USER_SUSPENDED})
 _RESUMED = frozenset({Notification.REMOTE_RETRIEVAL, Notification.USER_RESUMED})
+# Said by the number or the structure that comes with them.
+_NOT_ALONE = frozenset(
+    {Notification.CALL_TRANSFER_ALERTING, Notification.CALL_TRANSFER_ACTIVE, Notification.ENCODED_STRUCTURE}
+)
 # What a far end answers to the loser of a glare; the channel was taken, nothing is wrong with the call.
 _GLARE_CAUSES = frozenset(
     {Cause.NO_CIRCUIT_AVAILABLE, Cause.REQUESTED_CIRCUIT_NOT_AVAILABLE, Cause.CHANNEL_UNACCEPTABLE}
@@ -51,6 +59,7 @@ class PriLeg:
         "_connected",
         "_counters",
         "_counting",
+        "_delaying",
         "_first_digit",
         "_inband",
         "_number_ended",
@@ -61,6 +70,7 @@ class PriLeg:
         "_release_cause",
         "_released",
         "_timeslot",
+        "_told",
         "_trunk",
         "call",
         "incoming",
@@ -69,6 +79,7 @@ class PriLeg:
         "source",
         "stream",
         "technology",
+        "timing",
     )
 
     def __init__(self, trunk: PriTrunk, call: Q931Call, serial: int, *, incoming: bool) -> None:
@@ -79,6 +90,8 @@ class PriLeg:
         self.stream: int | None = None
         self.call = call
         self.incoming = incoming
+        self.timing = False
+        """Whether the trunk ran a timer of this leg that not every call has since it last stopped them all."""
         self._trunk = trunk
         self._timeslot = call.channel.timeslot if call.channel is not None else None
         self._closed = False
@@ -91,6 +104,9 @@ class PriLeg:
         self._number_ended = False
         self._placed = False
         self._inband = False
+        # Whether the caller's side waits for more than CALL PROCEEDING, and what it was told of the call's way.
+        self._delaying = False
+        self._told: tuple[int, ...] = ()
         self._connected: Party | None = None
         self._ours = False
         self._release_cause: Cause | None = None
@@ -133,7 +149,7 @@ class PriLeg:
     def _send_setup(self, setup: Setup) -> None:
         trunk, call = self._trunk, self.call
         settings = trunk.settings
-        if not settings.numbering.neutral:
+        if not trunk.neutral_numbering:
             setup = settings.numbering.sent(setup)
         channel = call.channel
         if channel is None:
@@ -157,13 +173,24 @@ class PriLeg:
         """CALL PROCEEDING."""
         if self._answerable(now):
             self._open()
-            self.call.proceeding(())
+            call = self.call
+            call.proceeding(())
+            # It may have gone out before, while the name was waited for.
+            if call.state is call.chain.proceeding and self._trunk.patience:
+                self._delaying = True
+                self._trunk.start_leg_timer(self, self._trunk.timer_kinds.DELAY, now)
 
-    def progress(self, inband: bool, now: int, cause: Cause | None = None) -> None:
+    def _end_delay(self) -> None:
+        if self._delaying:
+            self._delaying = False
+            self._trunk.stop_leg_timer(self, self._trunk.timer_kinds.DELAY)
+
+    def progress(self, inband: bool, now: int, cause: Cause | None = None, conveyed: Conveyed | None = None) -> None:
         """PROGRESS; as a network with a cause and something to hear, DISCONNECT with in-band information (5.3.4.1)."""
         if not self._answerable(now):
             return
         self._open()
+        self._end_delay()
         trunk, call = self._trunk, self.call
         if inband and cause is not None and trunk.settings.inband_on_disconnect and call.link.side is Side.NETWORK:
             self._release_cause = cause
@@ -171,25 +198,50 @@ class PriLeg:
             call.proceeding(())
             call.clear(cause, elements=self._indicator(ProgressDescription.INBAND_INFORMATION))
             return
-        elements = self._indicator(
-            ProgressDescription.INBAND_INFORMATION if inband else ProgressDescription.NOT_END_TO_END_ISDN
-        )
+        elements = self._backward(MessageType.PROGRESS, (), inband=inband, conveyed=conveyed)
+        if not any(element.__class__ is ProgressIndicator for element in elements):
+            # It must have one; what else may be said of a way through other networks is this (5.1.6).
+            elements = (*self._not_end_to_end(), *elements)
         if cause is not None:
             elements = (call.cause_element(cause), *elements)
         call.progress(elements)
 
-    def alert(self, inband: bool, now: int) -> None:
+    def alert(self, inband: bool, now: int, conveyed: Conveyed | None = None) -> None:
         """ALERTING, with progress indicator 8 if there is something to hear."""
         if self._answerable(now):
             self._open()
-            self.call.alerting(self._indicator(ProgressDescription.INBAND_INFORMATION) if inband else ())
+            self._end_delay()
+            self.call.alerting(self._backward(MessageType.ALERTING, (), inband=inband, conveyed=conveyed))
 
-    def answer(self, connected: Party | None, now: int) -> None:
+    def answer(self, connected: Party | None, now: int, conveyed: Conveyed | None = None) -> None:
         """CONNECT, with who answered."""
         if self._answerable(now):
             self._open()
+            self._end_delay()
             trunk = self._trunk
-            self.call.connect(trunk.variant.connected_elements(connected or self._connected, trunk.line3))
+            elements = trunk.variant.connected_elements(connected or self._connected, trunk.line3)
+            self.call.connect(self._backward(MessageType.CONNECT, elements, inband=False, conveyed=conveyed))
+
+    def _backward(
+        self,
+        kind: MessageType,
+        elements: tuple[InformationElement, ...],
+        *,
+        inband: bool,
+        conveyed: Conveyed | None,
+    ) -> tuple[InformationElement, ...]:
+        """What goes back to the caller besides ``elements``; where the call has left ISDN is told once (Q.699)."""
+        if inband:
+            elements = (*self._indicator(ProgressDescription.INBAND_INFORMATION), *elements)
+        if conveyed is None:
+            return elements
+        met = [one for one in conveyed.progress if one.interworking not in self._told]
+        if met:
+            self._told = (*self._told, *(one.interworking for one in met))
+            trunk = self._trunk
+            indicators = trunk.variant.progress_elements(met, trunk.settings.side)
+            elements = (*indicators[: MAX_PROGRESS - inband], *elements)
+        return with_access(kind, elements, conveyed)
 
     def digits(self, digits: str, complete: bool, now: int) -> None:
         """More digits: into the SETUP that waits for them, or INFORMATION."""
@@ -240,6 +292,12 @@ class PriLeg:
         elif connected.number is not None:
             self._notify(Notification.CALL_TRANSFER_ACTIVE, now, (RedirectionNumber.from_number(connected.number),))
 
+    def notify(self, description: int, now: int) -> None:
+        """NOTIFY (5.9), before answer too: a transit network passes it on."""
+        if self._trunk.variant.notifies and not self._ours and not self._over:
+            self._trunk.enter(now)
+            self.call.notify((NotificationIndicator(description),))
+
     def release(self, cause: Cause, now: int, text: str = "") -> None:  # noqa: ARG002 - Q.931 carries no text
         """Clear the call; Released follows when the far end has agreed, or its timers have run out."""
         if self._ours or self._over:
@@ -248,6 +306,7 @@ class PriLeg:
         self._release_cause = cause
         self._trunk.enter(now)
         self._trunk.stop_leg_timers(self)
+        self._end_delay()
         self._close()
         self.call.clear(cause)
 
@@ -273,6 +332,10 @@ class PriLeg:
         trunk = self._trunk
         return (trunk.variant.progress_element(description, trunk.settings.side),)
 
+    def _not_end_to_end(self) -> tuple[InformationElement, ...]:
+        self._told = (*self._told, ProgressDescription.NOT_END_TO_END_ISDN)
+        return self._indicator(ProgressDescription.NOT_END_TO_END_ISDN)
+
     # -- primitives --
 
     def on_indication(self, indication: CallIndication) -> None:
@@ -291,7 +354,7 @@ class PriLeg:
         settings, variant = trunk.settings, trunk.variant
         complete = not settings.overlap_receive or not variant.overlap or message.first(SendingComplete) is not None
         setup = variant.read_setup(message, complete=complete)
-        if not settings.numbering.neutral:
+        if not trunk.neutral_numbering:
             setup = settings.numbering.received(setup)
         if not complete:
             digits, complete = self._without_end(setup.called.digits)
@@ -378,8 +441,11 @@ class PriLeg:
 
     def _on_proceeding(self, indication: CallIndication) -> None:
         self.tell(words.Proceeding())
-        if self._hears(indication.message):
-            self.tell(words.Progress(inband=True))
+        message = indication.message
+        conveyed = read_conveyed(message) if message is not None else None
+        inband = self._hears(message)
+        if inband or (conveyed is not None and conveyed.progress):
+            self.tell(words.Progress(inband, None, conveyed))
 
     def _on_progress(self, indication: CallIndication) -> None:
         if self.incoming:
@@ -387,11 +453,13 @@ class PriLeg:
         message = indication.message
         cause = message.first(CauseElement) if message is not None else None
         inband = self._hears(message)
-        self.tell(words.Progress(inband, cause.cause if cause is not None else None))
+        conveyed = read_conveyed(message) if message is not None else None
+        self.tell(words.Progress(inband, cause.cause if cause is not None else None, conveyed))
 
     def _on_alerting(self, indication: CallIndication) -> None:
-        self._hears(indication.message)
-        self.tell(words.Alerting(self._inband))
+        message = indication.message
+        self._hears(message)
+        self.tell(words.Alerting(self._inband, read_conveyed(message) if message is not None else None))
 
     def _hears(self, message: Message | None) -> bool:
         inband = message is not None and self._trunk.variant.inband(message)
@@ -403,7 +471,7 @@ class PriLeg:
         connected = self._trunk.variant.read_connected(message) if message is not None else None
         if connected is not None:
             connected = self._trunk.settings.numbering.received_party(connected)
-        self.tell(words.Answered(connected))
+        self.tell(words.Answered(connected, read_conveyed(message) if message is not None else None))
 
     def _on_channel(self, _indication: CallIndication) -> None:
         self._open()
@@ -417,6 +485,8 @@ class PriLeg:
                 self.tell(words.Held())
             elif indicator.description in _RESUMED:
                 self.tell(words.Resumed())
+            elif indicator.description not in _NOT_ALONE:
+                self.tell(words.Notified(indicator.description))
         number = message.first(RedirectionNumber)
         if number is not None:
             party = Party(number.to_number())
@@ -463,6 +533,7 @@ class PriLeg:
         if self._over:
             return
         self._trunk.stop_leg_timers(self)
+        self._end_delay()
         self._close()
         cause = element.cause if element is not None else Cause.NORMAL_UNSPECIFIED
         location = element.location if element is not None else Location.PRIVATE_LOCAL
@@ -471,7 +542,8 @@ class PriLeg:
         elif self.call.yielded and cause in _GLARE_CAUSES:
             cause = Cause.REQUESTED_CIRCUIT_NOT_AVAILABLE
         self._over = True
-        self._released = words.Released(cause, location, self._ours)
+        timer = self.call.ended_by
+        self._released = words.Released(cause, location, self._ours, "", timer.name if timer is not None else "")
         if self._counting:
             self._trunk.start_leg_timer(self, self._trunk.timer_kinds.COUNTERS, self._trunk.q931.now)
         else:
@@ -496,6 +568,12 @@ class PriLeg:
             self.call.clear(Cause.NORMAL_CALL_CLEARING)
         elif timer is kinds.COUNTERS:
             self._report()
+        elif timer is kinds.DELAY and self._delaying:
+            self._delaying = False
+            if not self._ours and not self._over:
+                # Nothing to hear and nobody rings yet: only that the way goes on elsewhere, which stops T310 at the
+                # far end (5.1.6, 5.2.5.2; QSIG's 1 or 8 alike).
+                self.call.progress(self._not_end_to_end())
 
     # -- voice --
 
@@ -531,7 +609,7 @@ class PriLeg:
         if isinstance(reply, Statistics):
             self._counters = reply
         if self._released is not None:
-            self._trunk.stop_leg_timers(self)
+            self._trunk.stop_leg_timer(self, self._trunk.timer_kinds.COUNTERS)
             self._report()
 
     def fail_media(self) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from gateway.core import MILLISECOND, SECOND
 from gateway.identity import Number, NumberingPlan, Party, Redirection, TypeOfNumber
-from gateway.leg import Setup
+from gateway.leg import Bearer, Setup
 from gateway.media.api import Law
 from gateway.pri.channels import Hunt, Line
 from gateway.pri.lapd import LapdTimer, Side
 from gateway.pri.q931.euroisdn import EuroIsdn
 from gateway.pri.q931.ni2 import NationalIsdn2
 from gateway.pri.q931.timers import Q931Timer
-from gateway.pri.q931.variant import Bearer, Variant
+from gateway.pri.q931.variant import Variant
 
 VARIANTS: dict[str, type[Variant]] = {variant.name: variant for variant in (EuroIsdn, NationalIsdn2)}
 """Switch types by the name they have in the configuration."""
@@ -44,6 +46,8 @@ class Numbering:
         caller = setup.caller
         if caller.number is not None:
             caller = replace(caller, number=self._sent(caller.number, self.calling_type))
+            if caller.network is not None:
+                caller = replace(caller, network=self._sent(caller.network, self.calling_type))
         return replace(setup, called=self._sent(setup.called, self.called_type), caller=caller)
 
     def received(self, setup: Setup) -> Setup:
@@ -57,7 +61,14 @@ class Numbering:
 
     def received_party(self, party: Party) -> Party:
         """A party as it comes from the line."""
-        return replace(party, number=self._received(party.number)) if party.number is not None else party
+        if party.number is None:
+            return party
+        network = party.network
+        return replace(
+            party,
+            number=self._received(party.number),
+            network=self._received(network) if network is not None else None,
+        )
 
     def _received_redirection(self, redirection: Redirection | None) -> Redirection | None:
         if redirection is None:
@@ -84,10 +95,12 @@ class Numbering:
         return number
 
     def _received(self, number: Number) -> Number:
-        prefix = {
-            TypeOfNumber.INTERNATIONAL: self.international_prefix,
-            TypeOfNumber.NATIONAL: self.national_prefix,
-        }.get(number.type, "")
+        if number.type is TypeOfNumber.INTERNATIONAL:
+            prefix = self.international_prefix
+        elif number.type is TypeOfNumber.NATIONAL:
+            prefix = self.national_prefix
+        else:
+            return number
         if not prefix:
             return number
         if (prefix[0] == "0" or prefix == "1") and number.digits.startswith(prefix):
@@ -109,8 +122,11 @@ class PriSettings:
     their channel; None: as a network they do, as a user they don't. ``overlap_receive`` and ``overlap_send`` let digits
     come one by one, where the switch type knows it: a call is offered, or its SETUP sent, once it has the minimum.
     ``inband_on_disconnect``: a DISCONNECT with in-band information is listened to for ``inband_hold`` at most, and as a
-    network we send one. ``name_wait``: how long a call waits for a name that was announced. ``interdigit``: how long a
-    number of ours that may not go out in pieces waits for its next digit. ``audit`` is the time between two audits.
+    network we send one. ``progress_after``: how long a caller's exchange is left with CALL PROCEEDING alone before
+    PROGRESS keeps its T310 from ending the call; None: 7 s as a user, whose network has 10 s (Q.931 table 9-1), 25 s as
+    a network, whose user has at least 30 s (table 9-2); 0 for never. ``name_wait``: how long a call waits for a
+    name that was announced. ``interdigit``: how long a number of ours that may not go out in pieces waits for its next
+    digit. ``audit`` is the time between two audits.
     Times are microseconds.
     """
 
@@ -134,6 +150,7 @@ class PriSettings:
     overlap_send_minimum: int = 0
     inband_on_disconnect: bool = True
     inband_hold: int = 25 * SECOND
+    progress_after: int | None = None
     keypad_in_call: bool = False
     name_wait: int = 300 * MILLISECOND
     interdigit: int = 10 * SECOND
@@ -148,6 +165,13 @@ class PriSettings:
         if self.law is not None:
             return self.law
         return Law.ALAW if self.line is Line.E1 else Law.ULAW
+
+    @property
+    def patience(self) -> int:
+        """``progress_after``, on either side."""
+        if self.progress_after is not None:
+            return self.progress_after
+        return (7 if self.side is Side.USER else 25) * SECOND
 
     @property
     def insists(self) -> bool:

@@ -65,6 +65,7 @@ class LegTimer(IntEnum):
     HOLD = 3
     AUDIT = 4
     COUNTERS = 5
+    DELAY = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,7 @@ class PriTrunk:
         self.variant = settings.variant()
         self.line3 = Line3(settings.side, settings.companding, settings.bearer, settings.send_name)
         self.timer_kinds = LegTimer
+        self.neutral_numbering = settings.numbering.neutral
         self.alarm = Alarm.RED
         self.channels = BChannelTable(settings.line, settings.name, timeslots=settings.timeslots)
         self.channels.block(Block.LAYER1)
@@ -141,14 +143,29 @@ class PriTrunk:
             answer_hunt=settings.answer_hunt,
             hold_inband=settings.inband_on_disconnect,
         )
+        self.patience = settings.patience
+        """Microseconds after which the PROGRESS that ``PriSettings.progress_after`` speaks of goes out."""
         self.legs: dict[Q931Call, PriLeg] = {}
+        self.failed_legs: deque[PriLeg] = deque()
+        """Legs without voice, which ``handle_timer`` ends: it is due as long as there are any."""
+        self.shortest_timer = min(
+            *self.lapd.durations,
+            *self.q931.durations.values(),
+            *(
+                length
+                for length in (settings.interdigit, settings.name_wait, settings.inband_hold, self.patience)
+                if length
+            ),
+            settings.audit,
+            COUNTERS_WAIT,
+        )
+        """Microseconds that every timer begun from now on runs at least: ``next_timer`` changes for nothing sooner."""
         self._on_offer = on_offer
         self._wake = wake
         self._on_not_offered = on_not_offered
         self._timers: TimerQueue[tuple[PriLeg | None, LegTimer]] = TimerQueue()
         self._events: deque[tuple[PriLeg, LegEvent]] = deque()
         self._outputs: deque[TrunkOutput] = deque()
-        self._failed: deque[PriLeg] = deque()
         self._suspects: set[tuple[int, int]] = set()
         self._serial = 0
         self._now = 0
@@ -167,6 +184,10 @@ class PriTrunk:
     def up(self) -> bool:
         """True while calls can be made and taken."""
         return self.q931.up
+
+    def take_calls(self, on_offer: OnOffer) -> None:
+        """Let ``on_offer`` have the calls that come in from now on."""
+        self._on_offer = on_offer
 
     def trace(self, trace: Trace | None) -> None:
         """Let ``trace`` hear every Q.931 message (True: sent)."""
@@ -202,7 +223,7 @@ class PriTrunk:
         at = self.lapd.next_timer()
         if at is not None and at <= now:
             self.lapd.handle_timer(now)
-        at = self.q931.next_timer()
+        at = self.q931.timers.next_timer()
         if at is not None and at <= now:
             self.q931.handle_timer(now)
         for leg, timer in self._timers.expired(now):
@@ -210,15 +231,15 @@ class PriTrunk:
                 leg.expire(timer)
             else:
                 self._audit(now)
-        while self._failed:
-            self._failed.popleft().fail_media()
+        while self.failed_legs:
+            self.failed_legs.popleft().fail_media()
 
     def next_timer(self) -> int | None:
         """The earliest deadline, or None."""
-        if self._failed:
+        if self.failed_legs:
             return self._now
         earliest = self.lapd.next_timer()
-        for at in (self.q931.next_timer(), self._timers.next_timer()):
+        for at in (self.q931.timers.next_timer(), self._timers.next_timer()):
             if at is not None and (earliest is None or at < earliest):
                 earliest = at
         return earliest
@@ -237,9 +258,7 @@ class PriTrunk:
             output = lapd.poll()
             if output is None:
                 return self._outputs.popleft() if self._outputs else None
-            if isinstance(output, Transmit | MdlError):
-                if output.__class__ is MdlError:
-                    self._judge_side()
+            if isinstance(output, Transmit):
                 return output
             if isinstance(output, Data):
                 q931.receive(output.data, self._now)
@@ -247,6 +266,9 @@ class PriTrunk:
                 self._link_established()
             elif isinstance(output, Released):
                 self._link_released()
+            else:
+                self._judge_side()
+                return output
 
     # -- calls --
 
@@ -292,7 +314,9 @@ class PriTrunk:
     def enter(self, now: int) -> None:
         """A command of a leg, or of the owner, begins."""
         # What waited in another core comes with the time at which it began to wait, and no timer may run from then.
-        self._now = self.q931.now = max(now, self._now)
+        if now > self._now:
+            self._now = now
+        self.q931.now = self._now
         self._wake()
 
     def queue(self, leg: PriLeg, event: LegEvent) -> None:
@@ -303,16 +327,22 @@ class PriTrunk:
     def forget(self, leg: PriLeg) -> None:
         """The leg's call has ended."""
         self.legs.pop(leg.call, None)
+        leg.call.user = None
 
     def start_leg_timer(self, leg: PriLeg, timer: LegTimer, now: int) -> None:
         """(Re)start a timer of a leg, with the time the settings give it."""
         settings = self.settings
-        length = {
-            LegTimer.INTERDIGIT: settings.interdigit,
-            LegTimer.NAME: settings.name_wait,
-            LegTimer.HOLD: settings.inband_hold,
-            LegTimer.COUNTERS: COUNTERS_WAIT,
-        }[timer]
+        # These two most calls have, and stop themselves.
+        if timer is LegTimer.DELAY:
+            length = self.patience
+        elif timer is LegTimer.COUNTERS:
+            length = COUNTERS_WAIT
+        else:
+            leg.timing = True
+            if timer is LegTimer.HOLD:
+                length = settings.inband_hold
+            else:
+                length = settings.name_wait if timer is LegTimer.NAME else settings.interdigit
         self._timers.start((leg, timer), now + length)
 
     def stop_leg_timer(self, leg: PriLeg, timer: LegTimer) -> None:
@@ -320,15 +350,16 @@ class PriTrunk:
         self._timers.stop((leg, timer))
 
     def stop_leg_timers(self, leg: PriLeg) -> None:
-        """Stop all timers of a leg."""
-        if len(self._timers) > 1:
-            for timer in LegTimer:
+        """Stop all timers of a leg but those that it knows to run."""
+        if leg.timing:
+            leg.timing = False
+            for timer in (LegTimer.INTERDIGIT, LegTimer.NAME, LegTimer.HOLD):
                 self._timers.stop((leg, timer))
 
     def media_failed(self, leg: PriLeg, failure: Failure) -> None:
         """The engine could not open the leg's channel; the leg ends with the next ``handle_timer``, which is due."""
         self.note(f"{leg.name}: no voice on its channel: {failure.text}")
-        self._failed.append(leg)
+        self.failed_legs.append(leg)
 
     def note(self, text: str) -> None:
         """Tell the operator something."""
@@ -347,7 +378,11 @@ class PriTrunk:
                     # It went down a moment ago, which Released is about to say.
                     log.info("%s: the data link refused a message", self.name)
             elif isinstance(output, CallIndication):
-                self._on_indication(output)
+                leg = self.legs.get(output.call)
+                if leg is not None:
+                    leg.on_indication(output)
+                elif output.primitive is Primitive.SETUP and not output.call.released:
+                    self._new_leg(output.call, incoming=True).on_indication(output)
             elif isinstance(output, RestartIndication):
                 log.info("%s: the far end restarted channels %s", self.name, output.timeslots)
                 self.q931.restarts.completed()
@@ -363,19 +398,10 @@ class PriTrunk:
             return
         settings = self.settings
         setup = self.variant.read_setup(refused.message, complete=True)
-        if not settings.numbering.neutral:
+        if not self.neutral_numbering:
             setup = settings.numbering.received(setup)
         text = f"SETUP refused: {refused.cause.name.lower().replace('_', ' ')}"
         self._on_not_offered(NotOffered(setup, settings.context, settings.name, "pri", refused.cause, text), self._now)
-
-    def _on_indication(self, indication: CallIndication) -> None:
-        call = indication.call
-        leg = self.legs.get(call)
-        if leg is None:
-            if indication.primitive is not Primitive.SETUP or call.released:
-                return
-            leg = self._new_leg(call, incoming=True)
-        leg.on_indication(indication)
 
     def _deliver(self, leg: PriLeg, event: LegEvent) -> None:
         if isinstance(event, Offered):

@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
+import msgspec
+
 from gateway.cause import Cause
 from gateway.media.api import Tone
 from gateway.media.tones import MILLIWATT
@@ -32,8 +34,7 @@ class DestinationError(ValueError):
 # -- what the dial plan hands to a call --
 
 
-@dataclass(frozen=True, slots=True)
-class PriDestination:
+class PriDestination(msgspec.Struct, frozen=True):
     """A B channel of trunk group ``group`` (as spans name it: ``g0``), found by ``hunt``, to ``number``."""
 
     group: str
@@ -44,8 +45,7 @@ class PriDestination:
         return f"pri:{self.hunt.value}{self.group[1:]}/{self.number}"
 
 
-@dataclass(frozen=True, slots=True)
-class TrunkDestination:
+class TrunkDestination(msgspec.Struct, frozen=True):
     """``number`` over the SIP trunk named ``trunk``."""
 
     trunk: str
@@ -55,8 +55,7 @@ class TrunkDestination:
         return f"sip:{self.trunk}/{self.number}"
 
 
-@dataclass(frozen=True, slots=True)
-class PhoneDestination:
+class PhoneDestination(msgspec.Struct, frozen=True):
     """The SIP phone named ``phone``; ``number`` is what was called."""
 
     phone: str
@@ -66,8 +65,7 @@ class PhoneDestination:
         return f"sip:{self.phone}"
 
 
-@dataclass(frozen=True, slots=True)
-class IaxDestination:
+class IaxDestination(msgspec.Struct, frozen=True):
     """``number`` over the IAX2 trunk named ``trunk``; its place, as no leg speaks IAX2 yet."""
 
     trunk: str
@@ -77,8 +75,7 @@ class IaxDestination:
         return f"iax2:{self.trunk}/{self.number}"
 
 
-@dataclass(frozen=True, slots=True)
-class PlayDestination:
+class PlayDestination(msgspec.Struct, frozen=True):
     """The WAV file ``path``, then the end of the call; ``prompt`` is its name in the configuration."""
 
     path: str
@@ -88,8 +85,7 @@ class PlayDestination:
         return f"play:{self.prompt}"
 
 
-@dataclass(frozen=True, slots=True)
-class TonedDestination:
+class TonedDestination(msgspec.Struct, frozen=True):
     """A call-progress tone that a caller hears before the call ends with ``cause``."""
 
     tone: Tone
@@ -100,16 +96,14 @@ class TonedDestination:
         return f"tone:{self.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class EchoDestination:
+class EchoDestination(msgspec.Struct, frozen=True):
     """What the caller says comes back."""
 
     def __str__(self) -> str:
         return "echo"
 
 
-@dataclass(frozen=True, slots=True)
-class MilliwattDestination:
+class MilliwattDestination(msgspec.Struct, frozen=True):
     """1004 Hz at 0 dBm0."""
 
     tone: Tone = MILLIWATT
@@ -118,8 +112,7 @@ class MilliwattDestination:
         return "milliwatt"
 
 
-@dataclass(frozen=True, slots=True)
-class RejectDestination:
+class RejectDestination(msgspec.Struct, frozen=True):
     """No way: the call ends with ``cause``."""
 
     cause: Cause

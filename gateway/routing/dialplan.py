@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import msgspec
+
 from gateway.cause import Cause
 from gateway.config import model
 from gateway.config.model import DEFAULT_CONTEXT, Configuration
@@ -65,8 +67,7 @@ _CAUSE_FOR_TONE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     """Where the call goes: ``destinations`` in the order they are to be tried.
 
     ``open_ended``: digits that still come can be sent on behind those of the destination (overlap). ``emergency``: the
@@ -82,15 +83,13 @@ class Route:
     ring_seconds: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Incomplete:
+class Incomplete(msgspec.Struct, frozen=True):
     """More digits may lead somewhere, or elsewhere; ``matches``: the number as it is leads somewhere already."""
 
     matches: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """The number leads nowhere, and no further digit would change that."""
 
     cause: Cause

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.bench.bare import bare_calls
 from tests.bench.processes import machine, percentile, used
 from tests.bench.scene import BenchScene
 from tests.demo.processes import Service
@@ -26,6 +27,7 @@ HOLD = 1_000
 WARM_UP = 40
 RATE = 20.0
 WINDOW = 10.0
+BARE_SECONDS = 5
 ROUND_TRIP_RATE = 100.0
 
 
@@ -161,11 +163,16 @@ async def standing(directory: Path, count: int) -> list[Row]:
             gateway_cpu, engine_cpu = (now_gateway - gateway).cpu, (now_engine - engine).cpu
             sipp_cpu = (used(far.process.pid) - sipp).cpu
     share = 100 / WINDOW / count
+    bare = await bare_calls(count, BARE_SECONDS)
     rows = [
         Row(
             f"engine, per standing call of {count}",
             f"{engine_cpu * share:.3f} % of a core",
             "0.05 %" if count > 1 else "",
+        ),
+        Row(
+            f"… the bare system calls of {count}, and how many times that the engine took",
+            f"{bare:.3f} % of a core, {engine_cpu * share / bare:.2f}",
         ),
         Row(f"… Python, {count} standing", f"{gateway_cpu * share:.4f} % of a core"),
         Row(f"… sipp's echo of the same voice, {count} standing", f"{sipp_cpu * share:.3f} % of a core"),

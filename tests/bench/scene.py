@@ -94,7 +94,11 @@ class BenchScene:
 
     async def _lines_up(self) -> bool:
         status = await self._status.command("status")
-        return all(span["data_link"] for span in status["spans"].values())
+        far = await self.exchange.command("status")
+        # While their restart is under way, channels take no calls.
+        return all(span["data_link"] for span in status["spans"].values()) and all(
+            set(span["channels"].values()) == {"idle"} for span in far["spans"].values()
+        )
 
     async def calls(self) -> int:
         """Calls that the gateway has now."""

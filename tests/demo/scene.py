@@ -180,7 +180,11 @@ class Scene:
         deadline = asyncio.get_running_loop().time() + UP_SECONDS
         while True:
             status = await self.gateway.command("status")
-            if status["spans"]["pstn"]["data_link"]:
+            far = await self.exchange.command("status")
+            # Both ends restart the channels when the link comes up: until that is over there is none for a call.
+            ends = status["spans"]["pstn"], far["spans"]["pstn"]
+            restarted = set(ends[0]["channels"]) == {"idle"} and set(ends[1]["channels"].values()) == {"idle"}
+            if status["engine"]["up"] and all(end["data_link"] for end in ends) and restarted:
                 return
             if asyncio.get_running_loop().time() > deadline:
                 raise DemoError(f"the line did not come up: {status['spans']}\n{self.services[1].tail()}")

@@ -69,8 +69,9 @@ def write_configuration(
                 f"sip_trans_def {transport}",
                 "call_local_timeout 60",
                 "call_max_calls 8",
-                f"audio_path {directory}",
-                f"audio_source aufile,{directory / 'tone.wav'}",
+                # It runs in its directory: a value of its configuration ends at the first space.
+                "audio_path .",
+                "audio_source aufile,tone.wav",
                 "audio_player aubridge,player",
                 "audio_alert aubridge,alert",
                 "audio_level no",
@@ -81,7 +82,7 @@ def write_configuration(
                 "jitter_buffer_type fixed",
                 "jitter_buffer_delay 1-5",
                 "audio_jitter_buffer_type fixed",
-                f"snd_path {directory}",
+                "snd_path .",
                 f"ctrl_tcp_listen 127.0.0.1:{control_port}",
                 f"module_path {module_path()}",
                 *(f"module {name}.so" for name in MODULES),
@@ -135,8 +136,8 @@ class Baresip(Program):
         write_configuration(
             directory, user=user, sip_port=sip_port, control_port=control_port, rtp_ports=rtp_ports, **configuration
         )
-        arguments: list[str | Path] = [program, "-4", "-f", directory, "-t", str(seconds)]
-        process = await cls.spawn([*arguments, "-s"] if trace else arguments)
+        arguments: list[str | Path] = [program, "-4", "-f", ".", "-t", str(seconds)]
+        process = await cls.spawn([*arguments, "-s"] if trace else arguments, cwd=directory)
         phone = cls(f"baresip {user}", process, directory, sip_port, user)
         try:
             await phone._connect(control_port)

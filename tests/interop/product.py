@@ -192,6 +192,11 @@ class Product:
         os.kill(self.gateway_pid, signal.SIGKILL)
         await self.services["gateway"].stop()
 
+    async def stop_gateway(self) -> None:
+        """SIGTERM to the Python side, which ends with its engine."""
+        await self.gateway.close()
+        await self.services["gateway"].stop()
+
     async def kill_exchange(self) -> None:
         """SIGKILL to the exchange; its engine too, as its line would go with it."""
         engines = _children(self.services["exchange"].pid)
@@ -225,10 +230,15 @@ class Product:
         if not self._own_exchange:
             return
         deadline = asyncio.get_running_loop().time() + within
-        while not all(span["data_link"] for span in (await self.exchange.command("status"))["spans"].values()):
+        while not await self._exchange_ready():
             if asyncio.get_running_loop().time() > deadline:
                 raise PeerError(f"the exchange's line is down: {await self.exchange.command('status')}")
             await asyncio.sleep(POLL_SECONDS)
+
+    async def _exchange_ready(self) -> bool:
+        """Whether its lines are up and the restart of their channels is over: until then it has none for a call."""
+        spans = (await self.exchange.command("status"))["spans"].values()
+        return all(span["data_link"] and set(span["channels"].values()) <= {"idle", "busy"} for span in spans)
 
     async def until_answered(self, count: int = 1, within: float = 10.0) -> None:
         """Wait until there are so many calls, all answered."""

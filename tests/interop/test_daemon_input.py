@@ -126,7 +126,7 @@ def test_a_sip_port_in_use_is_one_line(tmp_path: Path, kind: socket.SocketKind) 
 
 def test_a_run_directory_that_cannot_be_had_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file")
-    one_line(gateway(tmp_path, good(), "--config"), "run", "exist")
+    one_line(gateway(tmp_path, good(), "--config"), "gateway.run_dir", "there is a file")
 
 
 def test_a_trace_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
@@ -313,4 +313,4 @@ async def test_a_line_that_talks_nonsense_is_no_reason_to_stop(tmp_path: Path) -
 def test_the_program_tells_how_it_is_used() -> None:
     done = subprocess.run([sys.executable, "-m", "gateway"], capture_output=True, text=True, timeout=20, check=False)
     assert done.returncode == 2
-    assert "expected --config FILE or --check FILE" in done.stderr
+    assert "expected either --config FILE or --check FILE" in done.stderr

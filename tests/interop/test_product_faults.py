@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import sys
 from pathlib import Path
 
 from tests.interop.product import DID, Product
@@ -40,6 +42,40 @@ async def test_the_gateway_is_killed_and_started_again_in_mid_call(tmp_path: Pat
         await product.until_idle()
         await works(product)
         assert "streams of an earlier start are closed" in product.log
+
+
+@scenario
+async def test_the_gateway_is_told_to_end_in_mid_call_and_ends_the_call(tmp_path: Path) -> None:
+    async with Product(tmp_path) as product:
+        async with await product.answering() as phone:
+            call = await standing_call(product)
+            await product.stop_gateway()
+            ended = await product.exchange.event("ended", 5, lambda event: event["call"] == call)
+            assert ended["cause"] == 41
+            await phone.succeed()
+        record = product.records()[0]
+        assert (record["cause"], record["released_by"]) == (41, "gateway")
+        await product.start_gateway()
+        await product.until_up()
+        await works(product)
+
+
+@scenario
+async def test_a_second_gateway_is_refused_and_the_first_ones_call_goes_on(tmp_path: Path) -> None:
+    async with Product(tmp_path) as product, await product.answering() as phone:
+        call = await standing_call(product)
+        second = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "gateway", "--config", str(tmp_path / "gateway.toml"), "--start-engine"),
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, errors = await asyncio.wait_for(second.communicate(), 15)
+        assert second.returncode == 1
+        assert errors.decode().strip().endswith("another gateway runs with this run_dir")
+        await product.until_answered()
+        await product.exchange.command("hangup", call=call)
+        await phone.succeed()
+        await product.until_idle()
+        assert "media engine is gone" not in product.log
 
 
 @scenario

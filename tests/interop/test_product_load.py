@@ -21,9 +21,9 @@ MAX_STANDING = 220
 """sipp catches up with a burst when the machine held it up; a channel is free only when it has been cleared, too."""
 LINGER_SECONDS = 33
 """SIP transactions wait out 32 s after their call (RFC 3261 17.2.2, timer J); from then on as many go as come."""
-MAX_GROWTH = 20 * 1024 * 1024
-"""Bytes that the Python side may grow by once it has all the transactions it ever will: stopped timers go later."""
-MAX_KEPT = 40 * 1024
+MAX_GROWTH = 8 * 1024 * 1024
+"""Bytes that the Python side may grow by once it has all the transactions it ever will."""
+MAX_KEPT = 24 * 1024
 """Bytes that a call's transactions take while they wait."""
 FULL_RUN = LOAD_SECONDS >= 60
 WARM_UP_CALLS = RATE * (LINGER_SECONDS + 2) if FULL_RUN else 250

@@ -67,7 +67,7 @@ def test_a_wrong_cause_in_a_bye_is_noticed(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_an_answer_that_nobody_gave_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Call, "_alert", lambda self, inband, now: self._answer(None, now))
+    monkeypatch.setattr(Call, "_alert", lambda self, inband, now, conveyed=None: self._answer(None, now))
     assert "the caller was told of an answer that nobody gave" in breaches()
 
 

@@ -159,6 +159,8 @@ class Scene:
         self.records: list[CallRecord] = []
         self.sip_wire: list[Request | Response] = []
         self.frames_lost = False
+        self.deaf: set[str] = set()
+        """Addresses at which nobody is."""
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._serial = 0
         if up:
@@ -197,6 +199,8 @@ class Scene:
         elif isinstance(output, Send):
             data = output.data
             self.sip_wire.append(parse_sip(data))
+            if output.flow.address in self.deaf:
+                return True
             self.later(LATENCY, lambda: self.far.receive(data, Flow(UDP, GATEWAY, 5060), self.now))
         elif isinstance(output, CallEnded):
             self.ended_at = output.now
@@ -271,6 +275,27 @@ class Scene:
         leg.place(Setup(number, caller or Party(Number("2125550000"), "Far End"), **setup), self.now)
         self.settle()
         return ear
+
+    def at_pstn(self, setup: Setup, span: str = "pstn") -> Ear:
+        """The exchange calls the gateway as ``setup`` says; nobody but the test speaks at its end."""
+        leg = self.exchanges[span].trunk.new_leg(None, self.now)
+        assert not isinstance(leg, Cause)
+        leg.listener = ear = Ear(leg)
+        self.ears.append(ear)
+        leg.place(setup, self.now)
+        self.settle()
+        return ear
+
+    def take_calls(self, span: str) -> list[Ear]:
+        """From now on calls to the exchange of ``span`` are the test's; each is in the list that comes back."""
+        taken: list[Ear] = []
+
+        def take(leg: Leg, offered: Offered, now: int) -> Listener:
+            taken.append(Ear(leg, offered))
+            return taken[-1]
+
+        self.exchanges[span].trunk.take_calls(take)
+        return taken
 
     def from_pstn(self, called: str = "4165550101", span: str = "pstn", **request: Any) -> Report:
         """The exchange calls the gateway."""

@@ -55,8 +55,8 @@ def peer(section: str = "trunk", **keys: str) -> PeerSettings:
     [
         ({}, "name", "s"),
         ({}, "context", "c"),
-        ({"line": '"t1"'}, "line", Line.T1),
-        ({"line": '"t1"'}, "companding", Law.ULAW),
+        ({"line": '"t1"', "switch_type": '"ni2"'}, "line", Line.T1),
+        ({"line": '"t1"', "switch_type": '"ni2"'}, "companding", Law.ULAW),
         ({"law": '"ulaw"'}, "companding", Law.ULAW),
         ({"side": '"network"'}, "side", Side.NETWORK),
         ({"switch_type": '"ni2"', "line": '"t1"'}, "switch_type", "ni2"),
@@ -122,7 +122,8 @@ def test_a_spans_timers_stand_over_the_general_ones() -> None:
         ({"session_timers": '"accept"'}, "session_timers", SessionTimers.ACCEPT),
         ({"session_timers": '"refuse"'}, "session_timers", SessionTimers.REFUSE),
         ({"diversion": '"history-info"'}, "redirection", RedirectionHeader.HISTORY_INFO),
-        ({"diversion": '"none"'}, "redirection", RedirectionHeader.OFF),
+        ({"diversion": '"none"'}, "redirection", RedirectionHeader.NONE),
+        ({"diversion": '"both"'}, "redirection", RedirectionHeader.BOTH),
         ({"plus": "false"}, "style.plus", False),
     ],
 )
@@ -160,6 +161,10 @@ def test_words_of_the_sip_section() -> None:
         SipTimer.REFRESH: 600 * SECOND,
         SipTimer.EXPIRY: 120 * SECOND,
     }
+
+
+def test_strangers_have_no_context_where_it_has_no_routes() -> None:
+    assert sip_settings(configured('[sip]\ncontext = "default"\n')).context is None
 
 
 def test_cause_rules() -> None:

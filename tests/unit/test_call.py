@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -39,12 +40,13 @@ class FakeMedia:
         self.streams: dict[int, str] = {}
         self.wires: dict[int, int] = {}
         self.digits: list[tuple[int, str]] = []
+        self.fails = ""
         self._serial = 100
 
     def _open(self, kind: str, on_reply: OnOpened) -> int:
         self._serial += 1
         self.streams[self._serial] = kind
-        on_reply(Opened(self._serial))
+        on_reply(Failure(22, self.fails) if self.fails else Opened(self._serial))
         return self._serial
 
     def open_rtp(self, address: str, label: str, on_reply: OnOpened) -> int:
@@ -117,13 +119,15 @@ class FakeLeg:
     def proceed(self, now: int) -> None:
         self.told.append("proceed")
 
-    def progress(self, inband: bool, now: int, cause: Cause | None = None) -> None:
+    def progress(
+        self, inband: bool, now: int, cause: Cause | None = None, conveyed: words.Conveyed | None = None
+    ) -> None:
         self.told.append(f"progress {inband}")
 
-    def alert(self, inband: bool, now: int) -> None:
+    def alert(self, inband: bool, now: int, conveyed: words.Conveyed | None = None) -> None:
         self.told.append(f"alert {inband}")
 
-    def answer(self, connected: Party | None, now: int) -> None:
+    def answer(self, connected: Party | None, now: int, conveyed: words.Conveyed | None = None) -> None:
         self.told.append("answer")
 
     def digits(self, digits: str, complete: bool, now: int) -> None:
@@ -141,6 +145,9 @@ class FakeLeg:
 
     def identify(self, connected: Party, now: int) -> None:
         self.told.append("identify")
+
+    def notify(self, description: int, now: int) -> None:
+        self.told.append(f"notify {description}")
 
     def release(self, cause: Cause, now: int, text: str = "") -> None:
         self.released = cause
@@ -169,6 +176,9 @@ class FakeSwitch:
 
     def continues(self, cause: Cause) -> bool:
         return cause not in (Cause.USER_BUSY, Cause.CALL_REJECTED)
+
+    def ordered(self, destinations: Sequence[Destination]) -> Sequence[Destination]:
+        return destinations
 
     def open_leg(self, destination: PriDestination | TrunkDestination | PhoneDestination, now: int) -> Leg | Cause:
         return self.legs.pop(0)
@@ -329,6 +339,8 @@ def test_when_all_destinations_fail_the_caller_gets_the_last_cause() -> None:
     first.event(words.Released(Cause.TEMPORARY_FAILURE))
     assert incoming.released is Cause.NO_CIRCUIT_AVAILABLE
     assert switch.over == [call]
+    assert call.history.released_by == "gateway"
+    assert call.history.attempts[-1].text == "no channel is free"
 
 
 def test_a_channel_lost_to_glare_is_tried_again_on_the_same_group_but_not_for_ever() -> None:
@@ -423,6 +435,16 @@ def test_a_prompt_is_played_to_its_end_and_the_call_is_cleared() -> None:
     call.on_media(api.PromptEnded(switch.media.wires[1]), 7)
     assert incoming.released is Cause.NORMAL_CALL_CLEARING
     assert switch.media.streams == {}
+
+
+def test_a_prompt_that_cannot_be_played_ends_the_call_instead_of_leaving_the_caller_in_silence() -> None:
+    switch = FakeSwitch(route_to(PlayDestination("/prompts/closed.wav", "closed")))
+    switch.media.fails = "not a WAV file"
+    incoming = FakeLeg("pri", 1)
+    call = start(switch, incoming)
+    call.handle_timer(Purpose.NOTHING_TO_HEAR, switch.timers[Purpose.NOTHING_TO_HEAR])
+    assert incoming.released is Cause.TEMPORARY_FAILURE
+    assert call.history.notes == ["no voice of our own: not a WAV file"]
 
 
 def test_echo_answers_and_is_closed_when_the_caller_leaves() -> None:

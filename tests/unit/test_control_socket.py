@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,36 @@ def test_a_path_that_cannot_be_had_is_an_error(tmp_path: Path) -> None:
     server = ControlServer(tmp_path / "file" / "control.sock", echo)
     with pytest.raises(OSError, match="file"):
         asyncio.run(server.start())
+
+
+def test_a_socket_at_which_somebody_listens_is_left_to_them(tmp_path: Path) -> None:
+    async def test(server: ControlServer) -> None:
+        second = ControlServer(server.path, echo)
+        with pytest.raises(OSError, match="somebody listens there already"):
+            await second.start()
+        await second.close()
+        client = await Client.connect(server.path)
+        assert await client.ask(b'{"say": 1}') == {"ok": True, "said": 1}
+        await client.close()
+
+    serving(tmp_path, test)
+
+
+def test_a_socket_that_a_killed_program_left_is_replaced_but_nothing_else_is(tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as left:
+        left.bind(str(path))
+        left.listen()
+
+    async def test(server: ControlServer) -> None:
+        client = await Client.connect(server.path)
+        await client.close()
+
+    serving(tmp_path, test)
+    path.write_text("precious")
+    with pytest.raises(OSError, match="is no socket"):
+        asyncio.run(ControlServer(path, echo).start())
+    assert path.read_text() == "precious"
 
 
 def test_only_the_owner_may_command(tmp_path: Path) -> None:

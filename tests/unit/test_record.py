@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import logging
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from gateway.identity import (
     Number,
@@ -66,7 +67,7 @@ def a_record(identity: str = "1", **changes: object) -> CallRecord:
         one_way=True,
         notes=("nothing heard",),
     )
-    return replace(record, **changes)  # type: ignore[arg-type]
+    return replace(record, **changes)
 
 
 def test_line_holds_everything_in_words_an_operator_reads() -> None:
@@ -103,6 +104,20 @@ def test_record_reads_back_what_it_wrote() -> None:
 def test_incoming_sip_status_counts_where_the_outgoing_leg_is_not_sip() -> None:
     record = a_record(attempts=(AttemptRecord("pri:g0/1"),), incoming={"sip_status": 404})
     assert record.sip_status == 404
+
+
+def test_members_of_every_table_have_names_of_their_own() -> None:
+    for kind, presentation, screening in itertools.product(TypeOfNumber, Presentation, Screening):
+        document = number_record(Number("1", type=kind, presentation=presentation, screening=screening))
+        assert document["type"] == kind.name.lower()
+        assert document["presentation"] == presentation.name.lower()
+        assert document["screening"] == screening.name.lower()
+
+
+def test_what_says_more_of_an_attempt_is_in_the_line_and_read_back() -> None:
+    record = a_record(attempts=(AttemptRecord("pri:g0/1", "1", 34, text="no channel is free"),))
+    assert json.loads(record.to_json())["attempts"][0]["text"] == "no channel is free"
+    assert CallRecord.from_json(record.to_json()) == record
 
 
 def test_unknown_cause_number_is_named_by_its_class() -> None:
@@ -254,6 +269,33 @@ def test_full_disk_tears_a_line_and_the_next_one_is_whole(tmp_path: Path, monkey
     writer.close()
     assert [record.id for record in read_records(path)] == ["1", "4"]
     assert writer.errors == 2
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_file_that_others_move_or_remove_is_begun_anew(tmp_path: Path, moved: bool) -> None:
+    path = tmp_path / "calls.jsonl"
+    writer = RecordWriter(path)
+    assert writer.write(a_record("1"))
+    if moved:
+        path.rename(tmp_path / "yesterday")
+    else:
+        path.unlink()
+    assert writer.write(a_record("2"))
+    assert writer.write(a_record("3"))
+    writer.close()
+    assert [record.id for record in read_records(path)] == ["2", "3"]
+
+
+def test_what_keeps_records_from_being_written_is_told_before_the_first_call(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer = RecordWriter(tmp_path)
+    assert not writer.prepare()
+    assert "call records cannot be written" in caplog.text
+    assert not writer.errors
+    good = RecordWriter(tmp_path / "calls.jsonl")
+    assert good.prepare()
+    good.close()
 
 
 def test_line_torn_by_a_crash_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -266,7 +266,7 @@ def test_an_announcement_of_the_pstn_reaches_sip_as_early_media() -> None:
     scene = Scene()
     ear = scene.from_sip("95550105")
     scene.run(1)
-    assert ear.of(Progress) == [Progress(True)]
+    assert [event.inband for event in ear.of(Progress)] == [True]
     assert scene.sent(183)[0].body
     assert heard_by(scene, Kind.TDM) == "RTP"
 
@@ -426,6 +426,39 @@ def test_a_line_that_stays_cut_clears_its_calls_with_both_sides_told() -> None:
     assert scene.moments().count("answered") == 2
 
 
+def test_the_end_of_the_program_ends_the_calls_with_both_sides_told_and_a_record_each() -> None:
+    scene = Scene()
+    scene.from_pstn()
+    scene.run(1)
+    scene.on_call = lambda _leg, _setup: None  # rings for ever
+    scene.from_pstn("4165550101")
+    scene.run(1)
+    assert not scene.switch.quiet
+    scene.switch.shut_down(scene.now)
+    scene.run(until=lambda: scene.switch.quiet)
+    assert scene.sent("BYE") or scene.sent("CANCEL")
+    assert scene.moments().count("ended") == 2
+    assert [(one.cause, one.released_by) for one in scene.records] == [(41, "gateway")] * 2
+    late = scene.from_sip("95550106")
+    scene.run(1)
+    assert late.released is not None
+    assert scene.records[-1].cause == 42
+
+
+def test_a_call_whose_far_end_says_nothing_at_the_end_has_its_record_all_the_same() -> None:
+    scene = Scene()
+    scene.from_pstn()
+    scene.run(1)
+    scene.frames_lost = True
+    scene.switch.shut_down(scene.now)
+    scene.run(1)
+    assert not scene.records
+    assert not scene.switch.quiet
+    scene.switch.abandon_calls(scene.now)
+    scene.settle()
+    assert [one.cause for one in scene.records] == [41]
+
+
 def test_one_way_audio_is_noted_in_the_record() -> None:
     scene = Scene()
     report = scene.from_pstn()
@@ -480,3 +513,50 @@ def test_an_invite_for_no_number_is_recorded_and_answered_404() -> None:
     (record,) = scene.records
     assert record.cause == Cause.UNALLOCATED_NUMBER
     assert record.notes == ("INVITE for sip:not-a-number@10.0.0.1 refused: 404",)
+
+
+# -- when the switch wants to be called --
+
+
+def test_a_frame_that_is_lost_amid_traffic_is_repeated_after_t200_and_not_later() -> None:
+    scene = Scene()
+    for _ in range(3):
+        scene.from_pstn()
+        scene.run(0.1)
+    link = scene.switch.trunks["pstn"].lapd
+    scene.frames_lost = True
+    sent = scene.now
+    scene.from_sip("9" + "5550112")
+    scene.run(2, until=lambda: link.t200_at is not None)
+    due = link.t200_at
+    assert due is not None
+    assert sent < due <= scene.now + SECOND
+    scene.run(2, until=lambda: link.statistics.t200_expiries > 0)
+    assert scene.now == due
+
+
+def test_an_idle_switch_is_called_for_the_timers_of_its_idle_links_only() -> None:
+    scene = Scene()
+    report = scene.from_pstn()
+    scene.run(1)
+    scene.exchanges["pstn"].hang_up(report.call, scene.now)
+    scene.run(120)
+    times = []
+    end = scene.now + 60 * SECOND
+    while (at := scene.switch.next_timer()) is not None and at < end:
+        times.append(at)
+        scene.run((at - scene.now) / SECOND)
+    # T203 of 10 s, or the exchange's enquiry before it, and one audit a minute.
+    assert 1 <= len(times) <= 16
+
+
+def test_a_channel_without_voice_ends_its_call_at_once() -> None:
+    scene = Scene()
+    scene.from_pstn()
+    scene.run(0.15)
+    leg = next(iter(scene.switch.trunks["pstn"].legs.values()))
+    leg._opened(api.Failure(2, "no such channel"))
+    scene.settle()
+    # Before the switch would look after a trunk with traffic anyway.
+    scene.run(0.1)
+    assert scene.records[0].cause == Cause.TEMPORARY_FAILURE

@@ -3,6 +3,9 @@
 #include "engine.h"
 #include "law.h"
 
+/* After comfort noise nothing but RTCP need come (RFC 3389 5.1): three of its intervals. */
+enum { SILENT_BY_DESIGN_US = 15000000 };
+
 /* Two ways that voice goes. A TDM stream has a clock of its own: what it receives is pushed at once to who hears it. All
  * else is pulled: a hearer with a cadence (RTP, TDM, recorder) asks its source for a frame once in each 20 ms, at the
  * tick of its phase, and again at the next tick if its source is a jitter buffer that has nothing yet. */
@@ -47,8 +50,8 @@ void bridge_connect(struct engine *e, struct stream *first, struct stream *secon
     second->peer = first;
 }
 
-/* Who hears `s`. */
-static struct stream *hearer_of(struct stream *s)
+/* Who hears `s`, and whom it hears. */
+static struct stream *partner(struct stream *s)
 {
     return s->peer && s->peer->kind == GM_KIND_ECHO ? s : s->peer;
 }
@@ -76,6 +79,8 @@ static void watch_silence(struct engine *e, struct stream *s)
     int64_t since = s->heard_at > s->expected_from ? s->heard_at : s->expected_from;
     int64_t limit = (int64_t)e->options.silence_milliseconds * 1000;
 
+    if (s->jitter.noise && limit && limit < SILENT_BY_DESIGN_US)
+        limit = SILENT_BY_DESIGN_US;
     if (s->silent || !s->peer || !limit || e->now - since < limit)
         return;
     if (s->kind == GM_KIND_RTP && !(s->rtp.set && s->rtp.direction & GM_RECVONLY))
@@ -88,7 +93,7 @@ static void watch_silence(struct engine *e, struct stream *s)
 
 void bridge_event(struct engine *e, struct stream *s, const struct event_change *change)
 {
-    struct stream *hearer = hearer_of(s);
+    struct stream *hearer = partner(s);
     struct digits *d = hearer && (hearer->kind == GM_KIND_RTP || hearer->kind == GM_KIND_TDM) ? &hearer->digits : NULL;
 
     if (change->ended) {
@@ -108,7 +113,7 @@ void bridge_event(struct engine *e, struct stream *s, const struct event_change 
 bool bridge_inband(struct engine *e, struct stream *s, enum law law, const uint8_t *frame)
 {
     struct inband_change change;
-    struct stream *hearer = hearer_of(s);
+    struct stream *hearer = partner(s);
     bool packets = hearer && hearer->kind == GM_KIND_RTP && rtp_sends_events(hearer);
 
     inband_frame(&s->inband, law, frame, &change);
@@ -149,7 +154,7 @@ static void give(struct engine *e, struct stream *s, enum law law, const uint8_t
 
 void bridge_push(struct engine *e, struct stream *s, enum law law, const uint8_t *frame)
 {
-    struct stream *hearer = hearer_of(s);
+    struct stream *hearer = partner(s);
 
     if (!hears(hearer))
         return;
@@ -187,7 +192,7 @@ static void play_tone(struct engine *e, struct stream *s, int16_t *linear)
 /* A frame for hearer `s` from what it is wired to; false: not yet. */
 static bool pull(struct engine *e, struct stream *s, unsigned *phase, enum law *law, uint8_t *frame)
 {
-    struct stream *source = s->peer && s->peer->kind == GM_KIND_ECHO ? s : s->peer;
+    struct stream *source = partner(s);
     int16_t linear[SAMPLES];
     int64_t frame_start = e->origin + e->tick / PHASES * FRAME_US;
 
@@ -225,13 +230,14 @@ static bool serve(struct engine *e, struct stream *s, unsigned *phase)
 
     if (s->fed) {
         s->fed--;
+        *phase = partner(s)->reading.phase; /* one wake-up for both */
     } else {
         if (!pull(e, s, phase, &law, frame))
             return false;
         give(e, s, law, frame);
     }
     if (s->kind == GM_KIND_RTP) {
-        if (!hears(hearer_of(s))) {
+        if (!hears(partner(s))) {
             rtp_receive(e, s);
             jitter_drain(&s->jitter);
         }

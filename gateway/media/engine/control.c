@@ -9,7 +9,7 @@
 
 #include "engine.h"
 
-/* Keys of the outer epoll; engine.c has others from KEY_OTHERS on. */
+/* Keys of the outer epoll; engine.c has another, KEY_DISK. */
 enum { KEY_LISTEN = 0, KEY_CLIENT = 1, KEY_WAITING = 2 };
 enum {
     PACKETS_AT_ONCE = 16,    /* then voice gets its turn */

@@ -17,10 +17,13 @@ int disk_open(struct disk *d, unsigned files)
     d->wake = d->event = -1;
     d->count = files;
     d->files = calloc(files ? files : 1, sizeof *d->files);
+    (void)sem_init(&d->ready, 0, 0);
     d->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     d->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     err = !d->files ? ENOMEM : d->wake < 0 || d->event < 0 ? errno : pthread_create(&d->thread, NULL, disk_thread, d);
     d->started = !err;
+    while (d->started && sem_wait(&d->ready) && errno == EINTR)
+        ;
     if (err)
         disk_close(d);
     return err;

@@ -7,6 +7,7 @@
 #define GM_DISK_H
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -48,6 +49,7 @@ struct disk {
     int event; /* eventfd: a file opened, ended or failed */
     _Atomic bool stop;
     bool started;
+    sem_t ready; /* the thread has its own table of descriptors */
     pthread_t thread;
 };
 

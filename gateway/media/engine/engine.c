@@ -6,19 +6,18 @@
 #include <sys/epoll.h>
 #include <sys/random.h>
 #include <sys/socket.h>
-#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "law.h"
 
-/* The outer epoll wakes the engine: control socket, timer, disk. Voice sockets are in no epoll at all: they are read at the
- * tick at which something is expected, which costs one call a packet. The media epoll, looked at once in 20 ms but never
- * waited for, holds what is rare. */
+/* The outer epoll wakes the engine: control socket, disk, and the next tick at which somebody is due; a machine with one call
+ * spends most of what it spends on waking up. Voice sockets are in no epoll at all: they are read at the tick at which
+ * something is expected, which costs one call a packet. The media epoll, looked at once in 20 ms but never waited for,
+ * holds what is rare. */
 
 enum {
-    KEY_TIMER = 100,
-    KEY_DISK = 101,
+    KEY_DISK = 100,
     BATCH = 256,
     ROUNDS = 16,      /* of BATCH each, at one tick: a flood cannot stop the clock */
     CATCH_UP = 50,    /* ticks made up for after a stall; beyond that time is lost */
@@ -38,9 +37,9 @@ static void look_at_clock(struct engine *e)
     e->wall = clock_microseconds(CLOCK_REALTIME) - e->now;
 }
 
-uint64_t engine_ntp(const struct engine *e)
+uint64_t engine_ntp(const struct engine *e, int64_t at)
 {
-    int64_t wall = e->now + e->wall;
+    int64_t wall = at + e->wall;
 
     return rtcp_ntp(wall / 1000000, wall % 1000000 * 1000);
 }
@@ -92,7 +91,7 @@ int engine_open(struct engine *e, const struct options *options)
     memset(e, 0, sizeof *e);
     e->options = *options;
     e->arrival = kernel_arrival;
-    e->control.listen_fd = e->control.client = e->timer = e->outer = e->media = NO_FD;
+    e->control.listen_fd = e->control.client = e->outer = e->media = NO_FD;
     law_init();
     tone_init();
     inband_init();
@@ -111,15 +110,12 @@ int engine_open(struct engine *e, const struct options *options)
     }
     e->outer = epoll_create1(EPOLL_CLOEXEC);
     e->media = epoll_create1(EPOLL_CLOEXEC);
-    e->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-    if (e->outer < 0 || e->media < 0 || e->timer < 0) {
+    if (e->outer < 0 || e->media < 0) {
         err = errno;
-        log_line("epoll, timerfd: %s", strerrordesc_np(err));
+        log_line("epoll: %s", strerrordesc_np(err));
         return err;
     }
     err = disk_open(&e->disk, options->files);
-    if (!err)
-        err = watch(e, e->timer, KEY_TIMER);
     if (!err)
         err = watch(e, e->disk.event, KEY_DISK);
     if (err) {
@@ -140,8 +136,6 @@ void engine_close(struct engine *e)
     control_close(e);
     if (e->disk.files)
         disk_close(&e->disk);
-    if (e->timer >= 0)
-        close(e->timer);
     if (e->media >= 0)
         close(e->media);
     if (e->outer >= 0)
@@ -172,68 +166,85 @@ static void look_around(struct engine *e)
     }
 }
 
-/* The timer runs while there are streams. */
-static void arm(struct engine *e)
+/* Time goes on while there are streams. */
+static void run(struct engine *e)
 {
-    struct itimerspec every = {{0, TICK_US * 1000L}, {0, 0}};
-    bool needed = e->streams.used != 0 || e->control.graceful;
+    bool needed = e->streams.used != 0;
 
-    if (needed == e->armed)
-        return;
-    e->armed = needed;
-    if (needed) {
+    if (needed && !e->running) {
         e->origin = e->now - e->tick * TICK_US; /* ticks go on counting, so that no frame comes twice */
-        every.it_value.tv_sec = (time_t)((e->now + TICK_US) / 1000000);
-        every.it_value.tv_nsec = (long)((e->now + TICK_US) % 1000000 * 1000);
         e->tick++;
-        (void)timerfd_settime(e->timer, TFD_TIMER_ABSTIME, &every, NULL);
-    } else {
-        every.it_interval.tv_nsec = 0;
-        (void)timerfd_settime(e->timer, 0, &every, NULL);
     }
+    e->running = needed;
+}
+
+int64_t engine_next(const struct engine *e)
+{
+    int64_t tick = e->tick;
+
+    if (!e->running)
+        return -1;
+    /* Once a frame in any case: for what is rare, and for the grace time. */
+    while (tick < e->tick + PHASES - 1 && !schedule_due(&e->reading, tick) && !schedule_due(&e->hearing, tick))
+        tick++;
+    return e->origin + tick * TICK_US;
 }
 
 void engine_ticks(struct engine *e)
 {
     int64_t due = (e->now - e->origin) / TICK_US;
 
-    if (!e->armed || due < e->tick)
+    if (!e->running || due < e->tick)
         return;
     if (due - e->tick > CATCH_UP) {
         log_line("stalled for %lld ms", (long long)(due - e->tick) * TICK_US / 1000);
         e->tick = due - CATCH_UP;
     }
     for (; e->tick <= due; e->tick++) {
-        if (e->tick % PHASES == 0)
+        if (e->tick / PHASES != e->looked) {
+            e->looked = e->tick / PHASES;
             look_around(e);
+        }
         bridge_tick(e);
     }
     control_grace(e);
     control_flush(e);
 }
 
+/* Waits for the next tick or request, at most so long. */
+static int wait(const struct engine *e, struct epoll_event *events, int room, int milliseconds)
+{
+    int64_t next = engine_next(e);
+    int64_t most = next < 0 ? INT64_MAX : next - clock_microseconds(CLOCK_MONOTONIC);
+    struct timespec limit;
+
+    if (milliseconds >= 0 && most > milliseconds * INT64_C(1000))
+        most = milliseconds * INT64_C(1000);
+    if (most < 0)
+        most = 0;
+    limit.tv_sec = (time_t)(most / 1000000);
+    limit.tv_nsec = (long)(most % 1000000 * 1000);
+    return epoll_pwait2(e->outer, events, room, most == INT64_MAX ? NULL : &limit, NULL);
+}
+
 int engine_step(struct engine *e, int milliseconds)
 {
     struct epoll_event events[8];
-    int count = epoll_wait(e->outer, events, 8, milliseconds);
+    int count = wait(e, events, 8, milliseconds);
 
     if (count < 0)
         return errno == EINTR ? 0 : errno;
     look_at_clock(e);
+    engine_ticks(e);
     for (int i = 0; i < count; i++) {
         uint64_t key = events[i].data.u64;
         uint64_t drained;
 
-        if (key == KEY_TIMER) {
-            if (read(e->timer, &drained, sizeof drained) > 0)
-                engine_ticks(e);
-        } else if (key == KEY_DISK) {
-            if (read(e->disk.event, &drained, sizeof drained) > 0)
-                requests_disk(e);
-        } else {
+        if (key != KEY_DISK)
             control_readable(e, (uint32_t)key);
-        }
+        else if (read(e->disk.event, &drained, sizeof drained) > 0)
+            requests_disk(e);
     }
-    arm(e);
+    run(e);
     return 0;
 }

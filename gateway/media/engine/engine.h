@@ -28,9 +28,9 @@ struct engine {
     int64_t (*arrival)(const struct engine *e, struct msghdr *m);
     int64_t tick;        /* of TICK_US since `origin`; the next to be run */
     int64_t origin;
-    int outer, media;    /* epoll: control, timer, disk; and what of the streams is rare */
-    int timer;
-    bool armed;
+    int64_t looked;      /* the frame in which what is rare was last looked at */
+    int outer, media;    /* epoll: control, disk; and what of the streams is rare */
+    bool running;        /* there are streams: time goes on in ticks */
     uint64_t random;
     uint16_t next_port;
     unsigned next_phase;
@@ -47,8 +47,11 @@ void engine_close(struct engine *e);
 int engine_step(struct engine *e, int milliseconds);
 /* Runs the ticks that are due at `now`. */
 void engine_ticks(struct engine *e);
+/* When the next tick comes at which somebody is due, on the clock of `now`; -1: there are no streams. */
+int64_t engine_next(const struct engine *e);
 uint32_t engine_random(struct engine *e);
-uint64_t engine_ntp(const struct engine *e);
+/* Of a time of the clock of `now`. */
+uint64_t engine_ntp(const struct engine *e, int64_t at);
 /* Adds `fd` (RTCP, or where a TDM stream listens) to what is looked at in each tick. */
 int engine_watch(struct engine *e, const struct stream *s, int fd);
 
@@ -78,6 +81,8 @@ void rtp_receive(struct engine *e, struct stream *s);
 void rtp_receive_rtcp(struct engine *e, struct stream *s);
 void rtp_send(struct engine *e, struct stream *s, enum law law, const uint8_t *frame);
 bool rtp_sends_events(const struct stream *s);
+/* A packet came that bears our own SSRC. */
+void rtp_own_ssrc(struct engine *e, struct stream *s, const struct rtp_packet *p);
 /* Once a frame: reports, events whose end was lost. */
 void rtp_upkeep(struct engine *e, struct stream *s);
 

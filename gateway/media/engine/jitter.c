@@ -1,6 +1,7 @@
 #include "jitter.h"
 
 #include <limits.h>
+#include <math.h>
 #include <string.h>
 
 #include "jitter_ring.h"
@@ -12,6 +13,8 @@ enum {
     FAR_TOO_EARLY = 45000,
     GUARD_US = 1000,    /* margin that shrinking leaves */
     AHEAD_MAX = 16000,  /* a stamp further away than 2 s is another sequence */
+    MISPLACED_MAX = 3,
+    NOISE_LEAST = 127, NOISE_MOST = 30, /* -dBov; nobody's background is louder */
 };
 
 static void new_window(struct jitter *j)
@@ -52,6 +55,7 @@ void jitter_restart(struct jitter *j, enum law law)
     j->law = law;
     j->passing = false;
     j->played = 0;
+    j->noise = 0;
     memset(j->present, 0, sizeof j->present);
 }
 
@@ -67,6 +71,7 @@ static void start(struct jitter *j, uint32_t stamp)
     stop(j);
     memset(j->present, 0, sizeof j->present);
     j->running = true;
+    j->misplaced = 0;
     j->window = WINDOW_SHORT;
     j->play = j->newest = stamp;
     j->played = 0;
@@ -96,6 +101,24 @@ static void measure(struct jitter *j, int32_t ahead, int64_t arrival)
     }
 }
 
+void jitter_quiet(struct jitter *j, unsigned level)
+{
+    double decibels = level > NOISE_LEAST ? NOISE_LEAST : level < NOISE_MOST ? NOISE_MOST : level;
+
+    /* 0 dBov has the power of a square wave at the limit; of even distribution the peak is sqrt(3) times as high. */
+    j->noise = (int16_t)(1.0 + G711_PEAK * sqrt(3.0) * pow(10.0, decibels / -20.0));
+}
+
+/* A stamp older than any packet can be that was on its way so long: the sender counts anew, if it goes on so. */
+static bool counts_anew(struct jitter *j, int32_t ahead)
+{
+    if (ahead >= -(int32_t)(j->delay_max + SAMPLES)) {
+        j->misplaced = 0;
+        return false;
+    }
+    return ++j->misplaced >= MISPLACED_MAX;
+}
+
 bool jitter_put(struct jitter *j, uint32_t stamp, const uint8_t *payload, size_t count, enum law from, int64_t arrival)
 {
     int32_t ahead = (int32_t)(stamp - j->play);
@@ -103,7 +126,8 @@ bool jitter_put(struct jitter *j, uint32_t stamp, const uint8_t *payload, size_t
 
     if (!count || count > RING / 2)
         return false;
-    if (!j->running || ahead > AHEAD_MAX || ahead < -AHEAD_MAX) {
+    j->noise = 0;
+    if (!j->running || ahead > AHEAD_MAX || ahead < -AHEAD_MAX || counts_anew(j, ahead)) {
         start(j, stamp);
         ahead = 0;
     }
@@ -237,14 +261,32 @@ static void merge_two(struct jitter *j, uint8_t *frame)
     j->slips++;
 }
 
+static enum jitter_result hiss(struct jitter *j, uint8_t *frame)
+{
+    int16_t linear[SAMPLES];
+    uint32_t random = j->play + 1;
+
+    for (int i = 0; i < SAMPLES; i++) {
+        random = random * UINT32_C(1664525) + UINT32_C(1013904223);
+        linear[i] = (int16_t)((int32_t)(random >> 16) % (2 * j->noise + 1) - j->noise);
+    }
+    j->play = random; /* while nothing runs it means nothing else */
+    law_encode(j->law, frame, linear, SAMPLES);
+    return JITTER_FRAME;
+}
+
 /* Nothing came in this whole frame: play something, and play the missing packet one frame later if it comes. */
 static enum jitter_result starve(struct jitter *j, uint8_t *frame, unsigned *phase)
 {
     int16_t linear[SAMPLES];
 
+    *phase = 0;
+    if (j->noise) {
+        stop(j);
+        return hiss(j, frame);
+    }
     j->borrowed += SAMPLES;
     j->merge = false;
-    *phase = 0;
     if (j->borrowed > j->delay_max) {
         stop(j);
         memset(frame, law_idle(j->law), SAMPLES);
@@ -264,9 +306,11 @@ enum jitter_result jitter_pull(struct jitter *j, uint8_t *frame, unsigned *phase
     bool complete;
 
     if (!j->running) {
-        memset(frame, law_idle(j->law), SAMPLES);
         if (last)
             *phase = 0;
+        if (last && j->noise)
+            return hiss(j, frame);
+        memset(frame, law_idle(j->law), SAMPLES);
         return last ? JITTER_SILENCE : JITTER_WAIT;
     }
     complete = ring_has_frame(j, j->play);

@@ -38,6 +38,8 @@ struct jitter {
     bool merge; /* play the next two frames as one */
     bool passing;
     enum law law;
+    int16_t noise;      /* peak of the comfort noise that is played when nothing is there, 0: none */
+    uint8_t misplaced;  /* packets in a row that no network delays so much */
     unsigned borrowed;  /* concealed samples played without moving `play` */
     unsigned delay_max; /* samples */
     int64_t next_pull;  /* when the hearer asks next, microseconds */
@@ -59,6 +61,8 @@ void jitter_reset(struct jitter *j, enum law law);
 void jitter_restart(struct jitter *j, enum law law);
 /* `count` samples of `from` law, `stamp` the first one's time stamp; false if they were of no use any more. */
 bool jitter_put(struct jitter *j, uint32_t stamp, const uint8_t *payload, size_t count, enum law from, int64_t arrival);
+/* The far end says that it will be silent, with background noise of `level` -dBov (RFC 3389 3). */
+void jitter_quiet(struct jitter *j, unsigned level);
 /* `*phase` is the hearer's tick in its frame, moved for the next frame; `last`: no more ticks in this frame. */
 enum jitter_result jitter_pull(struct jitter *j, uint8_t *frame, unsigned *phase, bool last);
 /* Drops a frame that nobody hears. */

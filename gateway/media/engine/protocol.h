@@ -39,7 +39,8 @@ enum {
     /* = u8 family (4, 6), u8 0, u16 0, u8[16] address, label -> u16 port, u16 rtcp port */
     GM_OPEN_RTP = 2,
     /* = u8 family, u8 codec, u8 payload type, u8 dtmf payload type, u8[16] address, u16 port, u16 rtcp port,
-     *   u8 packet ms, u8 direction, u8 rtcp-mux, u8 0 */
+     *   u8 packet ms, u8 direction, u8 rtcp-mux, u8 0, and then if at all u8 receive payload type, u8 receive dtmf payload
+     *   type, u16 0. The first two payload types are what is sent; GM_NO_PAYLOAD_TYPE for what is received: the same. */
     GM_SET_RTP = 3,
     /* = u8 law, u8 listen, u16 0, label, path to the end */
     GM_OPEN_TDM = 4,

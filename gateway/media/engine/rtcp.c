@@ -23,15 +23,16 @@ void rtcp_reset(struct rtcp *r, uint64_t random)
 
 static void put_report(struct rtcp *r, struct writer *w, struct rtp_source *source, int64_t now)
 {
-    uint32_t lost = rtp_source_lost(source);
-    int64_t delay = r->have_sr ? now - r->last_sr_at : 0;
+    uint32_t lost = rtp_source_lost(source) - source->lost_before;
+    bool have_sr = r->have_sr && r->sender == source->ssrc;
+    int64_t delay = have_sr ? now - r->last_sr_at : 0;
 
     put_be32(w, source->ssrc);
     put_u8(w, rtp_source_fraction(source));
     put_be24(w, lost > 0x7fffff ? 0x7fffff : lost);
     put_be32(w, rtp_source_extended(source));
     put_be32(w, (uint32_t)(source->jitter * SAMPLE_RATE / 1000.0));
-    put_be32(w, r->have_sr ? r->last_sr : 0);
+    put_be32(w, have_sr ? r->last_sr : 0);
     put_be32(w, (uint32_t)((delay << 16) / 1000000));
 }
 
@@ -46,7 +47,7 @@ size_t rtcp_build(struct rtcp *r, uint8_t *out, const struct rtcp_sender *sender
                   uint64_t ntp, bool bye)
 {
     struct writer w = writer_over(out, RTCP_MAX);
-    unsigned reports = source->known ? 1 : 0;
+    unsigned reports = source->known && !r->bye ? 1 : 0;
     size_t name = strlen(r->cname);
     size_t chunk = 4 + 2 + name; /* SSRC, item header, text; then at least one NUL up to the next word */
     size_t padded = (chunk / 4 + 1) * 4;
@@ -98,41 +99,53 @@ static void take_report(struct rtcp *r, struct cursor *c, uint32_t ssrc, uint64_
         r->round_trip = trip * 1000.0 / 65536.0;
 }
 
-int rtcp_receive(struct rtcp *r, const void *data, size_t size, uint32_t ssrc, int64_t now, uint64_t ntp)
+static void take_sender(struct rtcp *r, struct cursor *c, uint32_t ssrc, int64_t at)
+{
+    uint32_t high = cursor_be32(c);
+    uint32_t low = cursor_be32(c);
+
+    cursor_take(c, 12);
+    if (c->bad)
+        return;
+    r->sender = ssrc;
+    r->last_sr = high << 16 | low >> 16;
+    r->last_sr_at = at;
+    r->have_sr = true;
+}
+
+int rtcp_receive(struct rtcp *r, const void *data, size_t size, const struct rtcp_arrival *arrival)
 {
     struct cursor all = cursor_over(data, size);
+    bool padded = false, begun = false;
 
     while (cursor_left(&all)) {
         unsigned first = cursor_u8(&all);
         unsigned type = cursor_u8(&all);
         size_t length = (size_t)cursor_be16(&all) * 4;
         const uint8_t *body = cursor_take(&all, length);
+        unsigned count = first & 0x1f;
         struct cursor c;
 
-        if (!body || first >> 6 != 2)
+        /* RFC 3550 A.2: a report comes first, and only the last packet may be padded. */
+        if (!body || first >> 6 != 2 || padded || (!begun && type != SR && type != RR))
             return EBADMSG;
+        begun = true;
+        padded = first & 0x20;
         c = cursor_over(body, length);
-        cursor_be32(&c);
-        if (type == SR) {
-            uint32_t high = cursor_be32(&c);
-            uint32_t low = cursor_be32(&c);
+        if (type == SR || type == RR) {
+            uint32_t ssrc = cursor_be32(&c);
 
-            cursor_take(&c, 12);
-            if (c.bad)
-                return EBADMSG;
-            r->last_sr = high << 16 | low >> 16;
-            r->last_sr_at = now;
-            r->have_sr = true;
+            if (type == SR)
+                take_sender(r, &c, ssrc, arrival->at);
+            for (unsigned i = 0; i < count && !c.bad; i++)
+                take_report(r, &c, arrival->ssrc, arrival->ntp);
         }
-        if (type == SR || type == RR)
-            for (unsigned i = 0; i < (first & 0x1f) && !c.bad; i++)
-                take_report(r, &c, ssrc, ntp);
+        for (unsigned i = 0; type == BYE && i < count && !c.bad; i++)
+            r->bye = cursor_be32(&c) == arrival->source || r->bye;
         if (c.bad)
             return EBADMSG;
-        if (type == BYE)
-            r->bye = true;
     }
-    return all.bad ? EBADMSG : 0;
+    return begun && !all.bad ? 0 : EBADMSG;
 }
 
 int64_t rtcp_interval(uint32_t random, bool first)

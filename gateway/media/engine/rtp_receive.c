@@ -10,6 +10,14 @@ enum {
     DATAGRAM_MAX = 2048,
     PACKETS_AT_ONCE = 64, /* a flood at one port takes no more of a frame's time */
     OLD_US = 15000,       /* a packet that waited so long has others behind it */
+    NOISE_UNKNOWN = 65,   /* -dBov */
+};
+
+struct datagram {
+    uint8_t data[DATAGRAM_MAX];
+    size_t size;
+    union address from;
+    int64_t arrival;
 };
 
 /* Only the signalled address may speak (RFC 4961 symmetric RTP). A far end behind NAT is learned here once: the first
@@ -29,45 +37,79 @@ static void take_event(struct engine *e, struct stream *s, const struct rtp_pack
         bridge_event(e, s, &change);
 }
 
+enum content { AUDIO, DIGIT, NOISE, UNKNOWN };
+
+/* What a payload type stands for: first by our description, whose numbers the far end is to use (RFC 3264 6.1). Far ends that
+ * use those of theirs are understood too, and so is the other static G.711 type: an answerer may switch between what
+ * was offered. */
+static enum content content_of(const struct rtp_part *r, unsigned type, enum law *law)
+{
+    *law = r->law;
+    if (type == r->receive_payload_type)
+        return AUDIO;
+    if (type == r->receive_dtmf_payload_type)
+        return DIGIT;
+    if (type == RTP_COMFORT_NOISE)
+        return NOISE;
+    if (type == GM_CODEC_ULAW || type == GM_CODEC_ALAW) {
+        *law = type == GM_CODEC_ALAW ? ALAW : ULAW;
+        return AUDIO;
+    }
+    return type == r->payload_type ? AUDIO : type == r->dtmf_payload_type ? DIGIT : UNKNOWN;
+}
+
+/* True if the packet is in the sequence of the source, or begins one. */
+static bool in_sequence(struct stream *s, const struct rtp_packet *p)
+{
+    switch (rtp_source_take(&s->rtp.source, p)) {
+    case RTP_STRAY:
+        s->rejected++;
+        return false;
+    case RTP_DUPLICATE:
+        return false;
+    case RTP_RESTART:
+        jitter_restart(&s->jitter, s->rtp.law);
+        s->rtp.rtcp.bye = false;
+        return true;
+    case RTP_FRESH:
+        break;
+    }
+    return true;
+}
+
 /* Samples of audio taken. */
 static size_t take_rtp(struct engine *e, struct stream *s, const uint8_t *data, size_t size, int64_t arrival)
 {
     struct rtp_part *r = &s->rtp;
     struct rtp_packet p;
     enum law law;
-    bool audio;
+    enum content content;
 
     if (rtp_parse(&p, data, size)) {
         s->rejected++;
         return 0;
     }
-    /* The other static G.711 type is taken too: an answerer may switch between what was offered. */
-    audio = p.payload_type == r->payload_type || p.payload_type == GM_CODEC_ULAW || p.payload_type == GM_CODEC_ALAW;
-    if (!audio && p.payload_type != r->dtmf_payload_type && p.payload_type != RTP_COMFORT_NOISE) {
+    content = content_of(r, p.payload_type, &law);
+    if (content == UNKNOWN) { /* RFC 3550 5.1: to be ignored; not lost, though, if it is the source's */
+        if (r->source.known && p.ssrc == r->source.ssrc)
+            (void)rtp_source_take(&r->source, &p);
         s->rejected++;
         return 0;
     }
-    switch (rtp_source_take(&r->source, &p)) {
-    case RTP_STRAY:
-        s->rejected++;
+    if (p.ssrc == r->ssrc)
+        rtp_own_ssrc(e, s, &p);
+    if (!in_sequence(s, &p))
         return 0;
-    case RTP_DUPLICATE:
-        return 0;
-    case RTP_RESTART:
-        jitter_restart(&s->jitter, r->law);
-        break;
-    case RTP_FRESH:
-        break;
-    }
     s->packets_received++;
     s->octets_received += p.size;
     bridge_heard(e, s);
     if (!(r->direction & GM_RECVONLY))
         return 0;
-    if (p.payload_type == r->dtmf_payload_type) {
+    if (content == DIGIT) {
         take_event(e, s, &p);
-    } else if (audio) {
-        law = p.payload_type == r->payload_type ? r->law : p.payload_type == GM_CODEC_ALAW ? ALAW : ULAW;
+    } else if (content == NOISE) {
+        jitter_quiet(&s->jitter, p.size ? p.payload[0] & 0x7f : NOISE_UNKNOWN);
+    } else {
         rtp_source_time(&r->source, p.stamp, arrival);
         jitter_put(&s->jitter, p.stamp, p.payload, p.size, law, arrival);
         return p.size;
@@ -75,19 +117,17 @@ static size_t take_rtp(struct engine *e, struct stream *s, const uint8_t *data, 
     return 0;
 }
 
-static void take_rtcp(struct engine *e, struct stream *s, const uint8_t *data, size_t size, const union address *from)
+static void take_rtcp(struct engine *e, struct stream *s, const struct datagram *d)
 {
-    if (!s->rtp.set || !address_same_host(from, &s->rtp.remote_rtcp) ||
-        rtcp_receive(&s->rtp.rtcp, data, size, s->rtp.ssrc, e->now, engine_ntp(e)))
-        s->rejected++;
-}
+    struct rtcp_arrival arrival = {
+        .ssrc = s->rtp.ssrc, .source = s->rtp.source.ssrc, .at = d->arrival, .ntp = engine_ntp(e, d->arrival)};
 
-struct datagram {
-    uint8_t data[DATAGRAM_MAX];
-    size_t size;
-    union address from;
-    int64_t arrival;
-};
+    if (!s->rtp.set || !address_same_host(&d->from, &s->rtp.remote_rtcp) ||
+        rtcp_receive(&s->rtp.rtcp, d->data, d->size, &arrival))
+        s->rejected++;
+    else if (s->jitter.noise)
+        s->heard_at = e->now; /* silent by design, but there */
+}
 
 /* False: there is none (or an ICMP error of an earlier packet was all). */
 static bool receive_datagram(const struct engine *e, int fd, struct datagram *d)
@@ -121,7 +161,7 @@ void rtp_receive(struct engine *e, struct stream *s)
 
     for (int i = 0; i < PACKETS_AT_ONCE && receive_datagram(e, s->rtp.fd, &d); i++) {
         if (s->rtp.mux && rtp_is_rtcp(d.data, d.size))
-            take_rtcp(e, s, d.data, d.size, &d.from);
+            take_rtcp(e, s, &d);
         else if (expected_source(s, &d.from))
             samples += take_rtp(e, s, d.data, d.size, d.arrival);
         else
@@ -136,5 +176,5 @@ void rtp_receive_rtcp(struct engine *e, struct stream *s)
     struct datagram d;
 
     if (receive_datagram(e, s->rtp.rtcp_fd, &d))
-        take_rtcp(e, s, d.data, d.size, &d.from);
+        take_rtcp(e, s, &d);
 }

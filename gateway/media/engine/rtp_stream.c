@@ -6,7 +6,7 @@
 #include "engine.h"
 #include "law.h"
 
-enum { PACKET_MS_MAX = PACKET_SAMPLES_MAX / 8 };
+enum { PACKET_MS_MAX = PACKET_SAMPLES_MAX / 8, ECHO_PACKETS = 250 /* 5 s; none comes back later */ };
 
 int rtp_open(struct engine *e, struct stream *s, int family, const uint8_t *address)
 {
@@ -20,7 +20,7 @@ int rtp_open(struct engine *e, struct stream *s, int family, const uint8_t *addr
     s->rtp.stamp = engine_random(e);
     s->rtp.sequence = (uint16_t)engine_random(e);
     s->rtp.marker = true;
-    s->rtp.dtmf_payload_type = GM_NO_PAYLOAD_TYPE;
+    s->rtp.dtmf_payload_type = s->rtp.receive_dtmf_payload_type = GM_NO_PAYLOAD_TYPE;
     s->rtp.packet_samples = SAMPLES;
     rtp_source_reset(&s->rtp.source);
     event_reset(&s->rtp.events);
@@ -28,6 +28,11 @@ int rtp_open(struct engine *e, struct stream *s, int family, const uint8_t *addr
     err = engine_watch(e, s, s->rtp.rtcp_fd);
     bridge_join(e, s);
     return err;
+}
+
+static bool payload_types(unsigned audio, unsigned dtmf)
+{
+    return audio <= 127 && (dtmf <= 127 || dtmf == GM_NO_PAYLOAD_TYPE) && audio != dtmf;
 }
 
 int rtp_set(struct engine *e, struct stream *s, struct cursor *c)
@@ -44,14 +49,25 @@ int rtp_set(struct engine *e, struct stream *s, struct cursor *c)
     unsigned direction = cursor_u8(c);
     bool mux = cursor_u8(c);
     enum law law = codec == GM_CODEC_ALAW ? ALAW : ULAW;
+    unsigned receive = GM_NO_PAYLOAD_TYPE, receive_dtmf = GM_NO_PAYLOAD_TYPE;
 
+    cursor_u8(c);
+    if (cursor_left(c)) { /* a client that knows one number for both ways ends here */
+        receive = cursor_u8(c);
+        receive_dtmf = cursor_u8(c);
+        cursor_take(c, 2);
+    }
     if (c->bad)
         return EBADMSG;
+    if (receive == GM_NO_PAYLOAD_TYPE)
+        receive = payload_type;
+    if (receive_dtmf == GM_NO_PAYLOAD_TYPE || dtmf == GM_NO_PAYLOAD_TYPE)
+        receive_dtmf = dtmf;
     if (family != r->family)
         return EAFNOSUPPORT;
-    if ((codec != GM_CODEC_ALAW && codec != GM_CODEC_ULAW) || payload_type > 127 ||
-        (dtmf > 127 && dtmf != GM_NO_PAYLOAD_TYPE) || dtmf == payload_type || !milliseconds || milliseconds % 10 ||
-        milliseconds > PACKET_MS_MAX || direction > GM_SENDRECV || !port)
+    if ((codec != GM_CODEC_ALAW && codec != GM_CODEC_ULAW) || !payload_types(payload_type, dtmf) ||
+        !payload_types(receive, receive_dtmf) || !milliseconds || milliseconds % 10 || milliseconds > PACKET_MS_MAX ||
+        direction > GM_SENDRECV || !port)
         return EINVAL;
     if (!r->set || law != r->law)
         jitter_restart(&s->jitter, law);
@@ -69,6 +85,8 @@ int rtp_set(struct engine *e, struct stream *s, struct cursor *c)
     r->law = law;
     r->payload_type = (uint8_t)payload_type;
     r->dtmf_payload_type = (uint8_t)dtmf;
+    r->receive_payload_type = (uint8_t)receive;
+    r->receive_dtmf_payload_type = (uint8_t)receive_dtmf;
     r->direction = (uint8_t)direction;
     r->mux = mux;
     r->packet_samples = milliseconds * 8;
@@ -88,17 +106,39 @@ static void send_report(struct engine *e, struct stream *s, bool bye)
     struct rtp_part *r = &s->rtp;
     struct rtcp_sender sender = {.ssrc = r->ssrc,
                                  .stamp = r->stamp,
-                                 .packets = (uint32_t)s->packets_sent,
-                                 .octets = (uint32_t)s->octets_sent,
+                                 .packets = (uint32_t)(s->packets_sent - r->packets_before),
+                                 .octets = (uint32_t)(s->octets_sent - r->octets_before),
                                  .sending = r->sent_since_report || r->sent_before_report};
     const union address *to = r->mux ? &r->remote : &r->remote_rtcp;
     uint8_t packet[RTCP_MAX];
-    size_t size = rtcp_build(&r->rtcp, packet, &sender, &r->source, e->now, engine_ntp(e), bye);
+    size_t size = rtcp_build(&r->rtcp, packet, &sender, &r->source, e->now, engine_ntp(e, e->now), bye);
 
     r->sent_before_report = r->sent_since_report;
     r->sent_since_report = false;
     if (to->v4.sin_port)
         (void)sendto(r->mux ? r->fd : r->rtcp_fd, packet, size, MSG_DONTWAIT | MSG_NOSIGNAL, &to->any, r->address_size);
+}
+
+/* Our own packet that is sent back, as test numbers do, and not of another who has happened on the same SSRC? */
+static bool is_echo(const struct rtp_part *r, const struct rtp_packet *p)
+{
+    return (uint16_t)(r->sequence - p->sequence) < ECHO_PACKETS && r->stamp - p->stamp < ECHO_PACKETS * SAMPLES;
+}
+
+/* RFC 3550 8.2: in a collision the old one says goodbye and another is chosen. An echo would follow to any other. */
+void rtp_own_ssrc(struct engine *e, struct stream *s, const struct rtp_packet *p)
+{
+    struct rtp_part *r = &s->rtp;
+
+    if (is_echo(r, p))
+        return;
+    if (s->packets_sent != r->packets_before)
+        send_report(e, s, true);
+    r->ssrc = engine_random(e);
+    r->sequence = (uint16_t)engine_random(e);
+    r->marker = true;
+    r->packets_before = s->packets_sent;
+    r->octets_before = s->octets_sent;
 }
 
 void rtp_upkeep(struct engine *e, struct stream *s)

@@ -32,6 +32,8 @@ int schedule_open(struct schedule *t, unsigned places);
 void schedule_close(struct schedule *t);
 void schedule_add(struct schedule *t, struct place *p, struct stream *s, unsigned phase);
 void schedule_remove(struct schedule *t, struct place *p);
+/* Is anybody due at this tick? */
+bool schedule_due(const struct schedule *t, int64_t tick);
 void schedule_run(struct schedule *t, int64_t tick, serve_function *serve, struct engine *e);
 
 #endif

@@ -22,6 +22,7 @@ enum {
     PACKET_SAMPLES_MAX = 480, /* 60 ms */
     FED_FRAMES = 2,           /* frames a pushing source may be late before silence takes its place */
     NO_FD = -1,
+    CACHE_LINE = 64,
 };
 
 union address {
@@ -34,7 +35,8 @@ union address {
 struct rtp_part {
     int fd;
     bool set;
-    uint8_t payload_type, dtmf_payload_type, direction;
+    uint8_t payload_type, dtmf_payload_type, direction;    /* what is sent */
+    uint8_t receive_payload_type, receive_dtmf_payload_type;
     bool mux;
     bool marker; /* the next audio packet begins a talkspurt */
     bool sent_since_report, sent_before_report;
@@ -52,6 +54,7 @@ struct rtp_part {
     uint16_t port;
     union address remote_rtcp;
     struct rtcp rtcp;
+    uint64_t packets_before, octets_before; /* sent with another SSRC */
 };
 
 struct tdm_part {
@@ -59,7 +62,7 @@ struct tdm_part {
     enum law law;
     bool device; /* not a socket: no card is supported yet */
     bool lost;   /* said so */
-    int64_t retry;
+    int64_t retry, wait; /* when to connect again, and how long to wait after that */
     uint8_t block[SAMPLES]; /* the last one sent */
     struct sockaddr_un path;
 };
@@ -70,8 +73,9 @@ struct file_part {
     bool opened, ended;
 };
 
+/* NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): whole cache lines, in the order of their use */
 struct stream {
-    uint32_t id;
+    _Alignas(CACHE_LINE) uint32_t id;
     unsigned slot;
     uint8_t kind; /* GM_KIND_*, 0: free */
     uint8_t fed;  /* frames for which a pushing source counts as alive */

@@ -9,7 +9,9 @@
 #include "law.h"
 
 enum {
-    RETRY_US = 500000,
+    RETRY_FIRST_US = 20000, /* a far end that is a moment late costs no more than a frame or two */
+    RETRY_LAST_US = 500000,
+    ABSENT_US = 100000, /* once it is waited for so long, that is told */
     BLOCKS_AT_ONCE = 16,
     OLD_US = 15000,    /* a block that waited so long has others behind it */
     QUIET_US = 200000, /* a line this quiet is looked at once a frame */
@@ -102,13 +104,17 @@ static int open_device(struct engine *e, struct stream *s, const char *path)
 
 static void lose(struct engine *e, struct stream *s, const char *text)
 {
+    bool told = s->tdm.fd >= 0 || s->tdm.wait >= ABSENT_US;
+
     if (s->tdm.fd >= 0)
         close(s->tdm.fd);
     s->tdm.fd = NO_FD;
-    s->tdm.retry = e->now + RETRY_US;
-    if (!s->tdm.lost)
+    s->tdm.retry = e->now + s->tdm.wait;
+    s->tdm.wait = s->tdm.wait < RETRY_LAST_US / 2 ? 2 * s->tdm.wait : RETRY_LAST_US;
+    if (told && !s->tdm.lost) {
         control_event_lost(e, s->id, text);
-    s->tdm.lost = true;
+        s->tdm.lost = true;
+    }
 }
 
 int tdm_open(struct engine *e, struct stream *s, const char *path, size_t size, enum law law, bool listening)
@@ -119,6 +125,7 @@ int tdm_open(struct engine *e, struct stream *s, const char *path, size_t size, 
     if (err)
         return err;
     s->tdm.law = law;
+    s->tdm.wait = RETRY_FIRST_US;
     jitter_reset(&s->jitter, law);
     if (listening)
         err = listen_at(e, s);
@@ -180,6 +187,7 @@ static void take_block(struct engine *e, struct stream *s, uint8_t *block)
 {
     s->packets_received++;
     s->octets_received += SAMPLES;
+    s->tdm.wait = RETRY_FIRST_US;
     bridge_heard(e, s);
     jitter_pass(&s->jitter, block);
     if (bridge_inband(e, s, s->tdm.law, block))
@@ -212,8 +220,13 @@ bool tdm_receive(struct engine *e, struct stream *s, unsigned *phase)
     if (got < 0) {
         bool quiet = s->tdm.fd < 0 || e->now - s->heard_at > QUIET_US;
 
-        *phase = last && !quiet ? 0 : *phase;
-        return last || quiet;
+        if (quiet) {
+            *phase = s->hearing.phase; /* one wake-up for both */
+            return true;
+        }
+        if (last)
+            *phase = 0;
+        return last;
     }
     if (age > TICK_US + SETTLED_US) {
         if (*phase == 0)

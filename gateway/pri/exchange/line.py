@@ -238,6 +238,8 @@ class Line:
                 self.report.channel = leg.record().get("channel")
                 self._silence()
                 self._on_end(self)
+                # Line and leg would keep each other in memory until the collector comes by.
+                leg.listener = None
             case _:
                 pass
 

@@ -9,23 +9,29 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import signal
 import sys
 from pathlib import Path
 
 import click
 
-from gateway.control_socket import CommandError
+from gateway.control_socket import CommandError, plainly
 from gateway.core import MILLISECOND
 from gateway.media.api import Law
 from gateway.media.engine_keeper import EngineKeeper
 from gateway.media.engine_process import EngineProcess
+from gateway.media.tones import COUNTRIES
 from gateway.pri.channels import Line
 from gateway.pri.exchange.plan import DEFAULT_PLAN
 from gateway.pri.exchange.program import MAX_SPANS, ExchangeProgram
 from gateway.pri.lapd import LapdTimer, Side
-from gateway.pri.settings import PriSettings
+from gateway.pri.settings import VARIANTS, PriSettings
 from gateway.pri.span.endpoint import SpanError
+from gateway.pri.span.virtual import make_way
+
+_USUAL = {"e1": "euroisdn", "t1": "ni2"}
+"""The switch type of a line if none is asked for."""
 
 _WORDS: dict[str, tuple[str, ...]] = {
     "call": ("called", "caller"),
@@ -35,11 +41,12 @@ _WORDS: dict[str, tuple[str, ...]] = {
     "mend": ("span",),
     "alarm": ("alarm", "span"),
 }
+_NUMBER = re.compile(r"[0-9]{1,18}\Z")
 
 
 def read_words(line: str) -> dict[str, object]:
     """A line of standard input as a request: ``call 4165550101``, ``alarm yellow``. CommandError for other words."""
-    command, *rest = line.split()
+    command, *rest = line.split() or [""]
     names = _WORDS.get(command)
     if names is None:
         raise CommandError(f"{command[:40]!r}, expected {', '.join(_WORDS)}")
@@ -48,19 +55,23 @@ def read_words(line: str) -> dict[str, object]:
         raise CommandError(f"{command}: {len(rest)} words, expected {wanted}")
     request: dict[str, object] = {"command": command}
     for name, word in zip(names, rest, strict=False):
-        request[name] = int(word) if name == "call" and word.isascii() and word.isdecimal() else word
+        request[name] = int(word) if name == "call" and _NUMBER.match(word) else word
     return request
 
 
 async def _standard_input(program: ExchangeProgram) -> None:
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    while line := (await reader.readline()).decode("utf-8", "replace"):
-        if not line.strip():
-            continue
+    while True:
         try:
+            line = (await reader.readline()).decode("utf-8", "replace")
+            if not line:
+                return
+            if not line.strip():
+                continue
             print(json.dumps(await program.command(read_words(line))), flush=True)
-        except CommandError as error:
+        except (CommandError, ValueError) as error:
+            # A ValueError is a line that is too long for the reader.
             print(f"exchange: {error}", file=sys.stderr, flush=True)
 
 
@@ -117,9 +128,20 @@ def _plan_text() -> str:
     "--span", "spans", type=click.Path(path_type=Path), required=True, multiple=True, help="A span's directory."
 )
 @click.option("--line", type=click.Choice(["e1", "t1"]), default="e1", show_default=True)
-@click.option("--switch-type", type=click.Choice(["euroisdn", "ni2"]), default="euroisdn", show_default=True)
+@click.option(
+    "--switch-type",
+    type=click.Choice(list(VARIANTS)),
+    help="Its default is that of the line: euroisdn on e1, ni2 on t1.",
+)
 @click.option("--side", type=click.Choice(["network", "user"]), default="network", show_default=True)
-@click.option("--country", default="us", show_default=True, help="Whose call-progress tones.")
+@click.option(
+    "--country",
+    type=click.Choice(sorted(COUNTRIES)),
+    metavar="COUNTRY",
+    default="us",
+    show_default=True,
+    help="Whose call-progress tones, as two letters.",
+)
 @click.option("--t200-ms", type=click.IntRange(10, 10_000), help="Q.921's T200 in milliseconds, for spoilt lines.")
 @click.option("--control", type=click.Path(path_type=Path), help="Unix socket for commands and events (JSON lines).")
 @click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines.")
@@ -130,7 +152,7 @@ def _plan_text() -> str:
 def main(
     spans: tuple[Path, ...],
     line: str,
-    switch_type: str,
+    switch_type: str | None,
     side: str,
     country: str,
     t200_ms: int | None,
@@ -147,9 +169,15 @@ def main(
     )
     if len(spans) > MAX_SPANS:
         raise click.UsageError(f"{len(spans)} spans, at most {MAX_SPANS}")
+    twice = [span for number, span in enumerate(spans) if span in spans[:number]]
+    if twice:
+        raise click.UsageError(f"--span {twice[0]} is there twice")
+    switch_type = switch_type or _USUAL[line]
     try:
         for span in spans:
             span.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Before the media engine is touched, which is another exchange's if that has this span.
+            make_way(span / "line")
         engine = EngineProcess(
             spans[0].with_name(f"{spans[0].name}.media"), log=spans[0].with_name("exchange-media.log")
         )
@@ -163,4 +191,4 @@ def main(
         )
         asyncio.run(_run(program, engine, control, not no_input))
     except (SpanError, RuntimeError, OSError) as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(plainly(error)) from error

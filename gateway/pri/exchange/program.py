@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,8 @@ MAX_LOAD_CALLS = 1_000_000
 MAX_SPANS = 32
 # Reports carry a call number that is unique in its span only; control clients see it with the span's share.
 CALLS_A_SPAN = 10_000_000
+
+log = logging.getLogger(__name__)
 
 _COMMANDS = "call, hangup, load, load-result, status, cut, mend, alarm or faults"
 
@@ -130,7 +133,7 @@ class ExchangeProgram:
         self._quiet = quiet
         self._next_unit = 0
         self.load: asyncio.Task[None] | None = None
-        self._load_done = {"placed": 0, "answered": 0, "failed": 0}
+        self._load_done = dict.fromkeys(("placed", "answered", "failed", "no_channel"), 0)
 
     async def start(self, control: Path | None) -> None:
         """Open everything."""
@@ -286,7 +289,7 @@ class ExchangeProgram:
         calls = integer(request, "calls", 10)
         if not 0 < rate <= MAX_LOAD_RATE or not 0 < calls <= MAX_LOAD_CALLS:
             raise CommandError(f"expected rate up to {MAX_LOAD_RATE} a second and up to {MAX_LOAD_CALLS} calls")
-        self._load_done = {"placed": 0, "answered": 0, "failed": 0}
+        self._load_done = dict.fromkeys(("placed", "answered", "failed", "no_channel"), 0)
         wanted = replace(call_request(request), measure=False)
         self.load = asyncio.get_running_loop().create_task(self._run_load(wanted, rate, calls))
         return {}
@@ -299,8 +302,12 @@ class ExchangeProgram:
             self._load_done["placed"] += 1
             try:
                 self._call(request)
-            except CommandError:
+            except CommandError as error:
+                # The gateway never heard of it: all channels are taken, or no line is up.
+                if not self._load_done["no_channel"]:
+                    log.warning("call %d of the load: %s (further ones are only counted)", number + 1, error)
                 self._load_done["failed"] += 1
+                self._load_done["no_channel"] += 1
 
 
 def _status(unit: SpanUnit) -> dict[str, object]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from enum import IntEnum
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from gateway.control_socket import CommandError
 from gateway.identity import (

@@ -11,6 +11,7 @@ from gateway.pri.lapd import awaiting, multiple_frame, tei_assigned, timer_recov
 from gateway.pri.lapd.frames import COMMANDS_ONLY, RESPONSES_ONLY, FrameType, LapdError, decode
 from gateway.pri.lapd.handlers import StateTable
 from gateway.pri.lapd.link import MAX_QUEUED, DataLink, Output, Side, State, Transmit
+from gateway.pri.lapd.multiple_frame import take_usual
 from gateway.pri.lapd.parameters import LapdTimer
 from gateway.pri.lapd.tei_management import answer_check
 
@@ -21,6 +22,7 @@ _TABLES: dict[State, StateTable] = {
     State.MULTIPLE_FRAME_ESTABLISHED: multiple_frame.TABLE,
     State.TIMER_RECOVERY: timer_recovery.TABLE,
 }
+_ESTABLISHED = State.MULTIPLE_FRAME_ESTABLISHED
 _TRANSFER_STATES = (State.MULTIPLE_FRAME_ESTABLISHED, State.TIMER_RECOVERY)
 
 
@@ -86,10 +88,11 @@ class Lapd(DataLink):
         if state not in _TRANSFER_STATES and (state is not State.AWAITING_ESTABLISHMENT or self.layer3_initiated):
             self.statistics.refused += 1
             return False
-        if len(data) > self.n201 or len(self.queue) >= MAX_QUEUED:
+        queue = self.queue
+        if len(data) > self.n201 or len(queue) >= MAX_QUEUED:
             self.statistics.refused += 1
             return False
-        self.queue.append(data)
+        queue.append(data)
         self.transmit_queued()
         return True
 
@@ -143,6 +146,8 @@ class Lapd(DataLink):
             if answer is not None:
                 statistics.frames_out += 1
                 self.out.append(Transmit(answer))
+            return
+        if self.state is _ESTABLISHED and take_usual(self, frame, command):
             return
         table = _TABLES[self.state]
         try:
@@ -207,7 +212,10 @@ class Lapd(DataLink):
         if self.ack_pending:
             # Figure B.7, ACKNOWLEDGE PENDING.
             self.ack_pending = False
-            self.response(FrameType.RNR if self.own_receiver_busy else FrameType.RR, False)
+            if not self.own_receiver_busy:
+                self.statistics.frames_out += 1
+                return Transmit(self._response_address + bytes((FrameType.RR, self.vr << 1)))
+            self.response(FrameType.RNR, False)
             return out.popleft()
         return None
 

@@ -16,7 +16,6 @@ import msgspec
 from gateway.pri.lapd.frames import (
     FrameType,
     encode_address,
-    encode_information,
     encode_supervisory,
     encode_unnumbered,
 )
@@ -61,7 +60,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 }
 
 
-class Transmit(msgspec.Struct, frozen=True):
+class Transmit(msgspec.Struct, frozen=True, gc=False):
     """A frame for the D channel, address to information field."""
 
     frame: bytes
@@ -81,7 +80,7 @@ class Released:
     confirmed: bool
 
 
-class Data(msgspec.Struct, frozen=True):
+class Data(msgspec.Struct, frozen=True, gc=False):
     """One layer-3 message, in order and once: DL-DATA indication."""
 
     data: bytes
@@ -137,6 +136,7 @@ class DataLink:
         "_retry",
         "ack_pending",
         "active",
+        "durations",
         "k",
         "layer3_initiated",
         "n200",
@@ -178,6 +178,7 @@ class DataLink:
         self.n201 = values[LapdTimer.N201]
         self.k = values[LapdTimer.K]
         self._retry = values[LapdTimer.RETRY]
+        self.durations = (self.t200, self.t203, self._retry)
         # Q.921 table 1: the network's commands and the user's responses carry C/R = 1.
         network = side is Side.NETWORK
         self._command_address = encode_address(sapi, tei, network)
@@ -252,19 +253,19 @@ class DataLink:
         statistics = self.statistics
         statistics.frames_out += 1
         statistics.i_frames_out += 1
-        self.out.append(Transmit(encode_information(self._command_address, ns, self.vr, p, information)))
+        self.out.append(Transmit(self._command_address + bytes((ns << 1, self.vr << 1 | p)) + information))
 
     def transmit_queued(self) -> None:
         """I FRAME QUEUED UP (figure B.7): send as much as window and peer allow."""
         queue = self.queue
         if not queue or self.peer_receiver_busy or self.state is not State.MULTIPLE_FRAME_ESTABLISHED:
             return
-        sent, k = self.sent, self.k
-        while queue and len(sent) < k:
-            information = queue.popleft()
-            self._transmit_i(information, self.vs, False)
-            sent.append(information)
-            self.vs = (self.vs + 1) & 127
+        sent = self.sent
+        while queue and len(sent) < self.k:
+            sent.append(queue.popleft())
+            vs = self.vs
+            self._transmit_i(sent[-1], vs, False)
+            self.vs = (vs + 1) & 127
             if self.t200_at is None:
                 self.t203_at = None
                 self.t200_at = self.now + self.t200

@@ -87,6 +87,48 @@ def take_i(link: DataLink, frame: Frame) -> None:
 # -- state 7 --
 
 
+def take_usual(link: DataLink, octets: bytes, command: bool) -> bool:
+    """``i_frame`` and ``rr`` in one piece for what nearly every frame is, an I frame in sequence or an RR, without P/F.
+
+    False, and nothing has happened, if it is anything else or there is an exception condition.
+    """
+    size = len(octets)
+    if size < 4 or link.peer_receiver_busy:
+        return False
+    second = octets[3]
+    if second & 1:
+        return False
+    sent = link.sent
+    nr = second >> 1
+    outstanding = len(sent)
+    acknowledged = (nr - link.va) & 127
+    if acknowledged > outstanding:
+        return False
+    control = octets[2]
+    if control != FrameType.RR:
+        vr = link.vr
+        if control != vr << 1 or not command or size > link.n201 + 4 or link.own_receiver_busy:
+            return False
+        link.vr = (vr + 1) & 127
+        link.reject_exception = False
+        link.ack_pending = True
+        link.statistics.i_frames_in += 1
+        link.out.append(Data(octets[4:]))
+    elif size != 4:
+        return False
+    if acknowledged == outstanding:
+        sent.clear()
+        link.va = nr
+        link.t200_at = None
+        link.t203_at = link.now + link.t203
+    elif acknowledged:
+        link.acknowledge(nr)
+        link.start_t200()
+    if link.queue:
+        link.transmit_queued()
+    return True
+
+
 def take_nr(link: DataLink, nr: int) -> None:
     """N(R) of an I or RR frame that is in range: acknowledge, and let the right timer run (5.6.3.2)."""
     if nr == link.vs:

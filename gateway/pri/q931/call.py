@@ -22,7 +22,7 @@ from gateway.pri.q931.ie import (
     InformationElement,
     SendingComplete,
 )
-from gateway.pri.q931.message import Message, MessageType
+from gateway.pri.q931.message import CALL_CONTROL, CallReference, Message, MessageType
 from gateway.pri.q931.primitives import Primitive
 from gateway.pri.q931.states import CLEARING, State
 from gateway.pri.q931.timers import SETUP_TRANSMISSIONS, Q931Timer
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 Elements = tuple[InformationElement, ...]
 
+_NO_NUMBER = Number()
+
 
 class Q931Call(ClearingCall):
     """A call. Requests are methods, legal in any state: in a wrong one they do nothing and return False.
@@ -39,11 +41,10 @@ class Q931Call(ClearingCall):
     The time is that of the link (``Q931Link.now``), which its owner sets with every call into the link.
     """
 
-    __slots__ = ("_called", "_complete", "_waiting_digits")
+    __slots__ = ("_complete", "_waiting_digits")
 
-    def __init__(self, link: Q931Link, value: int, *, originated: bool) -> None:
-        super().__init__(link, value, originated=originated)
-        self._called = Number()
+    def __init__(self, link: Q931Link, reference: CallReference, *, originated: bool) -> None:
+        super().__init__(link, reference, originated=originated)
         self._complete = False
         # Digits that came before the far end was ready for them (SETUP not yet acknowledged).
         self._waiting_digits: list[tuple[str, bool]] = []
@@ -54,17 +55,13 @@ class Q931Call(ClearingCall):
         """Send SETUP (5.1.1, 5.2.1). The elements include Channel identification if ``channel`` is set."""
         if self.state is not State.NULL or self.released:
             return False
-        for element in elements:
-            kind = element.__class__
-            if kind is CalledPartyNumber:
-                self._called = element.to_number()  # type: ignore[attr-defined]
-            elif kind is SendingComplete:
-                self._complete = True
-            elif kind is ChannelIdentification:
-                self.exclusive = element.exclusive  # type: ignore[attr-defined]
-        self.setup_message = Message(MessageType.SETUP, self.reference, elements)
+        self.setup_message = message = Message(MessageType.SETUP, self.reference, elements, CALL_CONTROL)
+        self._complete = message.first(SendingComplete) is not None
+        channel = message.first(ChannelIdentification)
+        if channel is not None:
+            self.exclusive = channel.exclusive
         self.transmissions = 1
-        self.link.transmit(self.setup_message)
+        self.send(MessageType.SETUP, elements)
         self.set_state(self.chain.setup)
         self.start(Q931Timer.T303)
         return True
@@ -81,7 +78,9 @@ class Q931Call(ClearingCall):
         if self.state is not self.chain.overlap:
             return False
         self._complete = complete
-        elements = self.link.variant.digit_elements(digits, self._called, complete=complete)
+        begun = self.setup_message.first(CalledPartyNumber) if self.setup_message is not None else None
+        called = begun.to_number() if begun is not None else _NO_NUMBER
+        elements = self.link.variant.digit_elements(digits, called, complete=complete)
         if elements:
             self.send(MessageType.INFORMATION, elements)
             self.start(Q931Timer.T304)
@@ -237,6 +236,8 @@ class Q931Call(ClearingCall):
             # Lost in glare and no other offered, none ever named, or one that we cannot use (5.2.3.1, cause 6).
             self.clear_with_release(Cause.CHANNEL_UNACCEPTABLE)
             return False
+        # The glare is over; a cause for want of a channel that comes from now on is the call's own.
+        self.yielded = False
         self.indicate(Primitive.CHANNEL, message)
         return True
 

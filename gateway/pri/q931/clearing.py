@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from gateway.cause import Cause, Location
 from gateway.pri.channels import BChannel
 from gateway.pri.q931.acceptance import Fault, check
+from gateway.pri.q931.contents import MANDATORY
 from gateway.pri.q931.ie import (
     CallState,
     CauseElement,
@@ -18,15 +19,12 @@ from gateway.pri.q931.ie import (
     ProgressDescription,
     ProgressIndicator,
 )
-from gateway.pri.q931.message import CallReference, Message, MessageType
+from gateway.pri.q931.message import CALL_CONTROL, CallReference, Message, MessageType, encode_head
 from gateway.pri.q931.primitives import CallIndication, MaintenanceIndication, Primitive
 from gateway.pri.q931.states import (
     AGREES_WHEN_ACTIVE,
-    CHAINS,
     CLEARING,
     COMPATIBLE,
-    RECEIVABLE,
-    TRANSITIONS,
     State,
 )
 from gateway.pri.q931.timers import (
@@ -46,6 +44,10 @@ _ENQUIRY_REFUSALS = frozenset(
 )
 
 
+# What must have an element, or must have one if it is the first to clear the call (5.8.6.1).
+_MAY_LACK = frozenset({*MANDATORY, MessageType.RELEASE, MessageType.RELEASE_COMPLETE})
+
+
 class ClearingCall:
     """A call as far as it can be cleared; see ``Q931Call``."""
 
@@ -53,6 +55,7 @@ class ClearingCall:
         "_cleared",
         "_clearing_cause",
         "_enquiries",
+        "_head",
         "_receivable",
         "_refused_enquiry",
         "_running",
@@ -60,6 +63,7 @@ class ClearingCall:
         "answered",
         "chain",
         "channel",
+        "ended_by",
         "exclusive",
         "key",
         "link",
@@ -73,13 +77,14 @@ class ClearingCall:
         "yielded",
     )
 
-    def __init__(self, link: Q931Link, value: int, *, originated: bool) -> None:
-        role = (link.side, originated)
+    def __init__(self, link: Q931Link, reference: CallReference, *, originated: bool) -> None:
         self.link = link
         self.originated = originated
-        self.reference = CallReference(value, not originated, link.call_reference_octets)
-        self.key = value if originated else ~value
-        self.chain = CHAINS[role]
+        # As we write it.
+        self.reference = reference
+        self.key = reference.value if originated else ~reference.value
+        self._head = encode_head(CALL_CONTROL, self.reference)
+        self.chain, self._receivable, self._transitions = link.roles[originated]
         self.state = State.NULL
         self.channel: BChannel | None = None
         self.exclusive = False
@@ -91,9 +96,9 @@ class ClearingCall:
         self.released = False
         self.setup_message: Message | None = None
         self.transmissions = 0
+        # The timer of ours that ended the call, if one did.
+        self.ended_by: Q931Timer | None = None
         self.user: object | None = None
-        self._receivable = RECEIVABLE[role]
-        self._transitions = TRANSITIONS[role]
         self._running: set[Q931Timer] = set()
         self._clearing_cause: CauseElement | None = None
         self._cleared = False
@@ -114,7 +119,7 @@ class ClearingCall:
             return
         if state not in self._transitions[old]:
             raise AssertionError(f"{self!r}: {old.name} -> {state.name} is not in Q.931")
-        if log.isEnabledFor(logging.DEBUG):
+        if self.link.verbose:
             log.debug("%r: %s -> %s", self, old.name, state.name)
         self.state = state
 
@@ -142,7 +147,7 @@ class ClearingCall:
 
     def send(self, kind: MessageType, elements: tuple[InformationElement, ...]) -> None:
         """Send one message of this call."""
-        self.link.transmit(Message(kind, self.reference, elements))
+        self.link.send(self._head, kind, self.reference, elements)
 
     def indicate(self, primitive: Primitive, message: Message | None = None, cause: CauseElement | None = None) -> None:
         """Tell the owner."""
@@ -228,21 +233,24 @@ class ClearingCall:
     def receive(self, message: Message) -> None:
         """Take a message with this call's reference: 5.8.4 to 5.8.7, then its handler."""
         kind = message.message_type
+        state = self.state
         states = self._receivable.get(kind)
-        if states is None or self.state not in states:
+        if states is None or state not in states:
             self._unexpected(message)
             return
-        if self.state is State.NULL:
-            return
-        first_clearing = self.state not in CLEARING and kind in (MessageType.RELEASE, MessageType.RELEASE_COMPLETE)
-        fault = check(message, cause_needed=first_clearing)
-        if fault is not None and not self._tolerates(message, fault):
+        if state is State.NULL:
             return
         handler = self.link.handlers[kind]
-        if kind in (MessageType.DISCONNECT, MessageType.RELEASE):
-            handler(self, message, fault)
-        else:
-            handler(self, message)
+        if message.problems or kind in _MAY_LACK:
+            first_clearing = state not in CLEARING and kind in (MessageType.RELEASE, MessageType.RELEASE_COMPLETE)
+            fault = check(message, cause_needed=first_clearing)
+            if fault is not None:
+                if not self._tolerates(message, fault):
+                    return
+                if kind in (MessageType.DISCONNECT, MessageType.RELEASE):
+                    handler(self, message, fault)
+                    return
+        handler(self, message)
 
     def _unexpected(self, message: Message) -> None:
         """5.8.4: STATUS says that we do not know the message, or not here; nothing else changes."""

@@ -202,11 +202,19 @@ def missing_mandatory(message: Message, direction: Direction | None = None) -> t
 
     One that came with a content error is not missing: see ``invalid_mandatory``.
     """
-    wanted = mandatory(message.message_type, direction)
+    wanted = _MANDATORY_BY_DIRECTION[direction].get(message.message_type)
     if not wanted:
         return ()
-    present = _present(message)
-    return tuple(element for element in wanted if element not in present)
+    missing: tuple[E, ...] = ()
+    for identifier in wanted:
+        for element in message.elements:
+            # An empty element is an UnknownElement.
+            if element.identifier == identifier and element.__class__ is not UnknownElement:
+                break
+        else:
+            if not any(problem.identifier == identifier and problem.codeset == 0 for problem in message.problems):
+                missing = (*missing, identifier)
+    return missing
 
 
 def invalid_mandatory(message: Message, direction: Direction | None = None) -> tuple[E, ...]:
@@ -246,11 +254,3 @@ def unexpected(message: Message, direction: Direction | None = None) -> tuple[in
         if not allowed & ways:
             found.append(int(identifier))
     return tuple(found)
-
-
-def _present(message: Message) -> set[int]:
-    """Identifiers of what came in codeset 0: usable (an empty element is an UnknownElement), or told as a problem."""
-    present: set[int] = {element.identifier for element in message.elements if element.__class__ is not UnknownElement}
-    if message.problems:
-        present.update(problem.identifier for problem in message.problems if problem.codeset == 0)
-    return present

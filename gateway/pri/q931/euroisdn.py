@@ -22,6 +22,7 @@ class EuroIsdn(Variant):
 
     name = "euroisdn"
     maximum_digits = 20  # EN 300 403-1 4.5.8: 23 octets with octets 1 to 3
+    two_calling_numbers = True
     maximum_name = 32  # EN 300 403-1 table 4-3: Display of 34 octets where the network takes no more
     timers: Mapping[Side, Mapping[Q931Timer, int]] = {
         # EN 300 403-1 9.2: T310 on the user side is 30 to 120 s; networks announce for up to 110 s without PROGRESS.
@@ -33,6 +34,7 @@ class EuroIsdn(Variant):
         """Redirecting number, or the diversion services' way of saying it (ETS 300 207-1)."""
         redirection = super().read_redirection(message)
         if redirection is None:
-            for facility in message.all(Facility):
-                redirection = redirection or read_diversion(facility)
+            for element in message.elements:
+                if isinstance(element, Facility):
+                    redirection = redirection or read_diversion(element)
         return redirection

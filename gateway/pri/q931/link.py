@@ -23,12 +23,24 @@ from gateway.pri.q931.ie import (
     CallState,
     CauseElement,
     ChannelIdentification,
+    InformationElement,
 )
+from gateway.pri.q931.ie.element import coded
 from gateway.pri.q931.maintenance import ServiceProcedure
-from gateway.pri.q931.message import CALL_CONTROL, CallReference, Message, MessageType, decode, encode
+from gateway.pri.q931.message import (
+    CALL_CONTROL,
+    MAX_MESSAGE,
+    CallReference,
+    Message,
+    MessageType,
+    decode,
+    encode,
+    encode_after,
+)
 from gateway.pri.q931.primitives import EstablishLink, LinkOutput, Primitive, RefusedIndication, SendData
 from gateway.pri.q931.restart import RestartProcedure
-from gateway.pri.q931.states import State
+from gateway.pri.q931.segments import MAX_SEGMENTED, Segments, is_segment
+from gateway.pri.q931.states import CHAINS, CLEARING, RECEIVABLE, TRANSITIONS, State
 from gateway.pri.q931.timers import Q931Timer, timer_values
 from gateway.pri.q931.variant import Variant
 
@@ -71,6 +83,8 @@ class Q931Link:
         self.location = variant.locations[side]
         self.call_reference_octets = variant.call_reference_octets
         self.trace: Trace | None = None
+        # Asked once, as asking costs more than all else that a message not logged needs.
+        self.verbose = log.isEnabledFor(logging.DEBUG)
         self.up = False
         self.now = 0
         self.handlers: Mapping[int, Callable[..., None]] = HANDLERS
@@ -80,10 +94,16 @@ class Q931Link:
         self.restarts = RestartProcedure(self)
         self.services = ServiceProcedure(self)
         self.ignored = 0
+        self._segments = Segments()
         self._highest_reference = (1 << (8 * self.call_reference_octets - 1)) - 1
         self._last_reference = rng.randrange(self._highest_reference)
         self._started = False
         self._causes: dict[Cause, CauseElement] = {}
+        self.roles = {
+            originated: (CHAINS[side, originated], RECEIVABLE[side, originated], TRANSITIONS[side, originated])
+            for originated in (True, False)
+        }
+        """What a call goes by, whether we originated it or not."""
 
     # -- what the owner calls --
 
@@ -96,7 +116,8 @@ class Q931Link:
             return Cause.NETWORK_OUT_OF_ORDER
         if len(self.calls) >= MAX_CALLS:
             return Cause.SWITCHING_EQUIPMENT_CONGESTION
-        call = Q931Call(self, self._new_reference(), originated=True)
+        reference = CallReference(self._new_reference(), False, self.call_reference_octets)
+        call = Q931Call(self, reference, originated=True)
         if channel is None:
             channel = self.channels.hunt(hunt, call)
             if channel is None:
@@ -110,15 +131,21 @@ class Q931Link:
     def receive(self, data: bytes, now: int) -> None:
         """DL-DATA indication. Never raises: octets that are no message are ignored (5.8.1 to 5.8.3.1)."""
         self.now = now
+        longest = MAX_MESSAGE
+        if is_segment(data):
+            whole = self._segments.receive(data, now)
+            if whole is None:
+                return
+            data, longest = whole, MAX_SEGMENTED
         try:
-            message = decode(data)
+            message = decode(data, longest)
         except Q931Error as error:
             self.ignored += 1
             log.info("%s: ignored: %s", self.name, error)
             return
         if self.trace is not None:
             self.trace(False, message)
-        if log.isEnabledFor(logging.DEBUG):
+        if self.verbose:
             log.debug("%s: < %r", self.name, message)
         reference = message.call_reference
         if message.protocol_discriminator != CALL_CONTROL:
@@ -169,7 +196,10 @@ class Q931Link:
                 if log.isEnabledFor(logging.INFO):
                     log.info("%r: %s expired", owner, timer.name)
                 owner.expired(timer)
+                lived = owner.state not in CLEARING
                 EXPIRIES[timer](owner)
+                if lived and (owner.released or owner.state in CLEARING):
+                    owner.ended_by = timer
             else:
                 self.restarts.expire(timer)
 
@@ -190,9 +220,18 @@ class Q931Link:
             return
         if self.trace is not None:
             self.trace(True, message)
-        if log.isEnabledFor(logging.DEBUG):
+        if self.verbose:
             log.debug("%s: > %r", self.name, message)
         self.outputs.append(SendData(encode(message)))
+
+    def send(
+        self, head: bytes, kind: MessageType, reference: CallReference, elements: tuple[InformationElement, ...]
+    ) -> None:
+        """``transmit`` for a message that nobody looks at; ``head`` is what its reference encodes to."""
+        if self.trace is not None or self.verbose or not self.up:
+            self.transmit(Message(kind, reference, elements))
+        else:
+            self.outputs.append(SendData(encode_after(head, kind, elements)))
 
     def forget(self, key: int) -> None:
         """A call has ended: its reference is free."""
@@ -222,7 +261,7 @@ class Q931Link:
         """A Cause with our location, made once for all calls."""
         element = self._causes.get(cause)
         if element is None:
-            element = self._causes[cause] = CauseElement(cause, self.location)
+            element = self._causes[cause] = coded(CauseElement(cause, self.location))
         return element
 
     def calls_on(self, timeslots: tuple[int, ...]) -> list[Q931Call]:
@@ -262,7 +301,6 @@ class Q931Link:
             self._answer(reference, MessageType.RELEASE_COMPLETE, Cause.INVALID_CALL_REFERENCE)
 
     def _setup(self, message: Message) -> None:
-        reference = message.call_reference
         fault = check(message)
         if fault is not None:
             log.info("%s: SETUP with fault: %s", self.name, fault)
@@ -279,8 +317,7 @@ class Q931Link:
             cause = Cause.INCOMPATIBLE_DESTINATION if user else Cause.BEARER_CAPABILITY_NOT_IMPLEMENTED
             self._refuse(message, cause)
             return
-        call = Q931Call(self, reference.value, originated=False)
-        call.reference = reference.answer()
+        call = Q931Call(self, message.call_reference.answer(), originated=False)
         refusal = call.accept_setup(message)
         if refusal is not None:
             self._refuse(message, refusal)

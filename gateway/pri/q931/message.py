@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, IntEnum
+from functools import lru_cache
 from typing import TypeVar
 
 import msgspec
@@ -26,6 +27,10 @@ from gateway.pri.q931.ie.single import RepeatIndicator, Shift, parse_single_octe
 MAX_MESSAGE = 260
 """Octets of a message: N201 of the data link (Q.921 5.9.3)."""
 MAX_ELEMENTS = 64
+MAX_REMEMBERED = 1024
+"""Different contents of short messages whose elements are kept: some for every B channel of a few spans."""
+SHORT = 16
+"""Octets of elements up to which a message is short: any channel, progress or cause, but no numbers."""
 MAX_CALL_REFERENCE_OCTETS = 2
 """Q.931 4.3: two octets on a primary rate interface."""
 
@@ -104,7 +109,7 @@ class ElementProblem:
     text: str = ""
 
 
-class CallReference(msgspec.Struct, frozen=True):
+class CallReference(msgspec.Struct, frozen=True, gc=False):
     """Q.931 4.3. ``flag`` True: sent by the side that did not originate the reference. Length 0 is the dummy one."""
 
     value: int
@@ -193,17 +198,38 @@ _TYPES = {
 }
 
 
-def decode(data: bytes) -> Message:
+_USUAL_HEAD = bytes((CALL_CONTROL, 2))
+"""Call control, and a call reference of two octets."""
+
+
+def decode(data: bytes, longest: int = MAX_MESSAGE) -> Message:
     """The message of ``data``.
 
-    Q931Error if it is too short (5.8.2) or longer than MAX_MESSAGE, has another protocol discriminator (5.8.1), a
+    Q931Error if it is too short (5.8.2) or longer than ``longest``, has another protocol discriminator (5.8.1), a
     call reference of a wrong format or length (5.8.3.1), or more than MAX_ELEMENTS elements: it is to be ignored.
     """
     size = len(data)
+    if data[:2] == _USUAL_HEAD and 5 <= size <= longest:
+        high, low, octet = data[2:5]
+        reference = CallReference((high & 0x7F) << 8 | low, high > 0x7F)
+        discriminator = CALL_CONTROL
+        kind: MessageType | int = _CALL_TYPES.get(octet, octet)
+        at = 5
+    else:
+        discriminator, reference, octet, kind, at = _decode_head(data, size, longest)
+    # 4.4: type 0 is an escape to national types, the octet after it is no element.
+    if at == size or not octet:
+        return Message(kind, reference, (), discriminator, (), data)
+    elements, problems = (_decode_short if size - at <= SHORT else _decode_elements)(data[at:])
+    return Message(kind, reference, elements, discriminator, problems, data)
+
+
+def _decode_head(data: bytes, size: int, longest: int) -> tuple[int, CallReference, int, MessageType | int, int]:
+    """Protocol discriminator, call reference, type octet, what it means, and where the elements begin."""
     if size < 3:
         raise Q931Error(f"message of {size} octets, expected at least 3")
-    if size > MAX_MESSAGE:
-        raise Q931Error(f"message of {size} octets, expected at most {MAX_MESSAGE}")
+    if size > longest:
+        raise Q931Error(f"message of {size} octets, expected at most {longest}")
     discriminator = data[0]
     types = _TYPES.get(discriminator)
     if types is None:
@@ -224,79 +250,88 @@ def decode(data: bytes) -> Message:
         at = 3 + length
     else:
         raise Q931Error(f"call reference of length octet 0x{length:02x}, expected 0 to {MAX_CALL_REFERENCE_OCTETS}")
-    kind: MessageType | int = types.get(octet, octet if types is _CALL_TYPES else MAINTENANCE << 8 | octet)
+    kind = types.get(octet, octet if types is _CALL_TYPES else MAINTENANCE << 8 | octet)
+    return discriminator, reference, octet, kind, at
+
+
+def _decode_elements(data: bytes) -> tuple[tuple[InformationElement, ...], tuple[ElementProblem, ...]]:
+    """What follows the message type: elements, and what is wrong with them."""
     elements: list[InformationElement] = []
     problems: list[ElementProblem] = []
-    # 4.4: type 0 is an escape to national types, the octet after it is no element.
-    if at < size and octet:
-        _decode_elements(data, at, elements, problems)
-    return Message(kind, reference, elements, discriminator, tuple(problems), data)
-
-
-def _decode_elements(data: bytes, at: int, elements: list[InformationElement], problems: list[ElementProblem]) -> None:
+    at = 0
     size = len(data)
     active = codeset = 0  # the locked codeset, and the one of the next element
     last = -1  # identifier of the last variable-length element of the locked codeset
     seen: dict[int, int] = {}
-    count = 0
+    entries = CATALOGUE  # none once there was a shift, after which nothing is usual
     keep = object.__setattr__
-    while at < size:
-        count += 1
-        if count > MAX_ELEMENTS:
-            raise Q931Error(f"message with more than {MAX_ELEMENTS} information elements")
+    for _ in range(MAX_ELEMENTS):
+        if at >= size:
+            break
         identifier = data[at]
-        if identifier & 0x80:
-            at += 1
-            if identifier & 0xF0 == 0x90:
-                codeset, active, last = _shift(identifier, active, last, elements, problems)
-                continue
-            single = parse_single_octet(identifier) if codeset == 0 else None
-            if single is None:
-                single = UnknownSingleOctet(identifier, codeset)
-                if codeset == 0:
-                    problems.append(ElementProblem(identifier, 0, ProblemKind.UNRECOGNISED))
-            elements.append(single)
-            codeset = active
-            continue
         start = at + 2
-        if start > size or start + data[at + 1] > size:
-            text = "element ends after the message"
-            problems.append(_problem(identifier, codeset, ProblemKind.CONTENT_ERROR, text))
-            return
-        at = start + data[at + 1]
-        contents = data[start:at]
-        if codeset == active:
-            if identifier < last:
-                problems.append(_problem(identifier, codeset, ProblemKind.OUT_OF_SEQUENCE))
-            else:
-                last = identifier
-        if codeset:
-            elements.append(UnknownElement(identifier, contents, codeset))
-            codeset = active
-            continue
-        codeset = active
-        if not contents:
-            # 4.5.1: an empty element is as good as an absent one.
-            elements.append(UnknownElement(identifier))
-            continue
-        entry = CATALOGUE.get(identifier)
-        if entry is None:
-            problems.append(_problem(identifier, 0, ProblemKind.UNRECOGNISED))
-            elements.append(UnknownElement(identifier, contents))
-            continue
-        parse, longest, times = entry
-        if identifier in seen:
-            seen[identifier] += 1
-            if seen[identifier] > times:
-                problems.append(_problem(identifier, 0, ProblemKind.DUPLICATE))
-                continue
-        else:
+        end = start + data[at + 1] if start <= size else start
+        entry = entries.get(identifier)
+        if entry is not None and identifier > last and start < end <= size and end - start <= entry[1]:
+            # What nearly every element is.
+            parse = entry[0]
+            contents = data[start:end]
+            at = end
+            last = identifier
             seen[identifier] = 1
-        if len(contents) > longest:
-            text = f"{len(contents)} octets of contents, expected at most {longest}"
-            problems.append(_problem(identifier, 0, ProblemKind.TOO_LONG, text))
-            elements.append(UnknownElement(identifier, contents))
-            continue
+        else:
+            if identifier & 0x80:
+                at += 1
+                if identifier & 0xF0 == 0x90:
+                    codeset, active, last = _shift(identifier, active, last, elements, problems)
+                    entries = {}
+                    continue
+                single = parse_single_octet(identifier) if codeset == 0 else None
+                if single is None:
+                    single = UnknownSingleOctet(identifier, codeset)
+                    if codeset == 0:
+                        problems.append(ElementProblem(identifier, 0, ProblemKind.UNRECOGNISED))
+                elements.append(single)
+                codeset = active
+                continue
+            at = end
+            if at > size:
+                text = "element ends after the message"
+                problems.append(_problem(identifier, codeset, ProblemKind.CONTENT_ERROR, text))
+                break
+            contents = data[start:at]
+            if codeset == active:
+                if identifier < last:
+                    problems.append(_problem(identifier, codeset, ProblemKind.OUT_OF_SEQUENCE))
+                else:
+                    last = identifier
+            if codeset:
+                elements.append(UnknownElement(identifier, contents, codeset))
+                codeset = active
+                continue
+            codeset = active
+            if not contents:
+                # 4.5.1: an empty element is as good as an absent one.
+                elements.append(UnknownElement(identifier))
+                continue
+            entry = CATALOGUE.get(identifier)
+            if entry is None:
+                problems.append(_problem(identifier, 0, ProblemKind.UNRECOGNISED))
+                elements.append(UnknownElement(identifier, contents))
+                continue
+            parse, longest, times = entry
+            if identifier in seen:
+                seen[identifier] += 1
+                if seen[identifier] > times:
+                    problems.append(_problem(identifier, 0, ProblemKind.DUPLICATE))
+                    continue
+            else:
+                seen[identifier] = 1
+            if len(contents) > longest:
+                text = f"{len(contents)} octets of contents, expected at most {longest}"
+                problems.append(_problem(identifier, 0, ProblemKind.TOO_LONG, text))
+                elements.append(UnknownElement(identifier, contents))
+                continue
         try:
             element = parse(contents)
         except ContentError as error:
@@ -306,6 +341,14 @@ def _decode_elements(data: bytes, at: int, elements: list[InformationElement], p
         if element.raw is None:
             keep(element, "raw", contents)
         elements.append(element)
+    else:
+        if at < size:
+            raise Q931Error(f"message with more than {MAX_ELEMENTS} information elements")
+    return tuple(elements), tuple(problems)
+
+
+# Most messages differ from others in their call reference only. Elements never change, so that many can have the same.
+_decode_short = lru_cache(MAX_REMEMBERED)(_decode_elements)
 
 
 def _shift(
@@ -335,31 +378,55 @@ def encode(message: Message) -> bytes:
     """
     if message.octets is not None:
         return message.octets
-    reference = message.call_reference
-    length = reference.length
-    octet = message.message_type & 0xFF
-    flag = 0x80 if reference.flag else 0
-    value = reference.value
-    if length == 2:
-        if not 0 <= value < 0x8000:
-            raise ValueError(f"call reference {value}, expected 0 to 32767")
-        out = bytearray((message.protocol_discriminator, 2, value >> 8 | flag, value & 0xFF, octet))
-    elif length == 1:
-        if not 0 <= value < 0x80:
-            raise ValueError(f"call reference {value}, expected 0 to 127")
-        out = bytearray((message.protocol_discriminator, 1, value | flag, octet))
-    elif length == 0:
-        out = bytearray((message.protocol_discriminator, 0, octet))
-    else:
+    head = encode_head(message.protocol_discriminator, message.call_reference)
+    return encode_after(head, message.message_type, message.elements)
+
+
+def encode_head(protocol_discriminator: int, reference: CallReference) -> bytes:
+    """What all messages of one call begin with; ValueError if the reference is out of its range."""
+    length, value = reference.length, reference.value
+    if not 0 <= length <= MAX_CALL_REFERENCE_OCTETS:
         raise ValueError(f"call reference of {length} octets, expected 0 to {MAX_CALL_REFERENCE_OCTETS}")
-    elements = message.elements
+    if length == 2 and 0 <= value < 0x8000:
+        return bytes((protocol_discriminator, 2, value >> 8 | reference.flag << 7, value & 0xFF))
+    if length == 0:
+        return bytes((protocol_discriminator, 0))
+    flag = 1 << 8 * length - 1
+    if not 0 <= value < flag:
+        raise ValueError(f"call reference {value}, expected 0 to {flag - 1}")
+    return bytes((protocol_discriminator, length)) + (value | flag if reference.flag else value).to_bytes(length, "big")
+
+
+def encode_after(head: bytes, message_type: MessageType | int, elements: tuple[InformationElement, ...]) -> bytes:
+    """The octets of a message that begins with ``head`` (``encode_head``); errors as ``encode``."""
     if len(elements) > MAX_ELEMENTS:
         raise ValueError(f"{len(elements)} elements, expected at most {MAX_ELEMENTS}")
-    if not _in_sequence(elements):
-        elements = sequenced(elements)
-    _encode_elements(elements, out)
+    out = bytearray(head)
+    out.append(message_type & 0xFF)
+    last = -1
+    for element in elements:
+        identifier = element.identifier
+        contents = element.raw
+        if contents is None:
+            contents = element.build()
+        size = len(contents)
+        if identifier < last or element.codeset or size > MAX_CONTENTS:
+            break
+        if identifier < 0x80:
+            out.append(identifier)
+            out.append(size)
+            last = identifier
+        elif identifier == 0x90:
+            break
+        out += contents
+    else:
+        elements = ()
+    if elements:
+        # Not all of codeset 0 and in order.
+        del out[len(head) + 1 :]
+        _encode_elements(elements if _in_sequence(elements) else sequenced(elements), out)
     if len(out) > MAX_MESSAGE:
-        raise ValueError(f"{message.name} of {len(out)} octets, expected at most {MAX_MESSAGE}")
+        raise ValueError(f"message of {len(out)} octets, expected at most {MAX_MESSAGE}")
     return bytes(out)
 
 

@@ -29,6 +29,7 @@ class NationalIsdn2(Variant):
     # The national maintenance messages have AT&T's types the other way round.
     maintenance_discriminator = 0x43
     service_octets = (0x07, 0x0F)
+    notifies = False
     notifies_hold = False
     original_called_number = True
     display_charset = CHARSET_NATIONAL

@@ -50,7 +50,7 @@ class CallIndication(msgspec.Struct, frozen=True):
     cause: CauseElement | None = None
 
 
-class SendData(msgspec.Struct, frozen=True):
+class SendData(msgspec.Struct, frozen=True, gc=False):
     """DL-DATA request: one encoded message."""
 
     data: bytes

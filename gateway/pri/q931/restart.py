@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-START_WAIT = 20 * SECOND
+START_WAIT = 5 * SECOND
 """How long the restart on the first coming up of the link keeps its channels from our calls, T316 being longer (own).
 
-Some switches never answer RESTART. At the start there is no call about which both ends could disagree, so it is sent
-once, and what is not acknowledged then is used all the same.
+Some switches never answer RESTART; those that do take well under a second. At the start there is no call about which
+both ends could disagree, so it is sent once, and what is not acknowledged then is used all the same.
 """
 
 MAX_PENDING_RESTARTS = 64

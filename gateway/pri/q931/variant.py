@@ -5,15 +5,25 @@ Call control asks its Variant for every element of a call's identity and for eve
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
 from gateway.cause import Location
-from gateway.identity import MAX_DIGITS, MAX_NAME, Number, Party, Presentation, Redirection, RedirectionReason
-from gateway.leg import Setup
+from gateway.identity import (
+    MAX_DIGITS,
+    MAX_NAME,
+    Number,
+    Party,
+    Presentation,
+    Redirection,
+    RedirectionReason,
+    Screening,
+)
+from gateway.leg import Bearer, Met, Setup
 from gateway.media.api import Law
 from gateway.pri.lapd import Side
+from gateway.pri.q931.conveyed import CARRIED, read_conveyed, with_access
 from gateway.pri.q931.ie import (
     AUDIO_A_LAW,
     AUDIO_MU_LAW,
@@ -36,21 +46,11 @@ from gateway.pri.q931.ie import (
     TransferCapability,
     TransferMode,
     TransferRate,
-    UserUser,
 )
 from gateway.pri.q931.ie.channel import MAX_CHANNELS
-from gateway.pri.q931.message import MAINTENANCE, MAX_MESSAGE, CallReference, Message, MessageType, decode, encode
+from gateway.pri.q931.ie.element import coded
+from gateway.pri.q931.message import MAINTENANCE, Message, MessageType
 from gateway.pri.q931.timers import Q931Timer
-
-MAX_USER_USER = 128
-"""Q.931 4.5.30: octets of user information; longer ones are not sent."""
-
-
-class Bearer(Enum):
-    """Which bearer a voice call of ours asks for."""
-
-    SPEECH = "speech"
-    AUDIO = "audio"
 
 
 class StartRestart(Enum):
@@ -76,22 +76,49 @@ _BEARERS: dict[tuple[Bearer, Law], BearerCapability] = {
     (Bearer.SPEECH, Law.ULAW): SPEECH_MU_LAW,
     (Bearer.AUDIO, Law.ALAW): AUDIO_A_LAW,
     (Bearer.AUDIO, Law.ULAW): AUDIO_MU_LAW,
+    (Bearer.UNRESTRICTED, Law.ALAW): UNRESTRICTED_64,
+    (Bearer.UNRESTRICTED, Law.ULAW): UNRESTRICTED_64,
+}
+_BEARER_OF: Mapping[int, Bearer] = {
+    TransferCapability.SPEECH: Bearer.SPEECH,
+    TransferCapability.AUDIO_3_1_KHZ: Bearer.AUDIO,
+    TransferCapability.UNRESTRICTED_DIGITAL: Bearer.UNRESTRICTED,
 }
 _INBAND = frozenset({ProgressDescription.NOT_END_TO_END_ISDN, ProgressDescription.INBAND_INFORMATION})
-_COMPLETE = SendingComplete()
+_COMPLETE = coded(SendingComplete())
 _NO_NUMBER = Number()
-_REFERENCE = CallReference(1)
 
 
-def _with_octets(element: ChannelIdentification) -> ChannelIdentification:
-    """The element as if it had been received: it keeps its octets and need not be coded again."""
-    message = decode(encode(Message(MessageType.SETUP, CallReference(1), (element,))))
-    return message.first(ChannelIdentification) or element
+MAX_PROGRESS = 2
+"""Progress indicators of one message (Q.931 clause 3)."""
 
+
+def _progress(description: int, location: Location) -> ProgressIndicator:
+    """The element as if it had been received, as it is in most calls."""
+    return coded(ProgressIndicator.parse(ProgressIndicator(description, location).build()))
+
+
+_PROGRESS = {
+    (int(description), location): _progress(description, location)
+    for description in ProgressDescription
+    for location in (Location.PRIVATE_LOCAL, Location.PUBLIC_LOCAL)
+}
+
+
+def _own_and_network(first: Number, second: Number) -> tuple[Number, Number | None]:
+    """Which of two calling numbers the caller gave and which the network, whatever their order (EN 300 092-1 9.3)."""
+    if second.screening in _VOUCHED and first.screening not in _VOUCHED:
+        return first, second
+    if first.screening in _VOUCHED and second.screening not in _VOUCHED:
+        return second, first
+    return first, None
+
+
+_VOUCHED = frozenset({Screening.USER_PASSED, Screening.NETWORK})
 
 # Every call has one of these in several messages.
 _CHANNELS = {
-    (timeslot, exclusive): _with_octets(ChannelIdentification((timeslot,), exclusive))
+    (timeslot, exclusive): coded(ChannelIdentification((timeslot,), exclusive))
     for timeslot in range(1, MAX_CHANNELS + 1)
     for exclusive in (False, True)
 }
@@ -125,12 +152,16 @@ class Variant:
     """Whether an exclusive call goes before a preferred one in glare (Q.931 D.3) or always the network's (5.7)."""
     reports_elements = True
     """Whether STATUS reports elements that were left out (5.8.7: "may")."""
+    notifies = True
+    """Whether NOTIFY exists."""
     notifies_hold = True
     """Whether hold and retrieval are told to the far end by NOTIFY."""
     name_in_display: Mapping[Side, bool] = {Side.USER: False, Side.NETWORK: True}
     """Whether names are sent as Display: Q.931 3.1 has it from the network to the user only."""
     display_charset: int | None = None
     original_called_number = False
+    two_calling_numbers = False
+    """Whether a network tells of a caller's own number besides its own (EN 300 092-1)."""
     connected_number = True
     locations: Mapping[Side, Location] = {Side.USER: Location.USER, Side.NETWORK: Location.PUBLIC_LOCAL}
 
@@ -155,24 +186,34 @@ class Variant:
         elements: list[InformationElement] = []
         if setup.complete and self.sending_complete:
             elements.append(_COMPLETE)
-        elements.append(_BEARERS[line.bearer, line.law] if setup.speech else UNRESTRICTED_64)
+        elements.append(_BEARERS[setup.bearer or line.bearer, line.law])
         if channel is not None:
             elements.append(channel)
+        if setup.conveyed is not None:
+            elements += self.progress_elements(setup.conveyed.progress, line.side)
         caller = setup.caller
         if caller.name and line.send_name:
             elements += self.name_elements(caller, line, calling=True)
         if caller.number is not None:
             elements.append(CallingPartyNumber.from_number(caller.number))
+            if caller.network is not None and self.two_calling_numbers and line.side is Side.NETWORK:
+                elements.append(CallingPartyNumber.from_number(caller.network))
         # An overlap call may begin without a digit; the element says of which type and plan they will be.
         elements.append(CalledPartyNumber.from_number(setup.called))
         if setup.redirection is not None:
             elements += self.redirection_elements(setup.redirection)
-        if setup.user_user and len(setup.user_user) <= MAX_USER_USER:
-            user_user = UserUser(setup.user_user)
-            # The call goes before what its users have to tell each other.
-            if len(encode(Message(MessageType.SETUP, _REFERENCE, elements))) + 3 + len(setup.user_user) <= MAX_MESSAGE:
-                elements.append(user_user)
+        if setup.conveyed is not None:
+            return with_access(MessageType.SETUP, tuple(elements), setup.conveyed)
         return tuple(elements)
+
+    def progress_elements(self, met: Iterable[Met], side: Side) -> tuple[ProgressIndicator, ...]:
+        """What the call met, as progress indicators; what was met here is told from where we speak."""
+        return tuple(
+            self.progress_element(one.interworking, side)
+            if one.location is None
+            else ProgressIndicator(one.interworking, one.location)
+            for one in met
+        )[:MAX_PROGRESS]
 
     def name_elements(self, party: Party, line: Line3, *, calling: bool) -> tuple[InformationElement, ...]:  # noqa: ARG002
         """The party's name as this switch type carries it; nothing if it must not be shown or cannot be carried."""
@@ -209,9 +250,11 @@ class Variant:
             elements = (*elements, CalledPartyNumber(digits, called.type, called.plan))
         return elements
 
-    def progress_element(self, description: ProgressDescription, side: Side) -> ProgressIndicator:
+    def progress_element(self, description: int, side: Side) -> ProgressIndicator:
         """A progress indicator of ours, with the location we speak from."""
-        return ProgressIndicator(description, self.progress_location(side))
+        key = description, self.progress_location(side)
+        element = _PROGRESS.get(key)
+        return element if element is not None else ProgressIndicator(*key)
 
     def progress_location(self, side: Side) -> Location:
         """Where progress indicators of ours come from: behind a user is a private network."""
@@ -221,34 +264,40 @@ class Variant:
 
     def read_setup(self, message: Message, *, complete: bool) -> Setup:
         """What a received SETUP asks for; ``complete`` False while overlap digits may follow."""
-        called = caller = keypad = user_user = None
+        called = caller = second = keypad = None
         bearer: BearerCapability | None = None
+        carried = False
         # One pass: SETUP is the message with the most elements, and the first of a kind counts.
         for element in message.elements:
             kind = element.__class__
             if kind is CalledPartyNumber:
                 called = called or element
             elif kind is CallingPartyNumber:
-                caller = caller or element
+                if caller is None:
+                    caller = element
+                else:
+                    second = element
             elif kind is BearerCapability:
                 bearer = bearer or element  # type: ignore[assignment]
             elif kind is KeypadFacility:
                 keypad = keypad or element
-            elif kind is UserUser:
-                user_user = user_user or element
+            elif kind in CARRIED:
+                carried = True
         number = called.to_number() if isinstance(called, CalledPartyNumber) else _NO_NUMBER
         if not number.digits and isinstance(keypad, KeypadFacility):
             number = Number(keypad.dialled)
         name, name_presentation = self.read_name(message)
+        calling = caller.to_number() if isinstance(caller, CallingPartyNumber) else None
+        network = None
+        if calling is not None and isinstance(second, CallingPartyNumber):
+            calling, network = _own_and_network(calling, second.to_number())
         return Setup(
             called=number,
-            caller=Party(
-                caller.to_number() if isinstance(caller, CallingPartyNumber) else None, name, name_presentation
-            ),
+            caller=Party(calling, name, name_presentation, network),
             redirection=self.read_redirection(message),
             complete=complete,
-            speech=bearer is None or bearer.voice,
-            user_user=user_user.information if isinstance(user_user, UserUser) else None,
+            bearer=_BEARER_OF.get(bearer.capability) if bearer is not None else None,
+            conveyed=read_conveyed(message) if carried else None,
         )
 
     def read_redirection(self, message: Message) -> Redirection | None:
@@ -293,7 +342,10 @@ class Variant:
 
     def inband(self, message: Message) -> bool:
         """Whether a progress indicator says that there is something to hear: #1 and #8 (Q.931 5.1.6, 5.4)."""
-        return any(element.description in _INBAND for element in message.all(ProgressIndicator))
+        for element in message.elements:
+            if isinstance(element, ProgressIndicator) and element.description in _INBAND:
+                return True
+        return False
 
     def accepts(self, bearer: BearerCapability) -> bool:
         """Whether a call with this bearer can be carried: 64 kbit/s, circuit mode, speech, audio or plain digital."""

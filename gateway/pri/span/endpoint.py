@@ -35,7 +35,7 @@ MAX_FRAME = 1024
 """Octets of a D-channel packet. N201 is 260; what is longer is dropped and counted."""
 MAX_LINE_PACKET = 4096
 PACKETS_PER_WAKE = 32
-"""Packets read before other work gets its turn."""
+"""Packets of the line read before other work gets its turn."""
 
 
 class SpanError(Exception):
@@ -85,7 +85,7 @@ class SpanEnd:
         clock: Callable[[], int],
         after: Callable[[], object] = lambda: None,
     ) -> None:
-        """``after`` is called once after the frames of one wakeup, be it one or several."""
+        """``after`` is called after each frame, and when the D channel is lost."""
         self.directory = directory
         self.line = line
         self.d_path = channel_path(directory, line.d_channel)
@@ -147,29 +147,23 @@ class SpanEnd:
         self._drain()
 
     def _read_d(self, channel: socket.socket) -> None:
-        self._read_frames(channel)
-        self._after()
-
-    def _read_frames(self, channel: socket.socket) -> None:
-        statistics = self.statistics
-        for _ in range(PACKETS_PER_WAKE):
-            try:
-                packet = channel.recv(MAX_FRAME + 1)
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError as error:
-                self._lost(str(error))
-                return
+        # One frame at a wakeup: seldom do two wait, and a read in vain costs more than being woken again.
+        try:
+            packet = channel.recv(MAX_FRAME + 1)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._lost(str(error))
+        else:
             if not packet:
                 self._lost("the far end closed the D channel")
+            elif len(packet) > MAX_FRAME:
+                self.statistics.dropped_long += 1
                 return
-            if len(packet) > MAX_FRAME:
-                statistics.dropped_long += 1
-                continue
-            statistics.packets_in += 1
-            self._frame_in(packet)
-            if self._d is not channel:
-                return
+            else:
+                self.statistics.packets_in += 1
+                self._frame_in(packet)
+        self._after()
 
     def _frame_in(self, frame: bytes) -> None:
         self._on_frame(frame, self.clock())

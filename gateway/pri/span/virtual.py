@@ -35,7 +35,7 @@ class VirtualSpan(SpanEnd):
     """The connecting end, the gateway's: knocks until somebody listens, and is a red alarm meanwhile.
 
     ``on_frame(frame, now)`` gets D-channel frames, ``on_line(event, now)`` changes of the alarm and counter readings;
-    ``after()`` is called after the frames that were there at one wakeup.
+    ``after()`` is called after each frame.
     """
 
     def __init__(
@@ -284,7 +284,7 @@ def _alive(channel: socket.socket) -> bool:
 
 def _listen(path: Path, mode: int) -> socket.socket:
     """A listening socket at ``path``, in place of a dead one; SpanError if somebody listens or it is something else."""
-    _remove_stale(path)
+    make_way(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
     try:
         # Before bind, so that the socket is never there with wider rights; after, as the umask may have narrowed them.
@@ -298,7 +298,8 @@ def _listen(path: Path, mode: int) -> socket.socket:
     return listener
 
 
-def _remove_stale(path: Path) -> None:
+def make_way(path: Path) -> None:
+    """Remove a socket that nobody listens at any more; SpanError if somebody does, or if it is something else."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:

@@ -13,7 +13,17 @@ from gateway.voip.sip.transaction import ServerTransaction
 class Acceptance:
     """The 2xx that waits for its ACK, if any. ``on_timeout`` is called when the ACK did not come within 64*T1."""
 
-    __slots__ = ("_data", "_host", "_interval", "_number", "_on_timeout", "_transaction", "answer_due")
+    __slots__ = (
+        "_data",
+        "_end",
+        "_host",
+        "_interval",
+        "_number",
+        "_on_timeout",
+        "_running",
+        "_transaction",
+        "answer_due",
+    )
 
     def __init__(self, host: Host, on_timeout: Callable[[int], None]) -> None:
         self._host = host
@@ -22,6 +32,8 @@ class Acceptance:
         self._number = 0
         self._data = b""
         self._interval = 0
+        self._end = 0
+        self._running = SipTimer.ACCEPT_RETRANSMIT
         # True if the 2xx has our offer, so that the ACK is to have the answer.
         self.answer_due = False
 
@@ -34,12 +46,22 @@ class Acceptance:
         """Send the 2xx. A newer one ends the wait for the ACK of the one before (RFC 5407 3.1.4)."""
         host = self._host
         self._data = host.respond(transaction, 200, now, fields, body)
+        self.stop()
         self._transaction = transaction
         self._number = transaction.request.cseq.number
         self.answer_due = answer_due
-        self._interval = host.durations[SipTimer.ACCEPT_RETRANSMIT]
-        host.timers.start((self, SipTimer.ACCEPT_RETRANSMIT), now + self._interval)
-        host.timers.start((self, SipTimer.ACCEPT_TIMEOUT), now + host.durations[SipTimer.ACCEPT_TIMEOUT])
+        self._end = now + host.durations[SipTimer.ACCEPT_TIMEOUT]
+        self._repeat_after(host.durations[SipTimer.ACCEPT_RETRANSMIT], now)
+
+    def _repeat_after(self, interval: int, now: int) -> None:
+        """Run the timer of the next repetition, or of the end if that comes first."""
+        self._interval = interval
+        at = now + interval
+        if at > self._end:
+            self._running, at = SipTimer.ACCEPT_TIMEOUT, self._end
+        else:
+            self._running = SipTimer.ACCEPT_RETRANSMIT
+        self._host.timers.start((self, self._running), at)
 
     def acknowledged(self, ack: Request) -> bool:
         """True if ``ack`` belongs to the 2xx that waits; the wait is then over."""
@@ -52,8 +74,7 @@ class Acceptance:
         """Wait no longer."""
         if self._transaction is not None:
             self._transaction = None
-            self._host.timers.stop((self, SipTimer.ACCEPT_RETRANSMIT))
-            self._host.timers.stop((self, SipTimer.ACCEPT_TIMEOUT))
+            self._host.timers.stop((self, self._running))
 
     def expire(self, timer: SipTimer, now: int) -> None:
         """Send the 2xx again, or give up."""
@@ -65,5 +86,4 @@ class Acceptance:
             self._on_timeout(now)
             return
         transaction.respond(200, self._data, now)
-        self._interval = min(2 * self._interval, self._host.durations[SipTimer.T2])
-        self._host.timers.start((self, SipTimer.ACCEPT_RETRANSMIT), now + self._interval)
+        self._repeat_after(min(2 * self._interval, self._host.durations[SipTimer.T2]), now)

@@ -12,7 +12,7 @@ from gateway.voip.sip.dialog import Dialog
 from gateway.voip.sip.diversion import redirection_of
 from gateway.voip.sip.errors import SipError
 from gateway.voip.sip.flow import Flow
-from gateway.voip.sip.host import Fields, Host
+from gateway.voip.sip.host import Fields, Host, warning_fields
 from gateway.voip.sip.identity import called_of, caller_of
 from gateway.voip.sip.leg import SipLeg
 from gateway.voip.sip.message import Request
@@ -23,6 +23,7 @@ from gateway.voip.sip.refresh import SessionTimer
 from gateway.voip.sip.session import Session, session_timer
 from gateway.voip.sip.transaction import ServerTransaction
 from gateway.voip.sip.uas import IncomingInvite
+from gateway.voip.sip.user_to_user import conveyed_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,8 @@ def setup_of(request: Request, peer: PeerSettings) -> Setup:
         raise SipError(404, f"{request.uri_text[:60]!r} is no number")
     caller: Party = caller_of(request, rules_for(peer, ""))
     redirection = redirection_of(request) if peer.trust_identity else None
-    return Setup(called, caller, redirection, hops=request.max_forwards)
+    conveyed = conveyed_of(request, peer.kind, trusted=peer.trust_identity)
+    return Setup(called, caller, redirection, hops=request.max_forwards, conveyed=conveyed)
 
 
 def open_call(
@@ -91,10 +93,9 @@ def open_call(
     except SipError as error:
         status = error.status or 400
         # What exists here and what not is no business of a stranger.
-        return Refusal(403 if stranger and status == 404 else status)
+        return Refusal(403 if stranger and status == 404 else status, warning_fields(error))
     contact = host.outbound.contact(flow, request.uri.user or "")
-    session = Session(host, leg, peer, dialog, negotiation, flow, contact)
-    session.timer = timer
+    session = Session(host, leg, peer, dialog, negotiation, flow, contact, timer)
     session.learn(request)
     session.identity = asserted_party(request, peer)
     incoming = IncomingInvite(leg, host, transaction, session, offered=body is not None, stranger=stranger)

@@ -70,8 +70,8 @@ def find_part(message: Message, kind: str) -> bytes | None:
     body = message.body
     if not body:
         return None
-    text = message.headers.get("content-type")
-    if text == kind and "content-disposition" not in message.headers:
+    first = message.headers.first
+    if first.get("content-type") == kind and "content-disposition" not in first:
         return body
     found: bytes | None = None
     for part in body_parts(message):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING
+from weakref import proxy
 
 from gateway.cause import Cause
 from gateway.core import MILLISECOND, SECOND
@@ -42,7 +43,8 @@ class Changes:
     __slots__ = ("_direction", "_identity", "_refresh", "_sent", "_session", "_too_small", "offering", "pending")
 
     def __init__(self, session: Session) -> None:
-        self._session = session
+        # Session and Changes would keep each other in memory until the collector comes by.
+        self._session: Session = proxy(session)
         self._direction: Direction | None = None
         self._refresh = False
         self._identity: list[tuple[str, str]] = []

@@ -8,15 +8,20 @@ from __future__ import annotations
 import logging
 from enum import Enum
 
+from gateway.voip.sip.composed import ComposedRequest, field_lines
 from gateway.voip.sip.errors import SipError
 from gateway.voip.sip.message import Request, Response
 from gateway.voip.sip.uri import Uri
-from gateway.voip.sip.values import MAX_CSEQ, CSeq, NameAddr
+from gateway.voip.sip.values import MAGIC_COOKIE, MAX_CSEQ, NameAddr
 
 log = logging.getLogger(__name__)
 
 MAX_ROUTES = 32
 """Longest route set taken; a longer one is refused with 400 (or ends our own call)."""
+
+_NO_FIELDS: list[tuple[str, str]] = []
+_OWN_FIELDS = 6
+"""Header fields that every request inside a dialog has."""
 
 DialogKey = tuple[str, str, str]
 """Call-ID, local tag, remote tag."""
@@ -82,7 +87,7 @@ class Dialog:
         return cls(
             uac=True,
             call_id=request.call_id,
-            local=request.headers.get("From") or "",
+            local=request.sender if isinstance(request, ComposedRequest) else request.headers.get("From") or "",
             local_tag=local_tag,
             remote=response.headers.get("To") or "",
             # 12.1.2: an old (RFC 2543) far end may leave the tag out; it is then null.
@@ -98,7 +103,10 @@ class Dialog:
         """The dialog that our 101-299 response to an INVITE makes (12.1.1); raises SipError."""
         target = _contact(request)
         if target is None:
-            raise SipError(400, "INVITE has no Contact", request)
+            if request.via.branch.startswith(MAGIC_COOKIE):
+                raise SipError(400, "INVITE has no Contact", request)
+            # RFC 2543 6.13: an old client without one is called back at its From (RFC 4475 3.4.1).
+            target = request.from_.uri_text
         return cls(
             uac=False,
             call_id=request.call_id,
@@ -159,22 +167,18 @@ class Dialog:
                 number = self.local_cseq = 1
             if method == "INVITE":
                 self.invite_cseq = number
-        uri, routes = self._route()
-        headers = [("Via", via), ("Max-Forwards", "70")]
-        headers.extend(routes)
-        headers.append(("From", self.local))
-        headers.append(("To", self.remote))
-        headers.append(("Call-ID", self.call_id))
-        headers.append(("CSeq", f"{number} {method}"))
-        headers.extend(fields)
-        request = Request(method, uri, headers, body)
-        request.headers.parsed["cseq"] = CSeq(number, method)
-        return request
+        uri, routes = self._route() if self.routes else (self.target, _NO_FIELDS)
+        text = (
+            f"Via: {via}\r\nMax-Forwards: 70\r\n{field_lines(routes) if routes else ''}From: {self.local}\r\n"
+            f"To: {self.remote}\r\nCall-ID: {self.call_id}\r\nCSeq: {number} {method}\r\n"
+            f"{field_lines(fields) if fields else ''}"
+        )
+        return ComposedRequest(
+            method, uri, number, self.call_id, self.local, text, _OWN_FIELDS + len(routes) + len(fields), body
+        )
 
     def _route(self) -> tuple[str, list[tuple[str, str]]]:
         routes = self.routes
-        if not routes:
-            return self.target, []
         if routes[0].uri.loose_routing:
             return self.target, [("Route", str(route)) for route in routes]
         # 12.2.1.1: a strict router wants itself in the Request-URI and the target as last Route.

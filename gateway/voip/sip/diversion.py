@@ -66,6 +66,11 @@ CAUSE_OF_REASON = {
     RedirectionReason.UNCONDITIONAL: 302,
 }
 
+MAX_HISTORY = 5
+"""Diverters that a History-Info of ours lists: as many diversions as the services allow (ETS 300 207-1)."""
+UNKNOWN_URI = "sip:unknown@unknown.invalid"
+"""RFC 7544: a diverter of whom nothing is known but that there was one."""
+_NOBODY = Number(presentation=Presentation.NOT_AVAILABLE)
 _HIDDEN = frozenset({"full", "uri"})
 _HISTORY_HIDDEN = frozenset({"history", "id", "user", "header"})
 
@@ -79,17 +84,19 @@ class _Diverter(NamedTuple):
 
 
 def redirection_of(message: Message) -> Redirection | None:
-    """How the call was forwarded before it came here, or None. Diversion goes before History-Info.
+    """How the call was forwarded before it came here, or None.
 
-    The caller decides whether the far end may be believed.
+    Of Diversion and History-Info together (RFC 7544 leaves that to policy) the one counts that tells of more
+    diversions: the other was written by somebody who did not know them all. If they tell as many it is Diversion,
+    which knows presentation and screening of each number. The caller decides whether the far end may be believed.
     """
-    if "diversion" in message.headers:
-        found = _redirection(_diversions(message))
-        if found is not None:
-            return found
-    if "history-info" in message.headers:
-        return _redirection(_history(message))
-    return None
+    headers = message.headers
+    found = _redirection(_diversions(message)) if "diversion" in headers else None
+    if "history-info" in headers:
+        other = _redirection(_history(message))
+        if found is None or (other is not None and other.count > found.count):
+            return other
+    return found
 
 
 def diversion_fields(redirection: Redirection, rules: IdentityRules) -> tuple[Field, ...]:
@@ -105,11 +112,16 @@ def diversion_fields(redirection: Redirection, rules: IdentityRules) -> tuple[Fi
 
 
 def history_fields(redirection: Redirection, target: Uri, rules: IdentityRules) -> tuple[Field, ...]:
-    """History-Info (RFC 7044 5, 10.1): who diverted and ``target``, whom the call now goes to."""
+    """History-Info (RFC 7044 5, 10.1): who diverted and ``target``, whom the call now goes to.
+
+    Diverters that are only counted are entries of their own for nobody known (RFC 7544), so that the count stays.
+    """
     steps = [(redirection.number, redirection.reason, redirection.name)]
     first = redirection.original
     if first is not None and redirection.count > 1 and first.digits != redirection.number.digits:
         steps.insert(0, (first, redirection.original_reason, None))
+    missing = min(redirection.count, MAX_HISTORY) - len(steps)
+    steps[len(steps) - 1 : len(steps) - 1] = [(_NOBODY, RedirectionReason.UNKNOWN, None)] * missing
     values: list[str] = []
     index, cause, parent = "1", "", ""
     for number, reason, name in steps:
@@ -259,6 +271,8 @@ def _counter(params: Params) -> int:
 def _shown(number: Number, rules: IdentityRules) -> tuple[Uri | str, bool]:
     """The URI for ``number``, and whether the far end must hide it; whom we don't trust gets none to hide."""
     hidden = number.presentation == Presentation.RESTRICTED
+    if number is _NOBODY:
+        return UNKNOWN_URI, False
     if not number.digits or (hidden and not rules.trusted):
         return ANONYMOUS_URI, hidden
     return uri_of(number, rules.host, rules.style), hidden

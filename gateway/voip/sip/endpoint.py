@@ -11,16 +11,17 @@ import random
 import zlib
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from gateway.cause import Cause
 from gateway.core import TimerQueue
 from gateway.identity import Number
-from gateway.leg import Leg, LegEvent, Listener, NotOffered, Offered, OnNotOffered, Setup
+from gateway.leg import Leg, LegEvent, Listener, NotOffered, Offered, OnNotOffered, Released, Setup
 from gateway.media.api import Media
 from gateway.voip.sip.admission import Refusal, open_call, setup_of
 from gateway.voip.sip.causes import cause_for_sip
-from gateway.voip.sip.dialog import DialogKey, check_routes
+from gateway.voip.sip.composed import field_lines
+from gateway.voip.sip.counters import EndpointCounters
+from gateway.voip.sip.dialog import DialogKey
 from gateway.voip.sip.dtmf_info import DTMF, DTMF_RELAY
 from gateway.voip.sip.errors import SipError
 from gateway.voip.sip.flow import DEFAULT_PORT, RELIABLE, Close, Flow, Resolve, Send, bracketed
@@ -32,40 +33,33 @@ from gateway.voip.sip.outbound import Outbound
 from gateway.voip.sip.parser import StreamParser, parse
 from gateway.voip.sip.peers import Credentials, PeerSettings, PeerTable, SipSettings
 from gateway.voip.sip.session import Session, options_fields
+from gateway.voip.sip.status import reason_phrase
+from gateway.voip.sip.strangers import Strangers
+from gateway.voip.sip.suspects import Suspects
 from gateway.voip.sip.timers import durations
 from gateway.voip.sip.transaction import ServerTransaction, Timers
 from gateway.voip.sip.transactions import TableFull, Transactions
 from gateway.voip.sip.uas import RETRY_AFTER_SECONDS
-from gateway.voip.sip.validation import check_request
+from gateway.voip.sip.validation import check_request, check_usable
 
 log = logging.getLogger(__name__)
 
 MAX_STREAMS = 1024
 """TCP connections at a time; a further one is closed."""
+MAX_PONGS = 8
+"""Keep-alives answered of those that arrive at once: who sends more does not wait for the answers."""
 METHODS = frozenset({*ALLOWED_METHODS, "NOTIFY"})
+URI_SCHEMES = frozenset({"sip", "tel"})
+"""sips: joins with TLS: until then nobody is promised a secure call (RFC 3261 26.2.2)."""
 BODY_KINDS = frozenset({"application/sdp", DTMF_RELAY, DTMF})
 _PONG = b"\r\n"
 ASKED_AGAIN = frozenset({420, 421, 422})
 """Refusals of how a call was asked for, not of the call: the caller asks once more in another way."""
+_SINGLE = frozenset({"from", "to", "cseq", "call-id"})
 _PLAIN_METHODS = frozenset({"ACK", "BYE"})
 
 OnOffer = Callable[[Leg, Offered, int], "Listener | None"]
 Output = Send | Close | Resolve
-
-
-@dataclass(slots=True)
-class EndpointCounters:
-    """What came in since the start."""
-
-    requests: int = 0
-    responses: int = 0
-    keepalives: int = 0
-    garbage: int = 0
-    rejected: int = 0
-    overload: int = 0
-    strangers: int = 0
-    calls_in: int = 0
-    calls_out: int = 0
 
 
 class SipEndpoint:
@@ -89,11 +83,14 @@ class SipEndpoint:
         self.media = media
         self.rng = rng
         self.credentials = credentials
+        self.suspects = Suspects()
         self.counters = EndpointCounters()
         self.timers: Timers = TimerQueue()
         self.durations = durations(settings.timers)
         self.transactions = Transactions(self.timers, self.durations, rng, self._send)
+        self.waits = self.transactions.waits
         self.peers = PeerTable(settings.peers)
+        self.strangers = Strangers(settings, self.peers, self.transactions)
         advertised = AdvertisedAddress(settings.listeners, local_for)
         self.outbound = Outbound(self.transactions, settings.listeners, advertised, self._send)
         self.legs: dict[str, SipLeg] = {}
@@ -118,6 +115,9 @@ class SipEndpoint:
         self._now = now
         if flow.transport in RELIABLE:
             self._receive_stream(data, flow, now)
+            return
+        if self.strangers.unheard(flow.address, now):
+            self.counters.overload += 1
             return
         if len(data) < 12 or data[0] < 0x20:
             # CR LF keep-alives, STUN (first two bits zero, RFC 5389 6) and the like; CR LF may come first (3261 7.5).
@@ -156,7 +156,8 @@ class SipEndpoint:
 
     def enter(self, now: int) -> None:
         """What is drained from now on happens at ``now``: replies of the media engine bring no time along."""
-        self._now = max(now, self._now)
+        if now > self._now:
+            self._now = now
 
     def next_timer(self) -> int | None:
         """The earliest deadline, or None; at once while there is something to drain."""
@@ -167,15 +168,14 @@ class SipEndpoint:
     def poll(self) -> Output | None:
         """The next thing to send or do; tells leg events to their listeners on the way. None when there is no more."""
         out = self._out
-        while True:
-            if out:
-                return out.popleft()
+        while not out:
             if self._replies:
                 self._replies.popleft()(self._now)
             elif self._events:
                 self._tell(*self._events.popleft())
             else:
                 return None
+        return out.popleft()
 
     # -- calls --
 
@@ -204,12 +204,19 @@ class SipEndpoint:
         address = self.outbound.advertised.of(flow.address, flow.listener)
         leg = SipLeg(self, name, peer, flow, address, remote_host, source=source)
         self.legs[name] = leg
+        if not source:
+            self.strangers.calls += 1
         return leg
 
     @property
     def idle(self) -> bool:
         """True if no leg, dialog, transaction or timer is left."""
-        return not self.legs and not self.dialogs and not len(self.transactions) and not len(self.timers)
+        return not self.legs and not self.dialogs and not len(self.transactions) and self._timers_idle
+
+    @property
+    def _timers_idle(self) -> bool:
+        # What lines are left is stopped: whoever could wait is gone.
+        return len(self.timers) == self.waits.running
 
     def statistics(self) -> dict[str, int]:
         """Counters for the operator."""
@@ -253,7 +260,8 @@ class SipEndpoint:
 
     def leg_over(self, leg: SipLeg) -> None:
         """``leg`` has queued its Released."""
-        self.legs.pop(leg.name, None)
+        if self.legs.pop(leg.name, None) is not None and not leg.peer.name:
+            self.strangers.calls -= 1
 
     def respond(
         self,
@@ -267,12 +275,13 @@ class SipEndpoint:
         """Answer ``transaction``'s request; returns the bytes sent."""
         if not transaction.tag:
             transaction.tag = self.new_tag()
-        response = transaction.request.response(status, reason, transaction.tag if transaction.initial else None)
-        add = response.headers.add
-        for name, value in fields:
-            add(name, value)
-        response.body = body
-        data = response.to_bytes()
+        own = field_lines(fields) if fields else ""
+        if own.count("\n") != len(fields) or own.count("\r") != len(fields):
+            raise ValueError(f"a header field of a {status} has a line end in it")
+        echoed = transaction.request.echoed(status, transaction.tag if transaction.initial else None)
+        phrase = reason_phrase(status) if reason is None else reason
+        head = f"SIP/2.0 {status} {phrase}\r\n{echoed}{own}Content-Length: {len(body)}\r\n\r\n"
+        data = head.encode("utf-8", "surrogateescape") + body
         transaction.respond(status, data, now)
         return data
 
@@ -288,6 +297,8 @@ class SipEndpoint:
         listener = leg.listener
         if listener is not None:
             listener.on_leg(leg, event, self._now)
+        if isinstance(event, Released):
+            leg.let_go()
 
     def _receive_stream(self, data: bytes, flow: Flow, now: int) -> None:
         parser = self._streams.get(flow)
@@ -301,38 +312,48 @@ class SipEndpoint:
         pings = parser.pings
         try:
             while (message := parser.next_message()) is not None:
+                if self.strangers.unheard(flow.address, now):
+                    self.counters.overload += 1
+                    raise SipError(None, "a stranger sends more than is read")
                 self._receive_message(message, flow, now)
         except SipError as error:
             self._broken(error, flow, now)
             self._streams.pop(flow, None)
             self._out.append(Close(flow, error.text))
             return
-        for _ in range(parser.pings - pings):
+        pings = parser.pings - pings
+        self.counters.keepalives += pings
+        for _ in range(min(pings, MAX_PONGS)):
             # RFC 5626 4.4.1: a double CR LF is answered with a single one.
-            self.counters.keepalives += 1
             self._send(flow, _PONG)
 
     def _broken(self, error: SipError, flow: Flow, now: int) -> None:
         self.counters.garbage += 1
-        if log.isEnabledFor(logging.INFO):
-            log.info("from %s: %s", flow, error)
+        # What a stranger sends is no event: it may send it a thousand times a second.
+        level = logging.DEBUG if self.peers.match(flow) is None else logging.INFO
+        if log.isEnabledFor(level):
+            log.log(level, "from %s: %s", flow, error)
         request = error.request
         if request is None or error.status is None:
             return
         self._reject(request, flow, error.status, (), now)
 
     def _receive_message(self, message: Request | Response, flow: Flow, now: int) -> None:
+        if self.suspects.names:
+            peer = self.peers.match(flow)
+            if peer is not None:
+                self.suspects.heard(peer.name)
         if isinstance(message, Request):
             self.counters.requests += 1
             self._receive_request(message, flow, now)
             return
         self.counters.responses += 1
         try:
-            _check_response(message)
+            check_usable(message)
             self.transactions.receive_response(message, now)
         except SipError as error:
             self.counters.garbage += 1
-            log.info("response from %s dropped: %s", flow, error)
+            log.debug("response from %s dropped: %s", flow, error)
 
     def _receive_request(self, request: Request, flow: Flow, now: int) -> None:
         if request.method in _PLAIN_METHODS:
@@ -341,7 +362,12 @@ class SipEndpoint:
                 self._receive_plain(request, session, flow, now)
                 return
         rejection = check_request(
-            request, methods=METHODS, option_tags=OPTION_TAGS, body_kinds=BODY_KINDS, forwarding=False
+            request,
+            methods=METHODS,
+            option_tags=OPTION_TAGS,
+            body_kinds=BODY_KINDS,
+            schemes=URI_SCHEMES,
+            forwarding=False,
         )
         if rejection is not None:
             self._reject(request, flow, rejection.status, rejection.headers, now)
@@ -362,10 +388,11 @@ class SipEndpoint:
     def _find_dialog_as_known(self, request: Request) -> Session | None:
         """The dialog of a request whose Call-ID, From and To are letter by letter as in the one that made it."""
         headers = request.headers
-        session = self._sessions.get((headers.get("Call-ID") or "", headers.get("To") or "", headers.get("From") or ""))
-        if session is None or request.body or "Require" in headers or request.version != SIP_VERSION:
+        first = headers.first
+        session = self._sessions.get((first.get("call-id", ""), first.get("to", ""), first.get("from", "")))
+        if session is None or request.body or "require" in first or request.version != SIP_VERSION:
             return None
-        if any(len(headers.get_all(name)) != 1 for name in ("From", "To", "CSeq", "Call-ID")):
+        if "cseq" not in first or (headers.repeated and not _SINGLE.isdisjoint(headers.repeated)):
             return None
         return session
 
@@ -374,7 +401,9 @@ class SipEndpoint:
         try:
             if request.cseq.method != request.method:
                 raise SipError(400, f"CSeq names another method than {request.method}")
-            request.stamp_source(flow.address, flow.port)
+            if request.method != "ACK":
+                # An ACK is never answered, so that nobody asks for its way back.
+                request.stamp_source(flow.address, flow.port)
             if self.transactions.absorb(request, now):
                 return
             if request.method == "ACK":
@@ -395,6 +424,8 @@ class SipEndpoint:
     def _new_request(self, request: Request, flow: Flow, now: int) -> None:
         cancelled = self.transactions.find_cancelled(request) if request.method == "CANCEL" else None
         initial = request.to.tag is None
+        if cancelled is None and self.peers.match(flow) is None and self._dismissed(request, flow):
+            return
         merged = initial and request.method != "CANCEL" and self.transactions.is_merged(request)
         try:
             where = reply_flow(request.via, flow)
@@ -407,6 +438,25 @@ class SipEndpoint:
         except SipError as error:
             self.counters.rejected += 1
             self.respond(transaction, error.status or 400, now)
+
+    def _dismissed(self, request: Request, flow: Flow) -> bool:
+        """Answer a stranger's request if that takes no state: whoever floods us fills no table."""
+        if self._find_dialog(request) is not None:
+            return False
+        status = self.strangers.status_for(request)
+        fields: Fields = ()
+        if request.method == "INVITE" and request.to.tag is None:
+            self._out.extend(map(Resolve, self.strangers.names_to_ask(self._now)))
+            if status == 0:
+                return False
+            self.counters.strangers += 1
+            if status == 503:
+                self.counters.overload += 1
+                fields = (("Retry-After", str(RETRY_AFTER_SECONDS)),)
+        elif status == 200:
+            status, fields = self._options(flow)
+        self._answer_without_transaction(request, flow, status, fields)
+        return True
 
     def _dispatch(
         self,
@@ -430,16 +480,21 @@ class SipEndpoint:
         elif request.method == "INVITE":
             self._on_invite(request, transaction, flow, now)
         elif request.method == "OPTIONS":
-            fields = options_fields(self.outbound.contact(flow, ""))
-            # RFC 3261 11.2: the status an INVITE would get now.
-            if len(self.legs) >= self.settings.max_calls:
-                fields.append(("Retry-After", str(RETRY_AFTER_SECONDS)))
-                self.respond(transaction, 503, now, fields)
-            else:
-                self.respond(transaction, 200, now, fields)
+            status, fields = self._options(flow)
+            self.respond(transaction, status, now, fields)
+        elif request.method == "REFER":
+            # As in a dialog: see Session.
+            self.respond(transaction, 603, now)
         else:
             # A method that lives in dialogs only, without one (RFC 3261 12.2.2, RFC 6665 4.1.3).
             self.respond(transaction, 481, now)
+
+    def _options(self, flow: Flow) -> tuple[int, Fields]:
+        """Status and header fields for OPTIONS: the status is what an INVITE would get now (RFC 3261 11.2)."""
+        fields = options_fields(self.outbound.contact(flow, ""))
+        if len(self.legs) < self.settings.max_calls:
+            return 200, fields
+        return 503, [*fields, ("Retry-After", str(RETRY_AFTER_SECONDS))]
 
     def _find_dialog(self, request: Request) -> Session | None:
         return self.dialogs.get((request.call_id, request.to.tag or "", request.from_.tag or ""))
@@ -464,7 +519,7 @@ class SipEndpoint:
             request.stamp_source(flow.address, flow.port)
             if self.transactions.absorb(request, now):
                 return
-            if request.method == "INVITE":
+            if request.method == "INVITE" and self.peers.match(flow) is not None:
                 where, initial = reply_flow(request.via, flow), request.to.tag is None
                 transaction = self.transactions.accept(request, flow, where, now, initial=initial)
                 self.respond(transaction, status, now, fields)
@@ -473,9 +528,7 @@ class SipEndpoint:
             pass
         self._answer_without_transaction(request, flow, status, fields)
 
-    def _answer_without_transaction(
-        self, request: Request, flow: Flow, status: int, fields: tuple[tuple[str, str], ...]
-    ) -> None:
+    def _answer_without_transaction(self, request: Request, flow: Flow, status: int, fields: Fields) -> None:
         """RFC 3261 8.2.7: the same request would get the same answer, so none is kept."""
         try:
             where = reply_flow(request.via, flow)
@@ -488,7 +541,7 @@ class SipEndpoint:
         try:
             self._send(where, response.to_bytes())
         except ValueError:
-            log.info("from %s: request cannot even be answered", flow)
+            log.debug("from %s: request cannot even be answered", flow)
 
     # -- incoming calls --
 
@@ -545,11 +598,3 @@ class SipEndpoint:
             leg.release(Cause.SWITCHING_EQUIPMENT_CONGESTION, now)
         elif not leg.over:
             leg.open_media(session.negotiation, now)
-
-
-def _check_response(response: Response) -> None:
-    """Parse what the user of an INVITE or UPDATE will need; raises SipError: the response is then dropped."""
-    if response.status > 100 and (response.headers.get("CSeq") or "").endswith(("INVITE", "UPDATE")):
-        _ = (response.to, response.contacts, response.rseq)
-        if "record-route" in response.headers:
-            check_routes(response.record_routes)

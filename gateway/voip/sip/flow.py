@@ -6,8 +6,9 @@ TLS joins as a third transport word with the issue that brings it. Does not open
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 from functools import lru_cache
+
+import msgspec
 
 UDP = "UDP"
 TCP = "TCP"
@@ -16,8 +17,7 @@ RELIABLE = frozenset({TCP, "TLS"})
 DEFAULT_PORT = 5060
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
+class Flow(msgspec.Struct, frozen=True):
     """One way to reach a far end: transport, its literal address and port, and which of our sockets.
 
     ``connection`` numbers a TCP connection; 0 asks the adapter to open one (or take one that it has to there).
@@ -39,24 +39,21 @@ class Flow:
         return f"{self.transport.lower()}:{bracketed(self.address)}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(msgspec.Struct, frozen=True):
     """``data`` is to leave on ``flow``: one datagram, or bytes of a stream."""
 
     flow: Flow
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(msgspec.Struct, frozen=True):
     """The connection of ``flow`` is to be closed: its peer sent what cannot be framed, or it idled too long."""
 
     flow: Flow
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Resolve:
+class Resolve(msgspec.Struct, frozen=True):
     """``host`` is a name whose addresses the endpoint wants: answer with ``SipEndpoint.resolved``."""
 
     host: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 COMPACT_FORMS = {
@@ -80,6 +80,7 @@ _COMMON_NAMES = [
     "To",
     "Unsupported",
     "User-Agent",
+    "User-to-User",
     "Via",
     "Warning",
     "WWW-Authenticate",
@@ -105,23 +106,39 @@ def header_key(name: str) -> str:
 class Headers:
     """Header fields in order. Names are matched case-insensitively and in either form.
 
-    ``parsed`` is a cache of typed values for Message, by key (all Vias under "vias"); a change empties it.
+    ``first`` has the first value of each key, ``repeated`` all values of the keys that stand more than once; both are
+    to be read only. ``parsed`` is a cache of typed values for Message, by key (all Vias under "vias"), which a change
+    empties.
     """
 
-    __slots__ = ("_entries", "_index", "parsed")
+    __slots__ = ("_entries", "first", "parsed", "repeated")
+
+    parsed: dict[str, Any]
+    first: dict[str, str]
+    repeated: dict[str, list[str]]
 
     def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
         self._entries: list[Entry] = [(_find_key(name) or header_key(name), name, value) for name, value in fields]
-        self._index: dict[str, list[str]] | None = None
-        self.parsed: dict[str, Any] = {}
+        self._changed()
 
     @classmethod
-    def of_entries(cls, entries: list[Entry], index: dict[str, list[str]] | None = None) -> Headers:
-        """Take over a list of finished entries, and their index if it is known (the parser's way in)."""
+    def of_entries(cls, entries: list[Entry]) -> Headers:
+        """Take over a list of finished entries."""
         headers = cls.__new__(cls)
         headers._entries = entries
-        headers._index = index
+        headers._changed()
+        return headers
+
+    @classmethod
+    def of_columns(cls, keys: Sequence[str], names: Sequence[str], values: Sequence[str]) -> Headers:
+        """Take keys, names and values of finished entries (the parser's way in)."""
+        headers = cls.__new__(cls)
+        headers._entries = list(zip(keys, names, values))  # noqa: B905 - all of one line each
+        headers.first = first = dict(zip(keys, values))  # noqa: B905
+        headers.repeated = {}
         headers.parsed = {}
+        if len(first) != len(keys):
+            headers._changed()
         return headers
 
     def __len__(self) -> int:
@@ -131,7 +148,7 @@ class Headers:
         return ((name, value) for _, name, value in self._entries)
 
     def __contains__(self, name: str) -> bool:
-        return (_find_key(name) or header_key(name)) in (self._index or self.index())
+        return (_find_key(name) or header_key(name)) in self.first
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Headers):
@@ -148,31 +165,25 @@ class Headers:
         """The entries themselves, to be read only."""
         return self._entries
 
-    def index(self) -> dict[str, list[str]]:
-        """Values by key, to be read only; built on first use."""
-        index = self._index
-        if index is None:
-            index = self._index = {}
-            for key, _, value in self._entries:
-                if key in index:
-                    index[key].append(value)
-                else:
-                    index[key] = [value]
-        return index
-
     def get(self, name: str) -> str | None:
         """The raw value of the first field ``name``, or None."""
-        values = (self._index or self.index()).get(_find_key(name) or header_key(name))
-        return values[0] if values else None
+        return self.first.get(_find_key(name) or header_key(name))
 
     def get_all(self, name: str) -> list[str]:
         """The raw values of all fields ``name`` in order, to be read only."""
-        return (self._index or self.index()).get(_find_key(name) or header_key(name), [])
+        key = _find_key(name) or header_key(name)
+        value = self.first.get(key)
+        if value is None:
+            return []
+        return self.repeated.get(key) or [value]
 
     def add(self, name: str, value: str) -> None:
         """Append a field."""
-        self._entries.append((_find_key(name) or header_key(name), name, value))
-        self._changed()
+        key = _find_key(name) or header_key(name)
+        self._entries.append((key, name, value))
+        self._note(key, value)
+        if self.parsed:
+            self.parsed = {}
 
     def add_first(self, name: str, value: str) -> None:
         """Put a field before all others."""
@@ -197,7 +208,7 @@ class Headers:
 
     def replace_first(self, name: str, value: str) -> None:
         """Replace the value of the first field ``name`` and leave its others; append if there is none."""
-        key = header_key(name)
+        key = _find_key(name) or header_key(name)
         for number, entry in enumerate(self._entries):
             if entry[0] == key:
                 self._entries[number] = (key, entry[1], value)
@@ -205,12 +216,28 @@ class Headers:
         else:
             self.add(name, value)
             return
-        # Every request received comes by here (Via): what was learnt of its other fields is kept.
-        index = self._index
-        if index is not None:
-            index[key] = [value, *index[key][1:]]
-        self.parsed.pop(key, None)
-        self.parsed.pop("vias", None)
+        self.first[key] = value
+        if key in self.repeated:
+            self.repeated[key][0] = value
+        parsed = self.parsed
+        if key in parsed:
+            del parsed[key]
+        if "vias" in parsed:
+            del parsed["vias"]
+
+    def replace_top_via(self, value: str) -> None:
+        """Replace the value of the first Via, which there is; what was read of other fields stays."""
+        entries = self._entries
+        number = 0
+        while entries[number][0] != "via":
+            number += 1
+        entries[number] = ("via", entries[number][1], value)
+        self.first["via"] = value
+        if "via" in self.repeated:
+            self.repeated["via"][0] = value
+        parsed = self.parsed
+        if "vias" in parsed:
+            del parsed["vias"]
 
     def remove(self, name: str) -> None:
         """Drop all fields ``name``."""
@@ -223,6 +250,17 @@ class Headers:
         return Headers.of_entries(list(self._entries))
 
     def _changed(self) -> None:
-        self._index = None
-        if self.parsed:
-            self.parsed = {}
+        self.parsed = {}
+        self.first = {}
+        self.repeated = {}
+        for key, _, value in self._entries:
+            self._note(key, value)
+
+    def _note(self, key: str, value: str) -> None:
+        first = self.first
+        if key not in first:
+            first[key] = value
+        elif key in self.repeated:
+            self.repeated[key].append(value)
+        else:
+            self.repeated[key] = [first[key], value]

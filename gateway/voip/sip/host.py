@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Protocol
 from gateway.leg import LegEvent
 from gateway.media.api import Media
 from gateway.voip.sip.dialog import DialogKey
+from gateway.voip.sip.errors import SipError
 from gateway.voip.sip.outbound import Outbound
 from gateway.voip.sip.peers import Credentials, SipSettings
+from gateway.voip.sip.suspects import Suspects
+from gateway.voip.sip.syntax import quote
 from gateway.voip.sip.timers import SipTimer
 from gateway.voip.sip.transaction import ServerTransaction, Timers
+from gateway.voip.sip.waits import Waits
 
 if TYPE_CHECKING:
     from gateway.voip.sip.leg import SipLeg
@@ -29,6 +33,11 @@ MAX_QUEUED_PROVISIONAL = 8
 ACCEPT = "application/sdp, application/dtmf-relay, application/dtmf"
 
 
+def warning_fields(error: SipError) -> list[tuple[str, str]]:
+    """The Warning that tells why a session description was refused (RFC 3261 20.43), if it was that."""
+    return [("Warning", f"{error.warning} gateway {quote(error.text)}")] if error.warning else []
+
+
 class Host(Protocol):
     """The endpoint, seen from inside."""
 
@@ -36,9 +45,11 @@ class Host(Protocol):
     rng: random.Random
     media: Media
     timers: Timers
+    waits: Waits
     durations: dict[SipTimer, int]
     outbound: Outbound
     credentials: Credentials | None
+    suspects: Suspects
 
     def respond(
         self,

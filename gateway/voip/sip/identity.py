@@ -5,8 +5,6 @@ RFC 3261 8.1.1, RFC 3323, RFC 3325, RFC 4916; Remote-Party-ID (an expired draft 
 
 from __future__ import annotations
 
-import dataclasses
-
 import msgspec
 
 from gateway.identity import MAX_NAME, Number, Party, Presentation, Screening
@@ -76,7 +74,7 @@ def _is_anonymous(sender: NameAddr) -> bool:
 def _hidden(party: Party) -> Party:
     number = party.number
     if number is not None:
-        number = dataclasses.replace(number, presentation=Presentation.RESTRICTED)
+        number = msgspec.structs.replace(number, presentation=Presentation.RESTRICTED)
     return Party(number, party.name, Presentation.RESTRICTED)
 
 
@@ -188,10 +186,12 @@ def clean_name(text: str) -> str | None:
 # -- to SIP --
 
 
-def caller_fields(party: Party, rules: IdentityRules) -> tuple[NameAddr, tuple[Field, ...]]:
+def caller_fields(party: Party, rules: IdentityRules, isub: str = "") -> tuple[NameAddr, tuple[Field, ...]]:
     """From (without tag) for a call by ``party``, and the fields P-Asserted-Identity and Privacy where they belong.
 
-    A restricted number goes only to a trusted far end, asserted and with Privacy: id.
+    A restricted number goes only to a trusted far end, asserted and with Privacy: id. A number that a caller gave
+    besides the network's is From alone, the network's is asserted (Q.1912.5 6.1.3.6). ``isub``: parameters of the
+    asserted number.
     """
     number = party.number
     name = party.name if party.name_presentation == Presentation.ALLOWED else None
@@ -199,21 +199,27 @@ def caller_fields(party: Party, rules: IdentityRules) -> tuple[NameAddr, tuple[F
         if number is not None and number.presentation == Presentation.RESTRICTED:
             return NameAddr(ANONYMOUS_URI, "Anonymous"), ((("Privacy", "id"),) if rules.trusted else ())
         return NameAddr(Uri("sip", "unavailable", rules.host), name or ""), ()
-    fields = asserted_fields(party, rules)
+    fields = asserted_fields(party, rules, isub)
     if number.presentation == Presentation.RESTRICTED:
         return NameAddr(ANONYMOUS_URI, "Anonymous"), fields or ((("Privacy", "id"),) if rules.trusted else ())
     return NameAddr(uri_of(number, rules.host, rules.style), name or ""), fields
 
 
-def asserted_fields(party: Party, rules: IdentityRules) -> tuple[Field, ...]:
+def asserted_fields(party: Party, rules: IdentityRules, isub: str = "") -> tuple[Field, ...]:
     """P-Asserted-Identity and Privacy that name ``party``, caller or connected; () if it may not be named."""
-    number = party.number
+    number = party.network or party.number
     if not rules.trusted or number is None or not number.digits:
         return ()
     if number.screening not in ASSERTED_SCREENINGS and not rules.assert_unscreened:
         return ()
     restricted = number.presentation == Presentation.RESTRICTED
+    if party.network is not None and party.number is not None:
+        restricted = restricted or party.number.presentation == Presentation.RESTRICTED
     # Privacy covers name and number alike; a name hidden by itself is left out.
     name = party.name if restricted or party.name_presentation == Presentation.ALLOWED else None
-    asserted = ("P-Asserted-Identity", str(NameAddr(uri_of(number, rules.host, rules.style), name or "")))
+    uri = uri_of(number, rules.host, rules.style)
+    if isub:
+        # RFC 3261 19.1.6: a number with parameters is the user part, and says that it is one.
+        uri = msgspec.structs.replace(uri, user=f"{uri.user}{isub}", params={**uri.params, "user": "phone"})
+    asserted = ("P-Asserted-Identity", str(NameAddr(uri, name or "")))
     return (asserted, ("Privacy", "id")) if restricted else (asserted,)

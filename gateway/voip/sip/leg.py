@@ -7,12 +7,14 @@ The INVITE is in ``uac.py`` or ``uas.py``, what follows it in ``session.py``. SR
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from gateway.cause import Cause, Location
 from gateway.identity import Party
 from gateway.leg import (
+    Conveyed,
     Held,
     Identified,
     Keypad,
@@ -33,6 +35,7 @@ from gateway.voip.sip.parties import rules_for
 from gateway.voip.sip.peers import DtmfMode, PeerSettings
 from gateway.voip.sip.timers import SipTimer
 from gateway.voip.sip.uac import OutgoingInvite
+from gateway.voip.sip.waits import Wait
 
 if TYPE_CHECKING:
     from gateway.voip.sip.session import Session
@@ -72,7 +75,9 @@ class SipLeg:
         self._host = host
         self._session: Session | None = None
         self._negotiation: Negotiation | None = None
+        self._wait: Wait | None = None
         self._opening = False
+        self._placed = False
         self._answered = False
         self._released: Released | None = None
         self._reported = False
@@ -116,6 +121,7 @@ class SipLeg:
             self.finish(Cause.EXCHANGE_ROUTING_ERROR, Location.PRIVATE_LOCAL, now, text="Max-Forwards is 0")
             return
         self._negotiation = Negotiation(self.local_media())
+        self._placed = True
         self.outgoing = OutgoingInvite(self, self._host, self.peer, self.flow, setup, self._negotiation)
         self.call_id = self.outgoing.call_id
         self.open_media(self._negotiation, now)
@@ -123,21 +129,21 @@ class SipLeg:
     def proceed(self, now: int) -> None:
         """Nothing to send: 100 went out with the INVITE's arrival."""
 
-    def progress(self, inband: bool, now: int, cause: Cause | None = None) -> None:
+    def progress(self, inband: bool, now: int, cause: Cause | None = None, conveyed: Conveyed | None = None) -> None:
         """183, with SDP if ``inband``."""
         if self.incoming is not None and self._released is None:
-            self.incoming.progress(inband, cause, now)
+            self.incoming.progress(inband, cause, now, conveyed)
 
-    def alert(self, inband: bool, now: int) -> None:
+    def alert(self, inband: bool, now: int, conveyed: Conveyed | None = None) -> None:
         """180, with SDP if ``inband``."""
         if self.incoming is not None and self._released is None:
-            self.incoming.alert(inband, now)
+            self.incoming.alert(inband, now, conveyed)
 
-    def answer(self, connected: Party | None, now: int) -> None:
+    def answer(self, connected: Party | None, now: int, conveyed: Conveyed | None = None) -> None:
         """200 with SDP."""
         if self.incoming is not None and self._released is None:
             self._answered = True
-            self.incoming.answer(connected, now)
+            self.incoming.answer(connected, now, conveyed)
 
     def digits(self, digits: str, complete: bool, now: int) -> None:
         """More digits for an INVITE that gets 484."""
@@ -173,6 +179,9 @@ class SipLeg:
             if fields:
                 self._session.changes.identify(list(fields), now)
 
+    def notify(self, description: int, now: int) -> None:
+        """Nothing: SIP has no word for what NOTIFY tells."""
+
     def release(self, cause: Cause, now: int, text: str = "") -> None:
         """End the call: refusal, CANCEL or BYE."""
         if self._released is not None:
@@ -185,13 +194,17 @@ class SipLeg:
             self.outgoing.cancel(cause, text, now)
         self.finish(cause, Location.PRIVATE_LOCAL, now, ours=True, text=text)
 
+    def let_go(self) -> None:
+        """Released has been heard: let go of all that refers to this leg, so that no collector has to find it."""
+        self.listener = self.incoming = self.outgoing = None
+
     def record(self) -> dict[str, object]:
         """What the call record says of this leg."""
         settings = self.settings
         result: dict[str, object] = {
             "technology": self.technology,
             "peer": self.peer.name,
-            "direction": "out" if self.outgoing is not None else "in",
+            "direction": "out" if self._placed else "in",
             "call_id": self.call_id,
             "far_address": str(self.flow),
             "codec": settings.codec.name.lower() if settings is not None else None,
@@ -210,7 +223,7 @@ class SipLeg:
         self._negotiation = negotiation
         self._opening = True
         host = self._host
-        host.timers.start((self, SipTimer.MEDIA), now + host.durations[SipTimer.MEDIA])
+        self._wait = host.waits.start(self, SipTimer.MEDIA, now)
         address = host.outbound.advertised.bind_of(self.flow.address, self.flow.listener)
         self.stream = host.media.open_rtp(address, self.name, self._on_opened)
 
@@ -224,7 +237,7 @@ class SipLeg:
         if self._released is not None or not self._opening:
             return
         self._opening = False
-        self._host.timers.stop((self, SipTimer.MEDIA))
+        self._stop_waiting()
         if isinstance(reply, Failure):
             log.error("%s: no RTP stream: %s", self.name, reply.text)
             self.stream = None
@@ -243,17 +256,22 @@ class SipLeg:
             self._statistics = reply
         self._report(now)
 
-    def _no_media(self, text: str, now: int) -> None:
+    def _stop_waiting(self) -> None:
+        wait = self._wait
+        if wait is not None:
+            self._wait = wait.owner = None
+
+    def _no_media(self, text: str, now: int, timer: str = "") -> None:
         if self.incoming is not None:
             self.incoming.refuse(Cause.RESOURCE_UNAVAILABLE, text, now)
-        self.finish(Cause.RESOURCE_UNAVAILABLE, Location.PRIVATE_LOCAL, now, text=text)
+        self.finish(Cause.RESOURCE_UNAVAILABLE, Location.PRIVATE_LOCAL, now, text=text, timer=timer)
 
     def expire(self, timer: SipTimer, now: int) -> None:
         """The engine did not answer."""
         if timer is SipTimer.STATISTICS:
             self._report(now)
         elif self._released is None:
-            self._no_media("the media engine does not answer", now)
+            self._no_media("the media engine does not answer", now, "timer of the media engine's reply")
 
     # -- what the INVITE and the session report --
 
@@ -274,26 +292,34 @@ class SipLeg:
         self._answered = True
 
     def finish(
-        self, cause: Cause, location: Location, now: int, *, ours: bool = False, text: str = "", status: int = 0
+        self,
+        cause: Cause,
+        location: Location,
+        now: int,
+        *,
+        ours: bool = False,
+        text: str = "",
+        status: int = 0,
+        timer: str = "",
     ) -> None:
         """The leg is over: close the stream and, when its last counters are here, report Released. Once only."""
         if self._released is not None:
             return
-        self._released = Released(cause, location, ours, text)
+        self._released = Released(cause, location, ours, text, timer)
         self._status = status
         host = self._host
-        host.timers.stop((self, SipTimer.MEDIA))
+        self._stop_waiting()
         if self.stream is None:
             self._report(now)
             return
-        host.timers.start((self, SipTimer.STATISTICS), now + host.durations[SipTimer.STATISTICS])
+        self._wait = host.waits.start(self, SipTimer.STATISTICS, now)
         host.media.close(self.stream, self._on_closed)
 
     def _report(self, now: int) -> None:  # noqa: ARG002
         if self._reported or self._released is None:
             return
         self._reported = True
-        self._host.timers.stop((self, SipTimer.STATISTICS))
+        self._stop_waiting()
         self._host.queue(self, self._released)
         self._host.leg_over(self)
 
@@ -324,10 +350,11 @@ class SipLeg:
         if session is self._session:
             self.emit(Identified(party))
 
-    def on_session_over(self, session: Session, cause: Cause, text: str, now: int) -> None:
+    def on_session_over(self, session: Session, cause: Cause, text: str, now: int, timer: str = "") -> None:
         """The session ended: BYE, time-out, or an early dialog of an incoming call."""
         if session is not self._session:
             return
         if self.incoming is not None and not self.incoming.answered:
             self.incoming.ended_by_bye()
-        self.finish(cause, Location.USER if not text else Location.BEYOND_INTERWORKING, now, text=text)
+        location = Location.USER if not text else Location.BEYOND_INTERWORKING
+        self.finish(cause, location, now, text=text, timer=timer)

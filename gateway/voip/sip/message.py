@@ -7,6 +7,7 @@ that is wrong, and those that must exist (via, from_, to, call_id, cseq) for one
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import TypeVar
 
 from gateway.voip.sip.errors import SipError
@@ -24,12 +25,16 @@ from gateway.voip.sip.values import (
     SessionExpires,
     Tagged,
     Via,
+    parse_name_addr,
     parse_name_addrs,
 )
 
 SIP_VERSION = "SIP/2.0"
 Value = TypeVar("Value")
 Fields = Headers | Iterable[tuple[str, str]]
+_NONE: frozenset[str] = frozenset()
+# What a far end wants of session timers is the same in all its messages.
+_parse_session_expires = lru_cache(maxsize=64)(SessionExpires.parse)
 
 
 class Message:
@@ -74,13 +79,13 @@ class Message:
     @property
     def via(self) -> Via:
         """The top Via."""
-        parsed = self.headers.parsed
-        value = parsed.get("via")
+        headers = self.headers
+        value = headers.parsed.get("via")
         if value is None:
-            text = self.headers.get("via")
+            text = headers.first.get("via")
             if text is None:
                 raise SipError(400, "no Via")
-            value = parsed["via"] = Via.parse(split_list(text)[0] if "," in text else text)
+            value = headers.parsed["via"] = Via.parse(split_list(text)[0] if "," in text else text)
         return value
 
     @property
@@ -91,17 +96,19 @@ class Message:
     @property
     def from_(self) -> NameAddr:
         """From."""
-        return self._required("from", NameAddr.parse)
+        value = self.headers.parsed.get("from")
+        return self._required("from", parse_name_addr) if value is None else value
 
     @property
     def to(self) -> NameAddr:
         """To."""
-        return self._required("to", NameAddr.parse)
+        value = self.headers.parsed.get("to")
+        return self._required("to", parse_name_addr) if value is None else value
 
     @property
     def call_id(self) -> str:
         """Call-ID as written; it is compared octet by octet (RFC 3261 20.8)."""
-        text = self.headers.get("call-id")
+        text = self.headers.first.get("call-id")
         if not text:
             raise SipError(400, "no Call-ID")
         return text
@@ -109,7 +116,8 @@ class Message:
     @property
     def cseq(self) -> CSeq:
         """CSeq: ``number`` and ``method``."""
-        return self._required("cseq", CSeq.parse)
+        value = self.headers.parsed.get("cseq")
+        return self._required("cseq", CSeq.parse) if value is None else value
 
     # -- addresses --
 
@@ -187,11 +195,13 @@ class Message:
     @property
     def allow(self) -> frozenset[str]:
         """Methods of Allow (case matters, RFC 3261 7.1)."""
-        parsed = self.headers.parsed
-        value = parsed.get("allow")
+        headers = self.headers
+        value = headers.parsed.get("allow")
         if value is None:
-            texts = self.headers.get_all("allow")
-            value = parsed["allow"] = frozenset([method for text in texts for method in split_tokens(text)])
+            text = headers.first.get("allow", "")
+            if "allow" in headers.repeated:
+                text = ",".join(headers.repeated["allow"])
+            value = headers.parsed["allow"] = _tokens(text)
         return value
 
     # -- numbers --
@@ -214,12 +224,12 @@ class Message:
     @property
     def session_expires(self) -> SessionExpires | None:
         """Session-Expires (RFC 4028), or None."""
-        return self._optional("session-expires", SessionExpires.parse)
+        return self._optional("session-expires", _parse_session_expires)
 
     @property
     def min_se(self) -> int | None:
         """Min-SE in seconds (RFC 4028), or None."""
-        value = self._optional("min-se", SessionExpires.parse)
+        value = self._optional("min-se", _parse_session_expires)
         return None if value is None else value.seconds
 
     @property
@@ -259,22 +269,20 @@ class Message:
 
     def _required(self, key: str, parse: Callable[[str], Value]) -> Value:
         headers = self.headers
-        value = headers.parsed.get(key)
-        if value is None:
-            texts = headers.index().get(key)
-            if texts is None or not texts[0]:
-                raise SipError(400, f"no {key}")
-            value = headers.parsed[key] = parse(texts[0])
+        text = headers.first.get(key)
+        if not text:
+            raise SipError(400, f"no {key}")
+        value = headers.parsed[key] = parse(text)
         return value
 
     def _optional(self, key: str, parse: Callable[[str], Value]) -> Value | None:
         headers = self.headers
+        text = headers.first.get(key)
+        if text is None:
+            return None
         value = headers.parsed.get(key)
         if value is None:
-            texts = headers.index().get(key)
-            if texts is None:
-                return None
-            value = headers.parsed[key] = parse(texts[0])
+            value = headers.parsed[key] = parse(text)
         return value
 
     def _all(self, key: str, cache: str, parse: Callable[[str], Value]) -> tuple[Value, ...]:
@@ -286,30 +294,39 @@ class Message:
         return value
 
     def _addresses(self, key: str) -> tuple[NameAddr, ...]:
-        parsed = self.headers.parsed
-        value: tuple[NameAddr, ...] | None = parsed.get(key)
+        headers = self.headers
+        text = headers.first.get(key)
+        if text is None:
+            return ()
+        value: tuple[NameAddr, ...] | None = headers.parsed.get(key)
         if value is None:
-            texts = self.headers.index().get(key, [])
-            if len(texts) == 1:
-                value = tuple(parse_name_addrs(texts[0]))
+            if key in headers.repeated:
+                value = tuple([address for text in headers.repeated[key] for address in parse_name_addrs(text)])
             else:
-                value = tuple([address for text in texts for address in parse_name_addrs(text)])
-            parsed[key] = value
+                value = parse_name_addrs(text)
+            headers.parsed[key] = value
         return value
 
     def _tags(self, key: str) -> frozenset[str]:
-        parsed = self.headers.parsed
-        value = parsed.get(key)
+        headers = self.headers
+        text = headers.first.get(key)
+        if text is None:
+            return _NONE
+        value = headers.parsed.get(key)
         if value is None:
-            texts = self.headers.get_all(key)
-            value = parsed[key] = frozenset([tag for text in texts for tag in split_tokens(text.lower())])
+            if key in headers.repeated:
+                text = ",".join(headers.repeated[key])
+            value = headers.parsed[key] = _tokens(text.lower())
         return value
 
 
 class Request(Message):
-    """A request. ``uri`` may be handed in as text; ``version`` is other than SIP/2.0 only on what was received."""
+    """A request. ``uri`` may be handed in as text; ``version`` is other than SIP/2.0 only on what was received.
 
-    __slots__ = ("_uri", "method", "uri_text", "version")
+    ``key`` is what its transaction is matched by, once that was worked out (``transactions``).
+    """
+
+    __slots__ = ("_uri", "key", "method", "uri_text", "version")
 
     def __init__(
         self, method: str, uri: Uri | str, headers: Fields = (), body: bytes = b"", version: str = SIP_VERSION
@@ -322,6 +339,20 @@ class Request(Message):
         else:
             self._uri, self.uri_text = uri, str(uri)
         self.version = version
+        self.key: tuple[str, ...] | None = None
+
+    @classmethod
+    def received(cls, method: str, uri: str, version: str) -> Request:
+        """A request whose header fields and body the parser is about to fill in."""
+        request = cls.__new__(cls)
+        request.method = method
+        request._uri = None
+        request.uri_text = uri
+        request.version = version
+        request.key = None
+        request.headers = _EMPTY
+        request.body = b""
+        return request
 
     @property
     def uri(self) -> Uri:
@@ -350,6 +381,29 @@ class Request(Message):
                     break
         return Response(status, reason_phrase(status) if reason is None else reason, Headers.of_entries(entries))
 
+    def echoed(self, status: int, to_tag: str | None = None) -> str:
+        """The lines that ``response`` copies; ``to_tag`` is for a To that is known to have none."""
+        headers = self.headers
+        first = headers.first
+        tag = f";tag={to_tag}" if to_tag is not None and status > 100 else ""
+        if not headers.repeated and "record-route" not in first and "timestamp" not in first:
+            try:
+                return (
+                    f"Via: {first['via']}\r\nFrom: {first['from']}\r\nTo: {first['to']}{tag}\r\n"
+                    f"Call-ID: {first['call-id']}\r\nCSeq: {first['cseq']}\r\n"
+                )
+            except KeyError:
+                # Whatever it has of them goes back.
+                pass
+        copied = _COPIED_EARLY if 100 < status < 300 else _COPIED_TRYING if status == 100 else _COPIED
+        lines: list[str] = []
+        for key, name, value in headers.entries:
+            if key in copied:
+                lines.append(f"{name}: {value}{tag}\r\n" if key == "to" else f"{name}: {value}\r\n")
+                if key == "to":
+                    tag = ""
+        return "".join(lines)
+
     def cancel(self) -> Request:
         """The CANCEL of this request as it was sent (RFC 3261 9.1)."""
         headers = Headers.of_entries([entry for entry in self.headers.entries if entry[0] in _COPIED_CANCEL])
@@ -373,14 +427,24 @@ class Request(Message):
         wants = via.wants_rport
         if via.host == address and not wants and via.received is None:
             return
-        params = {**via.params, "received": address}
+        headers = self.headers
+        text = headers.first["via"]
+        if wants and text.endswith(";rport") and "," not in text and '"' not in text and "received" not in via.params:
+            # As nearly all write it.
+            text = f"{text}={port};received={address}"
+        else:
+            params = {**via.params, "received": address}
+            if wants:
+                params["rport"] = str(port)
+            rest = split_list(text)[1:] if "," in text else []
+            text = ", ".join([str(Via(via.transport, via.host, via.port, params)), *rest])
+        headers.replace_top_via(text)
+        # What was read of it stays true: received and rport are only ever asked for in responses.
+        params = via.params
+        params["received"] = address
         if wants:
             params["rport"] = str(port)
-        stamped = Via(via.transport, via.host, via.port, params)
-        text = self.headers.get("via") or ""
-        rest = split_list(text)[1:] if "," in text else []
-        self.headers.replace_first("via", ", ".join([str(stamped), *rest]))
-        self.headers.parsed["via"] = stamped
+        headers.parsed["via"] = via
 
     def _to_is_tagged(self) -> bool:
         try:
@@ -403,6 +467,16 @@ class Response(Message):
         self.status = status
         self.reason = reason_phrase(status) if reason is None else reason
 
+    @classmethod
+    def received(cls, status: int, reason: str) -> Response:
+        """A response whose header fields and body the parser is about to fill in."""
+        response = cls.__new__(cls)
+        response.status = status
+        response.reason = reason
+        response.headers = _EMPTY
+        response.body = b""
+        return response
+
     @property
     def start_line(self) -> str:
         """``SIP/2.0 status reason``."""
@@ -412,11 +486,18 @@ class Response(Message):
         return f"<Response {self.status} {self.reason}>"
 
 
+_EMPTY = Headers()
 _COPIED = frozenset({"via", "from", "to", "call-id", "cseq"})
 _COPIED_EARLY = _COPIED | {"record-route"}
 _COPIED_TRYING = _COPIED | {"timestamp"}
 _COPIED_CANCEL = frozenset({"from", "to", "call-id", "route"})
 _COPIED_ACK = frozenset({"from", "call-id", "route"})
+
+
+@lru_cache(maxsize=256)
+def _tokens(text: str) -> frozenset[str]:
+    """The tokens of a list: what a far end says that it can do is the same in each of its messages."""
+    return frozenset(split_tokens(text))
 
 
 def _lenient_expires(text: str) -> int:

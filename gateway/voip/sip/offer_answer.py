@@ -5,7 +5,8 @@ Pure functions over session descriptions. All other streams are refused with por
 
 from __future__ import annotations
 
-import dataclasses
+from functools import lru_cache
+from typing import NamedTuple
 
 import msgspec
 
@@ -19,12 +20,16 @@ from gateway.voip.sip.codecs import (
 )
 from gateway.voip.sip.errors import SipError
 from gateway.voip.sip.sdp import (
+    MAX_KEPT,
     Line,
     MediaDescription,
     Origin,
     RtpMap,
     SessionDescription,
     address_family,
+    find_attribute,
+    find_connection,
+    find_direction,
 )
 
 PROTOCOLS = frozenset({"RTP/AVP", "RTP/AVPF"})
@@ -51,6 +56,9 @@ _MIRRORED = {
     "recvonly": Direction.SENDONLY,
     "inactive": Direction.INACTIVE,
 }
+_ANY_PORT = 9
+_NO_SUCH_MEDIA = 304
+_WARNINGS = {"connection address": 301, "transport protocol": 302, "no codec": 305}
 _UNSPECIFIED = frozenset({"0.0.0.0", "::"})  # noqa: S104
 
 
@@ -93,28 +101,27 @@ def make_offer(
     """Our offer. ``previous`` is what we sent last in this session, ``current`` what is in use, both for later offers.
 
     The same session as before gives the very same description; any change raises the version of o= by one (RFC 3264 8).
-    Payload types in use keep their meaning, and streams that were refused stay so.
+    Our payload types in use keep their meaning (RFC 3264 8.3.2), and streams that were refused stay so.
     """
     rows = list(local.codecs)
     event_payload = TELEPHONE_EVENT_PAYLOAD
-    numbers = {row.name: row.payload_type for row in rows}
-    if current is not None:
+    if current is None:
+        formats = [(row.payload_type, row) for row in rows]
+    else:
         rows.sort(key=lambda row: row.codec != current.codec)
-        for row in rows:
-            if row.codec == current.codec:
-                numbers[row.name] = current.payload_type
+        ours, our_event = current.receive_payload_type, current.receive_dtmf_payload_type
+        number = current.payload_type if ours is None else ours
+        formats = [(number if row.codec == current.codec else row.payload_type, row) for row in rows]
         if current.dtmf_payload_type is not None:
-            event_payload = current.dtmf_payload_type
-    formats = [(numbers[row.name], row) for row in rows]
-    audio = _audio(
-        local,
-        formats,
+            event_payload = current.dtmf_payload_type if our_event is None else our_event
+    payloads, attributes = _audio(
+        tuple(formats),
         event_payload if local.telephone_event else None,
-        "RTP/AVP",
         local.packet_milliseconds,
         local.direction,
         local.rtcp_mux,
     )
+    audio = MediaDescription("audio", local.port, "RTP/AVP", payloads, attributes)
     if previous is None or not previous.media:
         return _describe(local, (audio,), previous)
     at = _audio_index(previous)
@@ -149,18 +156,22 @@ def make_answer(offer: SessionDescription, local: LocalMedia, previous: SessionD
             why = taken
             continue
         row, settings, held = taken
-        audio = _audio(
-            local,
-            [(settings.payload_type, row)],
+        payloads, attributes = _audio(
+            ((settings.payload_type, row),),
             settings.dtmf_payload_type,
-            media.protocol,
             settings.packet_milliseconds,
             settings.direction,
             settings.rtcp_mux,
         )
+        audio = MediaDescription("audio", local.port, media.protocol, payloads, attributes)
         streams = tuple([audio if number == at else _refused(old) for number, old in enumerate(offer.media)])
         return Negotiated(_describe(local, streams, previous), settings, row, held)
-    raise SipError(488, f"offer cannot be taken: {why}")
+    raise SipError(488, f"offer cannot be taken: {why}", warning=_warning(why))
+
+
+def _warning(why: str) -> int:
+    """The Warning code (RFC 3261 20.43) for a reason of ``_take``."""
+    return next((code for start, code in _WARNINGS.items() if why.startswith(start)), _NO_SUCH_MEDIA)
 
 
 def apply_answer(offer: SessionDescription, answer: SessionDescription, local: LocalMedia) -> Negotiated:
@@ -183,48 +194,117 @@ def apply_answer(offer: SessionDescription, answer: SessionDescription, local: L
         raise SipError(488, f"answer cannot be taken: {taken}")
     row, settings, held = taken
     if settings.rtcp_mux and ours.attribute("rtcp-mux") is None:
-        settings = dataclasses.replace(settings, rtcp_mux=False, rtcp_port=settings.port + 1)
+        settings = msgspec.structs.replace(settings, rtcp_mux=False, rtcp_port=settings.port + 1)
+    number, event = _numbers(ours.formats, ours.lines, row)
+    if number != settings.payload_type or event != settings.dtmf_payload_type is not None:
+        settings = msgspec.structs.replace(settings, receive_payload_type=number, receive_dtmf_payload_type=event)
     return Negotiated(offer, settings, row, held)
+
+
+@lru_cache(maxsize=MAX_KEPT)
+def _numbers(formats: tuple[str, ...], lines: tuple[Line, ...], row: CodecRow) -> tuple[int | None, int | None]:
+    """The payload types that ``row`` and RFC 4733 have in a stream that we described; None where it has none."""
+    media = MediaDescription("audio", _ANY_PORT, "RTP/AVP", formats, lines)
+    maps = media.rtpmaps()
+    chosen = _choose(media, maps, (row,), prefer_local=False)
+    return chosen[0] if chosen else None, _event_payload(media, maps, row.clock)
 
 
 def _take(
     theirs: SessionDescription, media: MediaDescription, local: LocalMedia, direction: Direction
 ) -> tuple[CodecRow, RtpSettings, bool] | str:
     """Codec, settings, held; or why this stream of the far end cannot be had."""
+    port = media.port
+    if media.port_count == 1:
+        # Of what the same far end says in one call and the next, only the ports differ.
+        media = MediaDescription(media.media, _ANY_PORT, media.protocol, media.formats, media.lines)
+    terms = _terms(
+        theirs.lines, media, local.address, local.codecs, local.prefer_local, local.packet_milliseconds, direction
+    )
+    if isinstance(terms, str):
+        return terms
+    if terms.no_rtcp:
+        rtcp_port = 0
+    elif terms.rtcp_mux:
+        rtcp_port = port
+    else:
+        rtcp_port = terms.rtcp_port or min(port + 1, 65535)
+    row = terms.row
+    settings = RtpSettings(
+        terms.address,
+        port,
+        rtcp_port,
+        row.codec,
+        terms.payload_type,
+        terms.event_payload if local.telephone_event else None,
+        terms.packet_milliseconds,
+        terms.direction,
+        terms.rtcp_mux,
+    )
+    return row, settings, terms.held
+
+
+class _Terms(NamedTuple):
+    """What a stream of the far end comes to, but for its port. ``rtcp_port`` None: the port after the media's."""
+
+    address: str
+    row: CodecRow
+    payload_type: int
+    event_payload: int | None
+    packet_milliseconds: int
+    direction: Direction
+    held: bool
+    rtcp_mux: bool
+    rtcp_port: int | None
+    no_rtcp: bool
+
+
+@lru_cache(maxsize=MAX_KEPT)
+def _terms(
+    session: tuple[Line, ...],
+    media: MediaDescription,
+    local_address: str,
+    codecs: tuple[CodecRow, ...],
+    prefer_local: bool,
+    packet_milliseconds: int,
+    direction: Direction,
+) -> _Terms | str:
+    """The terms, or why this stream cannot be had. ``session`` are the lines above the first m=."""
     if media.protocol.upper() not in PROTOCOLS:
         return f"transport protocol {media.protocol[:20]}"
-    address = theirs.address_of(media)
+    address = media.connection or find_connection(session)
+    if address is None:
+        raise SipError(400, f"no c= for m={media.media}")
     family = address_family(address)
     if family is None:
         return f"connection address {address[:60]!r} is not numeric"
     if not _one_host(address):
         return f"connection address {address} is multicast"
     unspecified = address in _UNSPECIFIED
-    if family != address_family(local.address) and not unspecified:
-        return f"connection address {address} is not of the family of {local.address}"
+    if family != address_family(local_address) and not unspecified:
+        return f"connection address {address} is not of the family of {local_address}"
     maps = media.rtpmaps()
-    chosen = _choose(media, maps, local)
+    chosen = _choose(media, maps, codecs, prefer_local)
     if chosen is None:
         return "no codec in common"
     payload, row = chosen
-    wanted = _MIRRORED[theirs.direction_of(media)]
+    wanted = _MIRRORED[media.direction or find_direction(session) or "sendrecv"]
     if unspecified:
         # RFC 2543's hold (RFC 3264 8.4): nothing may be sent there, RTCP neither.
         wanted = _BITS[wanted & Direction.RECVONLY]
-        address = "::" if ":" in local.address else "0.0.0.0"  # noqa: S104
-    mux = media.attribute("rtcp-mux") is not None
-    settings = RtpSettings(
+        address = "::" if ":" in local_address else "0.0.0.0"  # noqa: S104
+    return _Terms(
         address,
-        media.port,
-        0 if unspecified else media.port if mux else _rtcp_port(media),
-        row.codec,
+        row,
         payload,
-        _event_payload(media, maps, row.clock) if local.telephone_event else None,
-        _packet_milliseconds(theirs, media, local.packet_milliseconds),
+        _event_payload(media, maps, row.clock),
+        _packet_milliseconds(session, media, packet_milliseconds),
         _BITS[wanted & direction],
-        mux,
+        not wanted & Direction.SENDONLY,
+        media.attribute("rtcp-mux") is not None,
+        _rtcp_port(media),
+        unspecified,
     )
-    return row, settings, not wanted & Direction.SENDONLY
 
 
 def _one_host(address: str) -> bool:
@@ -234,45 +314,53 @@ def _one_host(address: str) -> bool:
     return int(address.partition(".")[0]) < 224
 
 
-def _choose(media: MediaDescription, maps: dict[str, RtpMap], local: LocalMedia) -> tuple[int, CodecRow] | None:
+def _choose(
+    media: MediaDescription, maps: dict[str, RtpMap], codecs: tuple[CodecRow, ...], prefer_local: bool
+) -> tuple[int, CodecRow] | None:
     found: dict[str, int] = {}
     chosen: list[CodecRow] = []
     for payload in media.formats:
         described = maps.get(payload) or STATIC_PAYLOADS.get(payload)
-        if described is None or not payload.isdecimal() or int(payload) > MAX_PAYLOAD_TYPE:
+        number = _payload_type(payload)
+        if described is None or number is None:
             continue
-        for row in local.codecs:
+        for row in codecs:
             if row.described == described and row.name not in found:
-                found[row.name] = int(payload)
+                found[row.name] = number
                 chosen.append(row)
     if not chosen:
         return None
-    if local.prefer_local:
-        chosen.sort(key=local.codecs.index)
+    if prefer_local:
+        chosen.sort(key=codecs.index)
     return found[chosen[0].name], chosen[0]
 
 
 def _event_payload(media: MediaDescription, maps: dict[str, RtpMap], clock: int) -> int | None:
     for payload, described in maps.items():
         if described.encoding == TELEPHONE_EVENT and described.clock == clock and payload in media.formats:
-            return int(payload) if payload.isdecimal() and int(payload) <= MAX_PAYLOAD_TYPE else None
+            return _payload_type(payload)
     return None
 
 
-def _rtcp_port(media: MediaDescription) -> int:
-    """RFC 3605; without the attribute (or with a senseless one) the port after the media's."""
+def _payload_type(text: str) -> int | None:
+    # The length goes first: int() raises for thousands of digits.
+    return int(text) if len(text) <= 3 and text.isdecimal() and int(text) <= MAX_PAYLOAD_TYPE else None
+
+
+def _rtcp_port(media: MediaDescription) -> int | None:
+    """RFC 3605; None without the attribute, or with a senseless one."""
     value = media.attribute("rtcp")
     if value:
         port = value.split()[0]
         if port.isdecimal() and port.isascii() and 0 < int(port[:6]) < 65536:
             return int(port)
-    return min(media.port + 1, 65535)
+    return None
 
 
-def _packet_milliseconds(theirs: SessionDescription, media: MediaDescription, ours: int) -> int:
+def _packet_milliseconds(session: tuple[Line, ...], media: MediaDescription, ours: int) -> int:
     """What the far end likes to receive, within its maxptime and what we can send."""
-    wanted = _whole(media.attribute("ptime") or theirs.attribute("ptime")) or ours
-    most = _whole(media.attribute("maxptime") or theirs.attribute("maxptime")) or PACKET_MILLISECONDS[-1]
+    wanted = _whole(media.attribute("ptime") or find_attribute(session, "ptime")) or ours
+    most = _whole(media.attribute("maxptime") or find_attribute(session, "maxptime")) or PACKET_MILLISECONDS[-1]
     fitting = [length for length in PACKET_MILLISECONDS if length <= min(wanted, most)]
     return fitting[-1] if fitting else PACKET_MILLISECONDS[0]
 
@@ -284,15 +372,15 @@ def _whole(text: str | None) -> int | None:
     return int(whole) if whole.isdecimal() and whole.isascii() and len(whole) <= 5 else None
 
 
+@lru_cache(maxsize=MAX_KEPT)
 def _audio(
-    local: LocalMedia,
-    formats: list[tuple[int, CodecRow]],
+    formats: tuple[tuple[int, CodecRow], ...],
     event_payload: int | None,
-    protocol: str,
     packet_milliseconds: int,
     direction: Direction,
     rtcp_mux: bool,
-) -> MediaDescription:
+) -> tuple[tuple[str, ...], tuple[Line, ...]]:
+    """Formats and lines of an m= of ours."""
     lines: list[Line] = []
     for payload, row in formats:
         lines.append(("a", f"rtpmap:{payload} {row.rtpmap}"))
@@ -307,7 +395,7 @@ def _audio(
     lines.append(("a", _NAMES[direction]))
     if rtcp_mux:
         lines.append(("a", "rtcp-mux"))
-    return MediaDescription("audio", local.port, protocol, tuple(payloads), tuple(lines))
+    return tuple(payloads), tuple(lines)
 
 
 def _refused(media: MediaDescription) -> MediaDescription:
@@ -324,12 +412,18 @@ def _audio_index(description: SessionDescription) -> int:
     return audio[0] if audio else 0
 
 
+@lru_cache(maxsize=MAX_KEPT)
+def _session_lines(address: str) -> tuple[str, tuple[Line, ...]]:
+    """The family of our address, and the lines of ours between s= and m=."""
+    family = address_family(address) or "IP4"
+    return family, (("c", f"IN {family} {address}"), ("t", "0 0"))
+
+
 def _describe(
     local: LocalMedia, media: tuple[MediaDescription, ...], previous: SessionDescription | None
 ) -> SessionDescription:
-    family = address_family(local.address) or "IP4"
+    family, lines = _session_lines(local.address)
     version = local.session_id if previous is None else previous.origin.version
-    lines: tuple[Line, ...] = (("c", f"IN {family} {local.address}"), ("t", "0 0"))
     origin = Origin(local.username, str(local.session_id), version, family, local.address)
     description = SessionDescription(origin, local.session_name, lines, media)
     if previous is None or description == previous:

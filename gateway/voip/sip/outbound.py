@@ -32,7 +32,8 @@ class Outbound:
         self._send = send
         self._listeners = listeners
         self._has_tcp = any(listener.transport == TCP for listener in listeners)
-        self._sent_by: dict[tuple[str, str, int], str] = {}
+        # Of a flow: our host and port, and what stands before and after the branch of a Via.
+        self._hops: dict[Flow, tuple[str, str, str]] = {}
 
     def listener_for(self, transport: str, address: str) -> int | None:
         """The index of our socket for ``transport`` that reaches ``address``; TCP needs none to connect."""
@@ -43,23 +44,27 @@ class Outbound:
 
     def sent_by(self, flow: Flow) -> str:
         """Our ``host:port`` for Via and Contact on ``flow``."""
-        key = (flow.transport, flow.address, flow.listener)
-        value = self._sent_by.get(key)
-        if value is None:
-            number = flow.listener
-            if number >= len(self._listeners) or self._listeners[number].transport != flow.transport:
-                number = self.listener_for(flow.transport, flow.address) or 0
-            port = self._listeners[number].port if self._listeners else DEFAULT_PORT
-            if len(self._sent_by) >= AdvertisedAddress.MAX_KEPT:
-                self._sent_by.clear()
-            value = self._sent_by[key] = sent_by(self.advertised.of(flow.address, number), port)
-        return value
+        hop = self._hops.get(flow) or self._describe(flow)
+        return hop[0]
+
+    def _describe(self, flow: Flow) -> tuple[str, str, str]:
+        number = flow.listener
+        if number >= len(self._listeners) or self._listeners[number].transport != flow.transport:
+            number = self.listener_for(flow.transport, flow.address) or 0
+        port = self._listeners[number].port if self._listeners else DEFAULT_PORT
+        own = sent_by(self.advertised.of(flow.address, number), port)
+        if len(self._hops) >= AdvertisedAddress.MAX_KEPT:
+            self._hops.clear()
+        # rport is of no use on a stream.
+        hop = (own, f"SIP/2.0/{flow.transport} {own};branch=", "" if flow.reliable else ";rport")
+        self._hops[flow] = hop
+        return hop
 
     def via(self, flow: Flow) -> OwnVia:
-        """A Via with a new branch; rport asks for RFC 3581 treatment (of no use on a stream)."""
-        tail = "" if flow.reliable else ";rport"
-        sent_by, branch = self.sent_by(flow), self.transactions.branch()
-        return OwnVia(f"SIP/2.0/{flow.transport} {sent_by};branch={branch}{tail}", branch, sent_by)
+        """A Via with a new branch; rport asks for RFC 3581 treatment."""
+        own, before, after = self._hops.get(flow) or self._describe(flow)
+        branch = self.transactions.branch()
+        return OwnVia(f"{before}{branch}{after}", branch, own)
 
     def contact(self, flow: Flow, user: str) -> str:
         """Our Contact value towards ``flow``."""

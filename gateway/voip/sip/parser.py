@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import repeat
+from typing import cast
+
 from gateway.voip.sip.errors import SipError
-from gateway.voip.sip.headers import KNOWN_KEYS, Entry, Headers, header_key
-from gateway.voip.sip.message import Request, Response
+from gateway.voip.sip.headers import KNOWN_KEYS, Headers, header_key
+from gateway.voip.sip.message import SIP_VERSION, Request, Response
 from gateway.voip.sip.status import KNOWN_METHODS
 from gateway.voip.sip.syntax import is_token
+from gateway.voip.sip.uri import MAX_URI
 
 MAX_MESSAGE = 65_535
 """Longest message taken, start line to end of body, in octets, on any transport."""
@@ -15,7 +19,13 @@ MAX_HEADERS = 256
 MAX_LINE = 8_192
 """Longest start line or (unfolded) header field, in characters."""
 
+_LONGEST_LENGTH = 10
+"""Digits of a Content-Length."""
+
 _find_key = KNOWN_KEYS.get
+_STATUS = {f"{status} ": status for status in range(100, 700)}
+_cut = str.partition
+_SEPARATOR = repeat(": ")
 
 
 def parse(datagram: bytes) -> Request | Response:
@@ -25,7 +35,7 @@ def parse(datagram: bytes) -> Request | Response:
     """
     if len(datagram) > MAX_MESSAGE:
         raise SipError(None, f"datagram of {len(datagram)} octets, at most {MAX_MESSAGE} expected")
-    start = _skip_line_ends(datagram)
+    start = 0 if datagram[:1] > b"\r" else _skip_line_ends(datagram)
     end = datagram.find(b"\r\n\r\n", start)
     if end < 0:
         # A message that lost its last empty line is still readable; it can have no body.
@@ -105,10 +115,7 @@ class StreamParser:
 
 
 def _skip_line_ends(data: bytes | bytearray) -> int:
-    at = 0
-    while data[at : at + 1] in (b"\r", b"\n"):
-        at += 1
-    return at
+    return len(data) - len(data.lstrip(b"\r\n"))
 
 
 def _broken(message: Request | Response, status: int, text: str) -> SipError:
@@ -128,39 +135,72 @@ def _parse_head(head: bytes) -> tuple[Request | Response, int | None]:
         lines = _unfold(lines)
         count = len(lines)
     message = _parse_start_line(lines[0])
-    if count > MAX_HEADERS + 1:
-        raise _broken(message, 400, f"{count - 1} header fields, at most {MAX_HEADERS} expected")
-    if len(text) > MAX_LINE and max(map(len, lines)) > MAX_LINE:
-        raise _broken(message, 400, f"line of more than {MAX_LINE} characters")
-    entries: list[Entry] = []
-    index: dict[str, list[str]] = {}
-    add = entries.append
-    find_key = _find_key
-    message.headers = Headers.of_entries(entries, index)
-    for line in lines[1:]:
+    del lines[0]
+    if len(text) > MAX_LINE or count > MAX_HEADERS + 1:
+        _check_size(message, text, lines)
+    headers = _split_fields(text, lines)
+    if headers is None:
+        headers = _read_fields(message, lines)
+    message.headers = headers
+    length = headers.first.get("content-length")
+    if length is None:
+        return message, None
+    if len(length) <= _LONGEST_LENGTH and length.isdigit() and length.isascii() and not headers.repeated:
+        return message, int(length)
+    return message, _parse_length(message, headers.get_all("content-length"))
+
+
+def _check_size(message: Request | Response, text: str, lines: list[str]) -> None:
+    """Refuse too many fields, or one or a start line that is too long, with what there is to answer to."""
+    count = len(lines)
+    longest = max(text.find("\r\n"), *map(len, lines))
+    if count <= MAX_HEADERS and longest <= MAX_LINE:
+        return
+    del lines[MAX_HEADERS:]
+    message.headers = _split_fields(text, lines) or _read_fields(message, lines)
+    if count > MAX_HEADERS:
+        raise _broken(message, 513, f"{count} header fields, at most {MAX_HEADERS} expected")
+    status = 414 if isinstance(message, Request) and len(message.uri_text) > MAX_URI else 513
+    raise _broken(message, status, f"line of more than {MAX_LINE} characters")
+
+
+def _split_fields(text: str, lines: list[str]) -> Headers | None:
+    """The fields of lines that all read ``Name: value`` without a further blank, else None.
+
+    Nearly all are written so, and then nothing here is done line by line.
+    """
+    if not lines or "\t" in text or ":  " in text or " \r\n" in text or text[-1] == " ":
+        return None
+    names, separators, values = zip(*map(_cut, lines, _SEPARATOR), strict=True)
+    if "" in separators:
+        return None
+    keys = list(map(_find_key, names))
+    if None not in keys:
+        return Headers.of_columns(cast("list[str]", keys), names, values)
+    known: list[str] = []
+    for name, key in zip(names, keys, strict=True):
+        if key is None and not is_token(name):
+            return None
+        known.append(key or header_key(name))
+    return Headers.of_columns(known, names, values)
+
+
+def _read_fields(message: Request | Response, lines: list[str]) -> Headers:
+    """Fields in whatever way they are written, one by one."""
+    message.headers = headers = Headers()
+    for line in lines:
         name, colon, value = line.partition(":")
-        key = find_key(name)
-        if key is None:
-            name = name.rstrip(" \t")
-            key = header_key(name)
-            if not colon or not is_token(name):
-                raise _broken(message, 400, f"{line[:60]!r} is no header field")
-        elif not colon:
+        name = name.rstrip(" \t")
+        if not colon or (name not in KNOWN_KEYS and not is_token(name)):
             raise _broken(message, 400, f"{line[:60]!r} is no header field")
-        value = value.strip(" \t")
-        add((key, name, value))
-        if key in index:
-            index[key].append(value)
-        else:
-            index[key] = [value]
-    lengths = index.get("content-length")
-    return message, None if lengths is None else _parse_length(message, lengths)
+        headers.add(name, value.strip(" \t"))
+    return headers
 
 
 def _parse_length(message: Request | Response, values: list[str]) -> int:
     lengths = set()
     for value in values:
-        if not value.isdigit() or not value.isascii() or len(value) > 10:
+        if not value.isdigit() or not value.isascii() or len(value) > _LONGEST_LENGTH:
             raise _broken(message, 400, f"Content-Length is {value[:40]!r}")
         lengths.add(int(value))
     if len(lengths) > 1:
@@ -170,6 +210,10 @@ def _parse_length(message: Request | Response, values: list[str]) -> int:
 
 def _parse_start_line(line: str) -> Request | Response:
     first, _, rest = line.partition(" ")
+    if first == "SIP/2.0" and rest[:4] in _STATUS:
+        return Response.received(_STATUS[rest[:4]], rest[4:])
+    if first in KNOWN_METHODS and rest[-8:] == " SIP/2.0" and rest.count(" ") == 1:
+        return Request.received(first, rest[:-8], SIP_VERSION)
     if first[:4].upper() == "SIP/":
         code, _, reason = rest.partition(" ")
         if first.upper() != "SIP/2.0" or len(code) != 3 or not code.isdigit() or not code.isascii():
@@ -177,12 +221,12 @@ def _parse_start_line(line: str) -> Request | Response:
         status = int(code)
         if not 100 <= status <= 699:
             raise SipError(None, f"status is {status}, expected 100 to 699")
-        return Response(status, reason)
+        return Response.received(status, reason)
     # RFC 4475 3.1.2.9, 3.1.2.10: more blanks than one between the parts, or at the end, are let pass.
     uri, blank, version = rest.strip(" ").rpartition(" ")
     if not blank or (first not in KNOWN_METHODS and not is_token(first)) or version[:4].upper() != "SIP/":
         raise SipError(None, f"{line[:60]!r} is no request line")
-    return Request(first, uri.rstrip(" "), (), b"", version)
+    return Request.received(first, uri.rstrip(" "), version)
 
 
 def _unfold(lines: list[str]) -> list[str]:

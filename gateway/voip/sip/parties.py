@@ -25,7 +25,7 @@ def rules_for(peer: PeerSettings, host: str) -> IdentityRules:
 
 def asserted_party(message: Message, peer: PeerSettings) -> Party | None:
     """Who ``message`` asserts is connected; None if it asserts nobody, or the peer is not to be believed."""
-    headers = message.headers
+    headers = message.headers.first
     if not peer.trust_identity or ("p-asserted-identity" not in headers and "remote-party-id" not in headers):
         return None
     return connected_of(message, rules_for(peer, ""))
@@ -33,7 +33,7 @@ def asserted_party(message: Message, peer: PeerSettings) -> Party | None:
 
 def q850_of(message: Message) -> int | None:
     """The Q.850 cause of the message's Reason, or None."""
-    if "reason" not in message.headers:
+    if "reason" not in message.headers.first:
         return None
     reason = q850_reason(message)
     return None if reason is None else reason.cause

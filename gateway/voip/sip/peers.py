@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Protocol
 
 from gateway.cause_map import CauseRules
+from gateway.core import SECOND
 from gateway.voip.sip.codecs import CODECS, CodecRow
 from gateway.voip.sip.flow import DEFAULT_PORT, TCP, UDP, Flow, literal_address
 from gateway.voip.sip.hop import Listener
@@ -57,11 +58,12 @@ class PeerKind(Enum):
 
 
 class RedirectionHeader(Enum):
-    """How a diverted call is told to the peer."""
+    """How a redirecting number is told to the peer: ``diversion``."""
 
-    OFF = "off"
+    NONE = "none"
     DIVERSION = "diversion"
     HISTORY_INFO = "history-info"
+    BOTH = "both"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,8 @@ class PeerSettings:
 
     ``match_port``: requests are this peer's only if they also come from ``port``. ``trust_identity``: believe and send
     P-Asserted-Identity (RFC 3325). ``late_offer``: our INVITE has no SDP, the far end
-    offers. ``user`` replaces the number in the Request-URI (a phone's defaults to its name).
+    offers. ``user`` replaces the number in the Request-URI (a phone's defaults to its name). ``failover``: how long it
+    may stay silent (microseconds) when there is another way for the call.
     """
 
     name: str
@@ -91,6 +94,7 @@ class PeerSettings:
     style: NumberStyle = PLAIN
     redirection: RedirectionHeader = RedirectionHeader.DIVERSION
     packet_milliseconds: int = 20
+    failover: int = 4 * SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,9 @@ class PeerTable:
         self._by_name: dict[str, PeerSettings] = {}
         self._by_port: dict[tuple[str, int], PeerSettings] = {}
         self._by_address: dict[str, PeerSettings] = {}
+        self._known: set[str] = set()
+        # Flows that were asked for, until an address changes.
+        self._flows: dict[str, Flow] = {}
         self._addresses: dict[str, tuple[str, ...]] = {}
         for peer in peers:
             if peer.name in self._by_name:
@@ -137,16 +144,23 @@ class PeerTable:
         """The peer called ``name``."""
         return self._by_name.get(name)
 
+    def names(self) -> list[str]:
+        """The hosts that are names."""
+        return sorted({peer.host for peer in self._by_name.values() if literal_address(peer.host) is None})
+
     def unresolved(self) -> list[str]:
         """Names of hosts whose addresses are not known yet."""
-        hosts = {peer.host for peer in self._by_name.values()}
-        return sorted(host for host in hosts if literal_address(host) is None and host not in self._addresses)
+        return [host for host in self.names() if host not in self._addresses]
 
     def resolved(self, host: str, addresses: tuple[str, ...]) -> None:
         """``host`` has these addresses now (none: keep what was known)."""
         if addresses:
             self._addresses[host] = addresses
             self._index()
+
+    def knows(self, address: str) -> bool:
+        """True if a peer lives at ``address``, on whatever port."""
+        return address in self._known
 
     def match(self, flow: Flow) -> PeerSettings | None:
         """The peer that a request on ``flow`` comes from: source address and port first, then address alone."""
@@ -157,20 +171,28 @@ class PeerTable:
 
     def flow(self, peer: PeerSettings, listener_for: Callable[[str, str], int | None]) -> Flow | None:
         """The flow to ``peer``, or None while its name has no address or no socket of ours reaches it."""
+        flow = self._flows.get(peer.name)
+        if flow is not None:
+            return flow
         literal = literal_address(peer.host)
         addresses = (literal,) if literal is not None else self._addresses.get(peer.host, ())
         for address in addresses:
             listener = listener_for(peer.transport, address)
             if listener is not None:
-                return Flow(peer.transport, address, peer.port, 0, listener if peer.transport != TCP else 0)
+                flow = Flow(peer.transport, address, peer.port, 0, listener if peer.transport != TCP else 0)
+                self._flows[peer.name] = flow
+                return flow
         return None
 
     def _index(self) -> None:
         self._by_port.clear()
         self._by_address.clear()
+        self._known.clear()
+        self._flows.clear()
         for peer in self._by_name.values():
             literal = literal_address(peer.host)
             for address in (literal,) if literal is not None else self._addresses.get(peer.host, ()):
+                self._known.add(address)
                 self._by_port.setdefault((address, peer.port), peer)
                 # A TCP peer's requests come from any port of its own, so only the address can tell.
                 if not peer.match_port or peer.transport == TCP:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import msgspec
 
 from gateway.cause import Cause
@@ -14,6 +16,10 @@ SIP = "SIP"
 MAX_CAUSE = {"q.850": 127, "sip": 699}
 MAX_TEXT = 128
 """Longest text taken or sent, in characters."""
+
+
+MAX_KEPT = 256
+"""Values read or written last that are kept: most calls end for one of a few reasons."""
 
 
 class Reason(msgspec.Struct, frozen=True):
@@ -51,13 +57,15 @@ def reasons(message: Message) -> tuple[Reason, ...]:
     texts = message.headers.get_all("reason")
     if not texts:
         return ()
-    found: list[Reason] = []
-    for text in texts:
-        try:
-            found.extend([Reason.parse(value) for value in split_list(text)])
-        except SipError:
-            continue
-    return tuple(found)
+    return _parse(texts[0]) if len(texts) == 1 else tuple([reason for text in texts for reason in _parse(text)])
+
+
+@lru_cache(maxsize=MAX_KEPT)
+def _parse(text: str) -> tuple[Reason, ...]:
+    try:
+        return tuple([Reason.parse(value) for value in split_list(text)])
+    except SipError:
+        return ()
 
 
 def q850_reason(message: Message) -> Reason | None:
@@ -76,6 +84,7 @@ def sip_reason(message: Message) -> Reason | None:
     return None
 
 
+@lru_cache(maxsize=MAX_KEPT)
 def reason_header(cause: Cause | int, text: str = "") -> tuple[str, str]:
     """A header field Reason with this Q.850 cause."""
     return ("Reason", str(Reason(Q850, int(cause), text[:MAX_TEXT])))

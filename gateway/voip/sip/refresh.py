@@ -51,6 +51,9 @@ class SessionTimer:
 
         Raises SipError for values that ``take_request`` could not use.
         """
+        first = request.headers.first
+        if "session-expires" not in first and "min-se" not in first:
+            return False
         asked, _ = request.session_expires, request.min_se
         if asked is None or self._mode is SessionTimers.REFUSE:
             return False

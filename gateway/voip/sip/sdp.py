@@ -6,8 +6,8 @@ Takes what the field sends: bare LF, no last line end, s= or t= missing. Does no
 from __future__ import annotations
 
 import ipaddress
-import itertools
 import re
+from functools import lru_cache
 
 import msgspec
 
@@ -22,6 +22,9 @@ MAX_MEDIA = 16
 MAX_FORMATS = 64
 """Most formats of one m= line."""
 MAX_VERSION = 2**64 - 1
+MAX_KEPT = 64
+"""Groups of lines that were read or written last and are kept: a far end uses the same in each of its calls."""
+_LF = "\n"
 
 Line = tuple[str, str]
 """Type letter and value: ("a", "ptime:20")."""
@@ -141,36 +144,39 @@ class SessionDescription(msgspec.Struct, frozen=True):
         """Parse a description; raises SipError(400)."""
         if len(data) > MAX_DESCRIPTION:
             raise SipError(400, f"session description of {len(data)} octets, at most {MAX_DESCRIPTION} expected")
-        lines = _lines(data.decode("utf-8", "surrogateescape"))
-        if not lines or lines[0] != ("v", "0"):
+        text = data.decode("utf-8", "surrogateescape").rstrip("\r\n\0 ")
+        if text.count("\n") >= MAX_LINES:
+            raise SipError(400, f"session description of {text.count(_LF) + 1} lines, at most {MAX_LINES} expected")
+        if "\0" in text:
+            raise SipError(400, "NUL in a session description")
+        # Only o= and the port in m= are new in each description of a far end, so only they are read each time.
+        session, *sections = text.split("\nm=")
+        version, _, session = session.partition("\n")
+        if version.removesuffix("\r") != "v=0":
             raise SipError(400, "session description does not begin with v=0")
-        if len(lines) < 2 or lines[1][0] != "o":
+        creator, _, session = session.partition("\n")
+        if creator[:2] != "o=":
             raise SipError(400, "session description without o= after v=")
-        origin = Origin.parse(lines[1][1])
-        first = 2
+        origin = Origin.parse(creator[2:])
+        if len(sections) > MAX_MEDIA:
+            raise SipError(400, f"{len(sections)} m= lines, at most {MAX_MEDIA} expected")
+        lines = _lines(session)
         name = "-"
-        if len(lines) > 2 and lines[2][0] == "s":
-            name, first = lines[2][1], 3
-        starts = [at for at in range(first, len(lines)) if lines[at][0] == "m"]
-        if len(starts) > MAX_MEDIA:
-            raise SipError(400, f"{len(starts)} m= lines, at most {MAX_MEDIA} expected")
-        starts.append(len(lines))
-        media = tuple(
-            [
-                MediaDescription.parse(lines[start][1], tuple(lines[start + 1 : end]))
-                for start, end in itertools.pairwise(starts)
-            ]
-        )
-        return cls(origin, name, tuple(lines[first : starts[0]]), media)
+        if lines and lines[0][0] == "s":
+            name, lines = lines[0][1], lines[1:]
+        media = []
+        for section in sections:
+            value, more, rest = section.partition("\n")
+            if more and not rest:
+                raise SipError(400, "empty line in a session description")
+            media.append(MediaDescription.parse(value, _lines(rest)))
+        return cls(origin, name, lines, tuple(media))
 
     def __str__(self) -> str:
-        text = [f"v=0\r\no={self.origin}\r\ns={self.name}"]
-        text.extend([f"{kind}={value}" for kind, value in self.lines])
+        text = f"v=0\r\no={self.origin}\r\ns={self.name}\r\n{_text(self.lines)}"
         for media in self.media:
-            text.append(f"m={media}")
-            text.extend([f"{kind}={value}" for kind, value in media.lines])
-        text.append("")
-        return "\r\n".join(text)
+            text = f"{text}m={media}\r\n{_text(media.lines)}"
+        return text
 
     def to_bytes(self) -> bytes:
         """The description as sent."""
@@ -197,6 +203,7 @@ _IPV4 = re.compile(rf"{_BYTE}\.{_BYTE}\.{_BYTE}\.{_BYTE}\Z").match
 _CHANNELS = frozenset("123456789")
 
 
+@lru_cache(maxsize=MAX_KEPT)
 def find_attribute(lines: tuple[Line, ...], name: str) -> str | None:
     """The value of the first a=name ("" for a flag), or None."""
     start = f"{name}:"
@@ -209,6 +216,7 @@ def find_attribute(lines: tuple[Line, ...], name: str) -> str | None:
     return None
 
 
+@lru_cache(maxsize=MAX_KEPT)
 def find_direction(lines: tuple[Line, ...]) -> str | None:
     """The first direction attribute, or None."""
     for kind, value in lines:
@@ -217,6 +225,7 @@ def find_direction(lines: tuple[Line, ...]) -> str | None:
     return None
 
 
+@lru_cache(maxsize=MAX_KEPT)
 def find_connection(lines: tuple[Line, ...]) -> str | None:
     """The address in the first c= line without TTL, or None; raises SipError(400) if the line is malformed."""
     for kind, value in lines:
@@ -241,16 +250,20 @@ def address_family(address: str) -> str | None:
     return "IP6"
 
 
-def _lines(text: str) -> list[Line]:
-    """Letter and value of each line; empty lines at the end are dropped."""
-    raw = text.rstrip("\r\n\0 ").split("\n")
-    if len(raw) > MAX_LINES:
-        raise SipError(400, f"session description of {len(raw)} lines, at most {MAX_LINES} expected")
+@lru_cache(maxsize=MAX_KEPT)
+def _text(lines: tuple[Line, ...]) -> str:
+    """``lines`` as sent."""
+    return "".join([f"{kind}={value}\r\n" for kind, value in lines])
+
+
+@lru_cache(maxsize=MAX_KEPT)
+def _lines(text: str) -> tuple[Line, ...]:
+    """Letter and value of each line."""
     lines: list[Line] = []
-    for line in raw:
+    for line in text.split("\n") if text else ():
         if line.endswith("\r"):
             line = line[:-1]
         if line[1:2] != "=" or not line[0].isalpha() or "\r" in line:
             raise SipError(400, f"line {line[:60]!r} in a session description")
         lines.append((line[0], line[2:]))
-    return lines
+    return tuple(lines)

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, ClassVar, Protocol
+from weakref import proxy
 
 from gateway.cause import Cause
 from gateway.core import SECOND
@@ -22,7 +23,7 @@ from gateway.voip.sip.dialog import Dialog
 from gateway.voip.sip.dtmf_info import decode
 from gateway.voip.sip.errors import SipError
 from gateway.voip.sip.flow import Flow
-from gateway.voip.sip.host import ACCEPT, ALLOW, SUPPORTED, Fields, Host
+from gateway.voip.sip.host import ACCEPT, ALLOW, SUPPORTED, Fields, Host, warning_fields
 from gateway.voip.sip.keypad import KeypadSender
 from gateway.voip.sip.message import Request, Response
 from gateway.voip.sip.negotiation import Negotiation
@@ -32,6 +33,7 @@ from gateway.voip.sip.refresh import SessionTimer
 from gateway.voip.sip.timers import SipTimer
 from gateway.voip.sip.transaction import ClientTransaction, ServerTransaction, Trouble
 from gateway.voip.sip.transactions import TableFull
+from gateway.voip.sip.values import NameAddr
 
 if TYPE_CHECKING:
     from gateway.voip.sip.reliable import ReliableResponses
@@ -67,8 +69,8 @@ class SessionOwner(Protocol):
     def on_session_identity(self, session: Session, party: Party, now: int) -> None:
         """The far end says who is connected now."""
 
-    def on_session_over(self, session: Session, cause: Cause, text: str, now: int) -> None:
-        """The session ended and not because the leg asked."""
+    def on_session_over(self, session: Session, cause: Cause, text: str, now: int, timer: str = "") -> None:
+        """The session ended and not because the leg asked; ``timer`` names the one of ours that ended it."""
 
 
 def session_timer(host: Host, peer: PeerSettings) -> SessionTimer:
@@ -89,6 +91,7 @@ class Session:
         negotiation: Negotiation,
         flow: Flow,
         contact: str,
+        timer: SessionTimer,
     ) -> None:
         self.host = host
         self.owner: SessionOwner | None = owner
@@ -98,17 +101,20 @@ class Session:
         self.flow = flow
         self.contact = contact
         self.phase = Phase.EARLY
+        self._hop: tuple[str, tuple[NameAddr, ...], Flow, Flow] | None = None
         self.allow: frozenset[str] = frozenset()
-        self.timer = session_timer(host, peer)
+        self.timer = timer
+        # What it calls back by does not keep it in memory, so that a call leaves nothing for the collector.
+        this: Session = proxy(self)
         self.changes = Changes(self)
         self.reliable: ReliableResponses | None = None
         # On the called side: the INVITE that has no final response yet.
         self.invited: ServerTransaction | None = None
         self.identity: Party | None = None
-        self.acceptance = Acceptance(host, self._never_acknowledged)
+        self.acceptance = Acceptance(host, lambda now: this._never_acknowledged(now))
         self._bye: tuple[Cause, str] | None = None
         self._acks: dict[int, bytes] = {}
-        self._keypad = KeypadSender(self._send_info)
+        self._keypad = KeypadSender(lambda fields, body, now: this._send_info(fields, body, now))
         self._running: set[SipTimer] = set()
         host.add_dialog(dialog.key, self)
 
@@ -134,13 +140,16 @@ class Session:
 
     def restart_session_timer(self, now: int) -> None:
         """The session was set up or refreshed."""
-        self.stop(SipTimer.REFRESH)
-        self.stop(SipTimer.EXPIRY)
+        if self._running:
+            self.stop(SipTimer.REFRESH)
+            self.stop(SipTimer.EXPIRY)
         if not self.timer.interval or self.phase is not Phase.CONFIRMED:
             return
         if self.timer.we_refresh:
+            # The end has its timer once the refresh is due.
             self.start(SipTimer.REFRESH, now, self.timer.refresh_after)
-        self.start(SipTimer.EXPIRY, now, self.timer.expire_after)
+        else:
+            self.start(SipTimer.EXPIRY, now, self.timer.expire_after)
 
     # -- requests of ours --
 
@@ -214,7 +223,13 @@ class Session:
             self._over(now)
 
     def _flow(self) -> Flow:
-        return self.host.outbound.dialog_flow(self.dialog.next_hop, self.flow)
+        # Where the last request went the next one goes too, unless something changed.
+        dialog = self.dialog
+        hop = self._hop
+        if hop is None or hop[0] is not dialog.target or hop[1] is not dialog.routes or hop[2] is not self.flow:
+            flow = self.host.outbound.dialog_flow(dialog.next_hop, self.flow)
+            self._hop = hop = (dialog.target, dialog.routes, self.flow, flow)
+        return hop[3]
 
     # -- responses to requests of ours --
 
@@ -249,33 +264,34 @@ class Session:
         method = transaction.request.method
         log.info("call %s: %s of %s", self.dialog.call_id, trouble.value, method)
         if trouble is not Trouble.TRANSPORT:
-            self._lost(Cause.RECOVERY_ON_TIMER_EXPIRY, now)
+            timer = "timer C" if trouble is Trouble.NO_ANSWER else "timer B" if method == "INVITE" else "timer F"
+            self._lost(Cause.RECOVERY_ON_TIMER_EXPIRY, now, timer)
         elif method == "INFO":
             self._keypad.done(now)
         elif method != "PRACK":
             # As 503: the request failed, the session stays (12.2.1.2 ends it after 408 and 481 only).
             self.changes.on_transport_error(transaction, now)
 
-    def _lost(self, cause: Cause, now: int) -> None:
-        self.fail(cause, "no response inside the dialog", now)
+    def _lost(self, cause: Cause, now: int, timer: str = "") -> None:
+        self.fail(cause, "no response inside the dialog", now, timer)
 
-    def fail(self, cause: Cause, text: str, now: int) -> None:
-        """End the session with BYE and tell the leg."""
+    def fail(self, cause: Cause, text: str, now: int, timer: str = "") -> None:
+        """End the session with BYE and tell the leg; ``timer`` names one of ours that ran out."""
         owner = self.owner
         if self.phase is Phase.EARLY:
             # Before a final response only the INVITE itself can be ended, and that is the leg's.
             if owner is not None:
-                owner.on_session_over(self, cause, text, now)
+                owner.on_session_over(self, cause, text, now, timer)
             return
         self.release(cause, text, now)
         if owner is not None:
-            owner.on_session_over(self, cause, text, now)
+            owner.on_session_over(self, cause, text, now, timer)
 
     # -- the caller's side: early and final responses --
 
     def learn(self, message: Request | Response) -> None:
         """Keep what the far end says it can do."""
-        if "allow" in message.headers:
+        if "allow" in message.headers.first:
             self.allow = message.allow
 
     def prack(self, response: Response, body: bytes, now: int) -> None:
@@ -325,7 +341,8 @@ class Session:
         if self._bye is not None:
             self._send_bye(*self._bye, now)
         else:
-            self.fail(Cause.RECOVERY_ON_TIMER_EXPIRY, "2xx was never acknowledged", now)
+            timer = "timer H (2xx without ACK)"
+            self.fail(Cause.RECOVERY_ON_TIMER_EXPIRY, "2xx was never acknowledged", now, timer)
 
     def _on_ack(self, request: Request, now: int) -> None:
         if not self.acceptance.acknowledged(request):
@@ -367,7 +384,7 @@ class Session:
         try:
             handler(self, request, transaction, now)
         except SipError as error:
-            self._refuse(transaction, error.status or 400, now, reason=None)
+            self._refuse(transaction, error.status or 400, now, warning_fields(error))
 
     def _refuse(
         self, transaction: ServerTransaction, status: int, now: int, fields: Fields = (), reason: str | None = None
@@ -499,9 +516,11 @@ class Session:
     # -- endings --
 
     def _expired(self, now: int) -> None:
-        self.fail(Cause.RECOVERY_ON_TIMER_EXPIRY, "session timer expired", now)
+        self.fail(Cause.RECOVERY_ON_TIMER_EXPIRY, "session timer expired", now, "session timer")
 
     def _refresh(self, now: int) -> None:
+        if SipTimer.EXPIRY not in self._running:
+            self.start(SipTimer.EXPIRY, now, self.timer.expire_after - self.timer.refresh_after)
         self.changes.refresh(now)
 
     def _glare_over(self, now: int) -> None:
@@ -509,8 +528,9 @@ class Session:
 
     def _stop_usage(self, now: int) -> None:
         self.changes.drop(now)
-        for timer in (SipTimer.REFRESH, SipTimer.EXPIRY, SipTimer.GLARE):
-            self.stop(timer)
+        if self._running:
+            for timer in (SipTimer.REFRESH, SipTimer.EXPIRY, SipTimer.GLARE):
+                self.stop(timer)
         self._keypad.clear()
         if self.reliable is not None:
             self.reliable.stop()
@@ -519,10 +539,12 @@ class Session:
     def _over(self, now: int) -> None:
         if self.phase is Phase.OVER:
             return
+        ending = self.phase is Phase.ENDING
         self._set_phase(Phase.OVER)
         self.owner = None
         self.acceptance.stop()
-        self._stop_usage(now)
+        if not ending:
+            self._stop_usage(now)
         for timer in tuple(self._running):
             self.stop(timer)
         self.dialog.terminate()

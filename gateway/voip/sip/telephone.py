@@ -51,8 +51,11 @@ def number_of(
     A phone-context that is a country code with a plus makes a national number, a longer one a subscriber's (RFC 3966
     5.1.5).
     """
-    if uri.user is None:
+    user = uri.user
+    if user is None:
         return None
+    if user.isdecimal() and user.isascii() and len(user) <= MAX_DIGITS and uri.scheme != "tel":
+        return Number(user, TypeOfNumber.UNKNOWN, NumberingPlan.ISDN, presentation, screening)
     text = uri.number
     kind = TypeOfNumber.UNKNOWN
     if text[:1] == "+":

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from gateway.core import TimerQueue
 from gateway.voip.sip.flow import Flow
 from gateway.voip.sip.timers import SipTimer
+from gateway.voip.sip.waits import Wait, Waits
 
 if TYPE_CHECKING:
     from gateway.voip.sip.message import Request, Response
@@ -87,6 +88,7 @@ class Surroundings(Protocol):
     """What a transaction needs of its table."""
 
     timers: Timers
+    waits: Waits
     durations: dict[SipTimer, int]
 
     def send(self, flow: Flow, data: bytes) -> None:
@@ -96,11 +98,8 @@ class Surroundings(Protocol):
         """``transaction`` reached TERMINATED: forget it."""
 
 
-def event_of(status: int) -> Event:
-    """The event that a response of ``status`` is."""
-    if status < 200:
-        return Event.PROVISIONAL
-    return Event.SUCCESS if status < 300 else Event.FAILURE
+_EVENTS = (Event.PROVISIONAL, Event.PROVISIONAL, Event.SUCCESS, *4 * (Event.FAILURE,))
+"""The event that a response is, by the first digit of its status."""
 
 
 Handlers = Mapping[tuple[int, int], Callable[[Any, int], None]]
@@ -108,9 +107,12 @@ Handlers = Mapping[tuple[int, int], Callable[[Any, int], None]]
 
 
 class Transaction:
-    """What all four have in common. ``key`` is the matching key of RFC 3261 17.1.3 or 17.2.3."""
+    """What all four have in common. ``key`` is the matching key of RFC 3261 17.1.3 or 17.2.3.
 
-    __slots__ = ("_interval", "_running", "_where", "flow", "key", "request", "state")
+    Of the timer that repeats a message and the one that ends that, only the one that is due first runs.
+    """
+
+    __slots__ = ("_end", "_interval", "_running", "_wait", "_where", "flow", "key", "request", "state")
 
     kind: ClassVar[str] = ""
     _HANDLERS: ClassVar[Handlers] = {}
@@ -122,13 +124,22 @@ class Transaction:
         self.flow = flow
         self.state = State.INITIAL
         self._interval = 0
-        self._running: list[SipTimer] = []
+        self._end = 0
+        self._running: SipTimer | None = None
+        self._wait: Wait | None = None
 
     def expire(self, timer: SipTimer, now: int) -> None:
         """``timer`` ran out."""
-        if timer in self._running:
-            self._running.remove(timer)
+        if timer is self._running:
+            self._running = None
+        else:
+            self._wait = None
         self._happen(timer, now)
+        if self.state is State.TERMINATED:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Let go of the user, who may know this transaction: so no collector has to find the two."""
 
     def transport_failed(self, now: int) -> None:
         """The transport could not send, or the connection is gone (RFC 3261 17.1.4, 17.2.4)."""
@@ -153,22 +164,43 @@ class Transaction:
             self._stop_all()
             self._where.ended(self)
 
-    def _start(self, timer: SipTimer, now: int, duration: int | None = None) -> None:
-        if duration is None:
-            duration = self._where.durations[timer]
-        if timer not in self._running:
-            self._running.append(timer)
-        self._where.timers.start((self, timer), now + duration)
+    def _repeat_after(self, interval: int, timer: SipTimer, last: SipTimer, now: int) -> None:
+        """Run ``timer``, or ``last`` if it is due first; reliable transports repeat by themselves."""
+        self._interval = interval
+        at = now + interval
+        if at > self._end or self.flow.reliable:
+            timer, at = last, self._end
+        self._running = timer
+        self._where.timers.start((self, timer), at)
 
-    def _stop(self, timer: SipTimer) -> None:
-        if timer in self._running:
-            self._running.remove(timer)
+    def _repeat_slower(self, timer: SipTimer, last: SipTimer, now: int) -> None:
+        """Repeat after twice the interval before, T2 at most (RFC 3261 17.1.2.2, 17.2.1)."""
+        self._repeat_after(min(2 * self._interval, self._where.durations[SipTimer.T2]), timer, last, now)
+
+    def _begin_repeating(self, timer: SipTimer, last: SipTimer, now: int) -> None:
+        durations = self._where.durations
+        self._end = now + durations[last]
+        self._repeat_after(durations[timer], timer, last, now)
+
+    def _stop_repeating(self) -> None:
+        timer = self._running
+        if timer is not None:
+            self._running = None
             self._where.timers.stop((self, timer))
+
+    def _wait_for(self, timer: SipTimer, now: int) -> None:
+        """Start ``timer``, of which there is one at a time, besides the repetition."""
+        wait = self._wait
+        if wait is not None:
+            wait.owner = None
+        self._wait = self._where.waits.start(self, timer, now)
 
     def _stop_all(self) -> None:
-        for timer in self._running:
-            self._where.timers.stop((self, timer))
-        self._running.clear()
+        if self._running is not None:
+            self._stop_repeating()
+        wait = self._wait
+        if wait is not None:
+            self._wait = wait.owner = None
 
     def _linger(self, state: State, timer: SipTimer, now: int) -> None:
         """Go to ``state`` to absorb retransmissions for ``timer``; reliable transports need none of that."""
@@ -177,10 +209,23 @@ class Transaction:
         if self.flow.reliable:
             self._set_state(State.TERMINATED)
         else:
-            self._start(timer, now)
+            self._wait_for(timer, now)
 
     def _terminate(self, now: int) -> None:  # noqa: ARG002
         self._set_state(State.TERMINATED)
+
+
+class _Nobody:
+    """The user of a client transaction that has ended."""
+
+    def on_response(self, transaction: ClientTransaction, response: Response, now: int) -> None:
+        pass
+
+    def on_trouble(self, transaction: ClientTransaction, trouble: Trouble, now: int) -> None:
+        pass
+
+
+_NOBODY = _Nobody()
 
 
 class ClientTransaction(Transaction):
@@ -205,12 +250,15 @@ class ClientTransaction(Transaction):
         self.number = request.cseq.number
         self.response: Response | None = None
 
+    def _let_go(self) -> None:
+        self.user = _NOBODY
+
     def receive(self, response: Response, now: int) -> None:
         """A response with this transaction's branch arrived."""
         if self.state is State.TERMINATED:
             return
         previous, self.response = self.response, response
-        handler = self._HANDLERS.get((self.state, event_of(response.status)))
+        handler = self._HANDLERS.get((self.state, _EVENTS[response.status // 100]))
         if handler is None:
             self.response = previous
             return
@@ -239,33 +287,24 @@ class ClientInvite(ClientTransaction):
 
     kind = "INVITE client"
 
-    def __init__(
-        self,
-        where: Surroundings,
-        key: tuple[str, ...],
-        request: Request,
-        flow: Flow,
-        data: bytes,
-        user: ClientUser,
-        sent_by: str,
-    ) -> None:
-        super().__init__(where, key, request, flow, data, user, sent_by)
-        self._ack = b""
-
     def start(self, now: int) -> None:
         """Send the request."""
+        self._ack = b""
         self._set_state(State.CALLING)
-        self._interval = self._where.durations[SipTimer.A]
-        if not self.flow.reliable:
-            self._start(SipTimer.A, now)
-        self._start(SipTimer.B, now)
+        self._begin_repeating(SipTimer.A, SipTimer.B, now)
         self._send_request(now)
 
     def expect_end(self, now: int) -> None:
         """A CANCEL was sent, or the dialog is over: without a final response the transaction ends (9.1)."""
         if self.state in (State.CALLING, State.PROCEEDING):
-            self._stop(SipTimer.C)
-            self._start(SipTimer.CANCEL_TIMEOUT, now)
+            self._wait_for(SipTimer.CANCEL_TIMEOUT, now)
+
+    def stop_repeating(self) -> None:
+        """Nobody waits for an answer any more: what is still on its way may get one, but no more copies go out."""
+        if self._running is SipTimer.A:
+            self._stop_repeating()
+            self._running = SipTimer.B
+            self._where.timers.start((self, SipTimer.B), self._end)
 
     def _no_answer(self, now: int) -> None:
         self.expect_end(now)
@@ -273,22 +312,20 @@ class ClientInvite(ClientTransaction):
 
     def _retransmit(self, now: int) -> None:
         self._send_request(now)
-        self._interval *= 2
-        self._start(SipTimer.A, now, self._interval)
+        self._repeat_after(2 * self._interval, SipTimer.A, SipTimer.B, now)
 
     def _provisional(self, now: int) -> None:
         if self.state is State.CALLING:
-            self._stop(SipTimer.A)
-            self._stop(SipTimer.B)
+            self._stop_repeating()
             self._set_state(State.PROCEEDING)
-        if SipTimer.CANCEL_TIMEOUT not in self._running:
-            self._start(SipTimer.C, now)
+        if self._wait is None or self._wait.timer is SipTimer.C:
+            self._wait_for(SipTimer.C, now)
         self._to_user(now)
 
     def _success(self, now: int) -> None:
         self._stop_all()
         self._set_state(State.ACCEPTED)
-        self._start(SipTimer.M, now)
+        self._wait_for(SipTimer.M, now)
         self._to_user(now)
 
     def _failure(self, now: int) -> None:
@@ -333,20 +370,16 @@ class ClientNonInvite(ClientTransaction):
     def start(self, now: int) -> None:
         """Send the request."""
         self._set_state(State.TRYING)
-        self._interval = self._where.durations[SipTimer.E]
-        if not self.flow.reliable:
-            self._start(SipTimer.E, now)
-        self._start(SipTimer.F, now)
+        self._begin_repeating(SipTimer.E, SipTimer.F, now)
         self._send_request(now)
 
     def _retransmit(self, now: int) -> None:
         self._send_request(now)
-        self._interval = min(2 * self._interval, self._where.durations[SipTimer.T2])
-        self._start(SipTimer.E, now, self._interval)
+        self._repeat_slower(SipTimer.E, SipTimer.F, now)
 
     def _retransmit_slowly(self, now: int) -> None:
         self._send_request(now)
-        self._start(SipTimer.E, now, self._where.durations[SipTimer.T2])
+        self._repeat_after(self._where.durations[SipTimer.T2], SipTimer.E, SipTimer.F, now)
 
     def _provisional(self, now: int) -> None:
         if self.state is State.TRYING:
@@ -396,6 +429,9 @@ class ServerTransaction(Transaction):
         self.user: ServerUser | None = None
         self._last = b""
 
+    def _let_go(self) -> None:
+        self.user = None
+
     def respond(self, status: int, data: bytes, now: int) -> None:
         """Send a response; ``data`` is all of it."""
         raise NotImplementedError
@@ -431,19 +467,16 @@ class ServerInvite(ServerTransaction):
 
     def respond(self, status: int, data: bytes, now: int) -> None:
         """Send a response; ``data`` is all of it."""
-        event = event_of(status)
+        event = _EVENTS[status // 100]
         if self.state is State.PROCEEDING:
             self.status, self._last = status, data
             self._where.send(self.reply_flow, data)
             if event is Event.SUCCESS:
                 self._set_state(State.ACCEPTED)
-                self._start(SipTimer.L, now)
+                self._wait_for(SipTimer.L, now)
             elif event is Event.FAILURE:
                 self._set_state(State.COMPLETED)
-                self._interval = self._where.durations[SipTimer.G]
-                if not self.flow.reliable:
-                    self._start(SipTimer.G, now)
-                self._start(SipTimer.H, now)
+                self._begin_repeating(SipTimer.G, SipTimer.H, now)
         elif self.state is State.ACCEPTED and event is Event.SUCCESS:
             self._where.send(self.reply_flow, data)
 
@@ -453,8 +486,7 @@ class ServerInvite(ServerTransaction):
 
     def _retransmit(self, now: int) -> None:
         self._send_last(now)
-        self._interval = min(2 * self._interval, self._where.durations[SipTimer.T2])
-        self._start(SipTimer.G, now, self._interval)
+        self._repeat_slower(SipTimer.G, SipTimer.H, now)
 
     def _acknowledged(self, now: int) -> None:
         self._linger(State.CONFIRMED, SipTimer.I, now)
@@ -482,7 +514,7 @@ class ServerNonInvite(ServerTransaction):
     def start(self, now: int) -> None:
         """Take the request."""
         self._set_state(State.TRYING)
-        self._start(SipTimer.TRYING, now)
+        self._wait_for(SipTimer.TRYING, now)
 
     def respond(self, status: int, data: bytes, now: int) -> None:
         """Send a response; ``data`` is all of it. RFC 4320 4.1 and 4.2 forbid 101-199 and 408: ValueError."""

@@ -26,12 +26,14 @@ from gateway.voip.sip.transaction import (
     Transaction,
 )
 from gateway.voip.sip.values import MAGIC_COOKIE
+from gateway.voip.sip.waits import Waits
 
 MAX_TRANSACTIONS = 16_384
 """New INVITEs beyond this are refused; requests inside calls may fill the table to twice that."""
 
 Key = tuple[str, ...]
-_BRANCH = ";branch="
+_COOKIE = MAGIC_COOKIE.lower()
+_SPARE_BRANCHES = 32
 
 
 @dataclass(slots=True)
@@ -51,12 +53,17 @@ class TableFull(Exception):  # noqa: N818 - a condition to answer with 503, not 
 
 def server_key(request: Request) -> Key:
     """The key that a request and its retransmissions share; an ACK or 2xx-less CANCEL finds INVITE's under INVITE."""
-    via = request.via
-    method = "INVITE" if request.method == "ACK" else request.method
-    branch = via.branch
-    if branch[:7].lower() == "z9hg4bk" and len(branch) > len(MAGIC_COOKIE):
-        return (branch.lower(), via.sent_by, method)
-    return _old_key(request, method)
+    key = request.key
+    if key is None:
+        via = request.via
+        method = "INVITE" if request.method == "ACK" else request.method
+        branch = via.branch.lower()
+        if branch.startswith(_COOKIE) and len(branch) > len(_COOKIE):
+            key = (branch, via.sent_by, method)
+        else:
+            key = _old_key(request, method)
+        request.key = key
+    return key
 
 
 def cancelled_key(cancel: Request) -> Key:
@@ -93,11 +100,13 @@ class Transactions:
         limit: int = MAX_TRANSACTIONS,
     ) -> None:
         self.timers = timers
+        self.waits = Waits(timers, durations)
         self.durations = durations
         self.send = send
         self.limit = limit
         self.counters = TransactionCounters()
         self._rng = rng
+        self._branches: list[str] = []
         self._clients: dict[Key, ClientTransaction] = {}
         self._servers: dict[Key, ServerTransaction] = {}
         self._merged: dict[Key, ServerTransaction] = {}
@@ -112,7 +121,12 @@ class Transactions:
 
     def branch(self) -> str:
         """A new branch parameter (RFC 3261 8.1.1.7)."""
-        return f"{MAGIC_COOKIE}{self._rng.getrandbits(64):x}"
+        spare = self._branches
+        if not spare:
+            # Many at a time: the system's random numbers cost by the call.
+            digits = f"{self._rng.getrandbits(64 * _SPARE_BRANCHES):0{16 * _SPARE_BRANCHES}x}"
+            spare += [f"{MAGIC_COOKIE}{digits[at : at + 16]}" for at in range(0, len(digits), 16)]
+        return spare.pop()
 
     def request(
         self, request: Request, data: bytes, flow: Flow, user: ClientUser, now: int, via: OwnVia | None = None
@@ -141,7 +155,9 @@ class Transactions:
 
         Raises SipError if it is too broken to be matched.
         """
-        transaction = self._match_as_sent(response) or self._match(response)
+        transaction = self._match_as_sent(response)
+        if transaction is None:
+            transaction = self._match(response)
         if transaction is None:
             self.counters.stray_responses += 1
             return False
@@ -151,19 +167,18 @@ class Transactions:
     def _match_as_sent(self, response: Response) -> ClientTransaction | None:
         """The transaction, if Via and CSeq came back just as we write them: without parsing either."""
         headers = response.headers
-        vias = headers.get_all("Via")
-        if len(vias) != 1:
+        first = headers.first
+        via = first.get("via")
+        if via is None or "via" in headers.repeated:
             return None
-        via = vias[0]
-        number, _, method = (headers.get("CSeq") or "").partition(" ")
-        start = via.find(_BRANCH) + len(_BRANCH)
-        end = via.find(";", start)
-        transaction = self._clients.get((via[start:end] if end >= 0 else via[start:], method))
+        number, _, method = first.get("cseq", "").partition(" ")
+        hop, _, params = via.partition(";branch=")
+        transaction = self._clients.get((params.partition(";")[0], method))
         if (
             transaction is None
-            or "," in via
+            or "," in params
             or number != str(transaction.number)
-            or not via.startswith(f"SIP/2.0/{transaction.flow.transport} {transaction.sent_by};")
+            or hop != f"SIP/2.0/{transaction.flow.transport} {transaction.sent_by}"
         ):
             return None
         return transaction
@@ -260,7 +275,7 @@ class Transactions:
             del self._merged[transaction.merge_key]
 
     def _check_room(self, invite: bool) -> None:
-        if len(self) >= (self.limit if invite else 2 * self.limit):
+        if len(self._clients) + len(self._servers) >= (self.limit if invite else 2 * self.limit):
             self.counters.refused += 1
             raise TableFull(f"{len(self)} transactions, at most {self.limit} expected")
 

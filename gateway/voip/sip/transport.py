@@ -15,6 +15,7 @@ from functools import partial
 from typing import Protocol, cast
 
 from gateway.core import SECOND
+from gateway.readable import waiting
 from gateway.voip.sip.flow import TCP, UDP, Close, Flow, Resolve, Send, bracketed, literal_address
 from gateway.voip.sip.hop import Listener
 from gateway.voip.sip.timers import SIP_TIMERS, SipTimer
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 MAX_DATAGRAMS_PER_WAKEUP = 64
 """So that a flood on one socket leaves time for the rest."""
 MAX_DATAGRAM = 65_535
+MAX_KNOWN_SOURCES = 1024
+"""Flows kept ready for those who have sent to us."""
 MAX_CONNECTIONS = 1024
 MAX_PENDING = 64
 """Messages that wait for a connection to open."""
@@ -32,6 +35,8 @@ MAX_WRITE_BUFFER = 1 << 20
 CONNECT_TIMEOUT = 5.0
 RECEIVE_BUFFER = 1 << 20
 """SO_RCVBUF of UDP sockets: bursts of hundreds of calls."""
+_SO_RCVBUFFORCE = 33
+"""socket(7); not among Python's names."""
 _BACKLOG = 256
 _LINE_WORDS = {"udp": UDP, "tcp": TCP}
 
@@ -66,6 +71,14 @@ def parse_listen(text: str) -> Listener:
     return Listener(transport, address, int(port))
 
 
+def _widen(opened: socket.socket) -> None:
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
+    except OSError:
+        # Without CAP_NET_ADMIN the host's rmem_max is the limit.
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+
+
 def local_address_for(remote: str) -> str:
     """The address of this host that packets to ``remote`` leave from; loopback if there is no way to it."""
     family = socket.AF_INET6 if ":" in remote else socket.AF_INET
@@ -90,12 +103,18 @@ class SipTransport:
         self._clock = clock
         self._after = after
         self._sockets: dict[int, socket.socket] = {}
+        # Listeners whose UDP socket is of IPv6, so that IPv4 addresses need the mapped form.
+        self._dual: set[int] = set()
+        self._buffer = bytearray(MAX_DATAGRAM)
+        self._view = memoryview(self._buffer)
+        self._flows: dict[tuple[int, tuple[object, ...]], Flow] = {}
         self._servers: list[asyncio.Server] = []
         self._connections: dict[int, _Connection] = {}
         self._by_remote: dict[tuple[str, int], _Connection] = {}
         self._opening: dict[Flow, list[bytes]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._serial = 0
+        self._crowded = False
         self._closed = False
         self.dropped = 0
 
@@ -131,7 +150,7 @@ class SipTransport:
             if kind == socket.SOCK_STREAM:
                 opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             else:
-                opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+                _widen(opened)
             opened.setblocking(False)
             opened.bind((listener.address, listener.port))
             loop = asyncio.get_running_loop()
@@ -142,6 +161,8 @@ class SipTransport:
                 self._servers.append(server)
             else:
                 self._sockets[number] = opened
+                if family == socket.AF_INET6:
+                    self._dual.add(number)
         except OSError:
             opened.close()
             raise
@@ -193,7 +214,7 @@ class SipTransport:
         if opened is None:
             return
         address = flow.address
-        if opened.family == socket.AF_INET6 and ":" not in address:
+        if flow.listener in self._dual and ":" not in address:
             address = f"::ffff:{address}"
         try:
             opened.sendto(data, (address, flow.port))
@@ -221,8 +242,8 @@ class SipTransport:
             else:
                 self.dropped += 1
             return
-        if len(self._connections) + len(self._opening) >= MAX_CONNECTIONS:
-            log.warning("no connection to %s: %d are open", flow, MAX_CONNECTIONS)
+        if len(self._connections) + len(self._opening) >= MAX_CONNECTIONS and not self._make_room():
+            log.warning("no connection to %s: %d are being opened", flow, MAX_CONNECTIONS)
             self._later(self._receiver.connection_lost, flow)
             return
         self._opening[flow] = [data]
@@ -262,29 +283,54 @@ class SipTransport:
     # -- in --
 
     def _readable(self, number: int, opened: socket.socket) -> None:
-        receive, clock = self._receiver.receive, self._clock
         for _ in range(MAX_DATAGRAMS_PER_WAKEUP):
             try:
-                data, source = opened.recvfrom(MAX_DATAGRAM)
+                length, source = opened.recvfrom_into(self._buffer)
             except BlockingIOError:
                 break
             except OSError as error:
-                # ICMP errors of earlier datagrams come out here; they say nothing about this one.
+                # ICMP errors of earlier datagrams come out here; they say nothing about those that wait.
                 if error.errno not in (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH):
                     log.warning("cannot receive on %s: %s", opened.getsockname(), error.strerror)
                 break
-            receive(data, Flow(UDP, _plain(source[0]), source[1], 0, number), clock())
+            flow = self._flows.get((number, source))
+            if flow is None:
+                flow = self._new_flow(number, source)
+            self._receiver.receive(bytes(self._view[:length]), flow, self._clock())
+            if not waiting(opened):
+                break
         self._after()
+
+    def _new_flow(self, number: int, source: tuple[object, ...]) -> Flow:
+        flows = self._flows
+        if len(flows) >= MAX_KNOWN_SOURCES:
+            flows.clear()
+        flow = flows[(number, source)] = Flow(UDP, _plain(str(source[0])), cast("int", source[1]), 0, number)
+        return flow
 
     def opened(self, connection: _Connection, remote: tuple[str, int]) -> Flow | None:
         """A connection was opened by either side; its flow, or None if there are too many."""
-        if self._closed or len(self._connections) >= MAX_CONNECTIONS:
+        if self._closed or (len(self._connections) >= MAX_CONNECTIONS and not self._make_room()):
             return None
         self._serial += 1
         self._connections[self._serial] = connection
         address = _plain(remote[0])
         self._by_remote[(address, remote[1])] = connection
         return Flow(TCP, address, remote[1], self._serial, connection.listener)
+
+    def _make_room(self) -> bool:
+        """Close the connection that was silent longest: nobody keeps others out by opening many. False without any."""
+        if not self._connections:
+            return False
+        number, idlest = min(self._connections.items(), key=lambda each: each[1].active)
+        if not self._crowded:
+            self._crowded = True
+            log.warning(
+                "more than %d connections: the idlest are closed, now that of %s", MAX_CONNECTIONS, idlest.remote
+            )
+        del self._connections[number]
+        idlest.abort()
+        return True
 
     def received(self, flow: Flow, data: bytes) -> None:
         """Bytes of a connection arrived."""
@@ -294,6 +340,7 @@ class SipTransport:
     def lost(self, connection: _Connection, flow: Flow, asked: Flow | None) -> None:
         """A connection is gone."""
         self._connections.pop(flow.connection, None)
+        self._crowded = self._crowded and 2 * len(self._connections) > MAX_CONNECTIONS
         if self._by_remote.get((flow.address, flow.port)) is connection:
             del self._by_remote[(flow.address, flow.port)]
         if self._closed:
@@ -345,7 +392,7 @@ class _Connection(asyncio.Protocol):
         self._flow: Flow | None = None
         self._transport: asyncio.Transport | None = None
         self._idle: asyncio.TimerHandle | None = None
-        self._active = 0.0
+        self.active = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = stream = cast("asyncio.Transport", transport)
@@ -360,15 +407,15 @@ class _Connection(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         limit = SIP_TIMERS[SipTimer.IDLE].default / SECOND
         now = loop.time()
-        self._active = self._active or now
-        if now - self._active >= limit:
+        self.active = self.active or now
+        if now - self.active >= limit:
             self.finish()
             return
-        self._idle = loop.call_later(self._active + limit - now + 0.001, self._watch)
+        self._idle = loop.call_later(self.active + limit - now + 0.001, self._watch)
 
     def data_received(self, data: bytes) -> None:
         if self._flow is not None:
-            self._active = asyncio.get_running_loop().time()
+            self.active = asyncio.get_running_loop().time()
             self._owner.received(self._flow, data)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
@@ -378,13 +425,18 @@ class _Connection(asyncio.Protocol):
         if flow is not None:
             self._owner.lost(self, flow, self._asked)
 
+    @property
+    def remote(self) -> str:
+        """Who is at the far end, for the log."""
+        return str(self._flow)
+
     def send(self, data: bytes) -> None:
         """Write; a far end that does not read loses its connection."""
         transport = self._transport
         if transport is None or transport.is_closing():
             return
         transport.write(data)
-        self._active = asyncio.get_running_loop().time()
+        self.active = asyncio.get_running_loop().time()
         if transport.get_write_buffer_size() > MAX_WRITE_BUFFER:
             log.warning("closing %s: the far end does not read", self._flow)
             transport.abort()

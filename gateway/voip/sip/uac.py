@@ -6,30 +6,35 @@ One per outgoing leg. Every To tag makes a session; the first 2xx wins, others a
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from gateway.cause import Cause, Location
+from gateway.core import SECOND
 from gateway.leg import Alerting, Answered, LegEvent, Proceeding, Progress, Setup
 from gateway.voip.sip.body import find_sdp
 from gateway.voip.sip.causes import cause_for_sip
+from gateway.voip.sip.composed import ComposedRequest, field_lines
 from gateway.voip.sip.dialog import Dialog
 from gateway.voip.sip.diversion import diversion_fields, history_fields
 from gateway.voip.sip.errors import SipError
 from gateway.voip.sip.flow import Flow, bracketed
 from gateway.voip.sip.host import ALLOW, Host
 from gateway.voip.sip.identity import caller_fields, connected_of
-from gateway.voip.sip.message import Request, Response
+from gateway.voip.sip.message import Response
 from gateway.voip.sip.negotiation import Negotiation
 from gateway.voip.sip.parties import q850_of, reason_fields, rules_for
 from gateway.voip.sip.peers import PeerKind, PeerSettings, RedirectionHeader, Reliability
 from gateway.voip.sip.session import SDP_TYPE, Phase, Session, session_timer
+from gateway.voip.sip.suspects import PATIENCE
 from gateway.voip.sip.telephone import user_of
+from gateway.voip.sip.timers import SipTimer
 from gateway.voip.sip.transaction import ClientInvite, ClientTransaction, Trouble
 from gateway.voip.sip.transactions import TableFull
 from gateway.voip.sip.uas import supported_by
 from gateway.voip.sip.uri import Uri
-from gateway.voip.sip.values import CSeq
+from gateway.voip.sip.user_to_user import answer_of, isub_of, user_to_user_field
 
 if TYPE_CHECKING:
     from gateway.voip.sip.leg import SipLeg
@@ -45,6 +50,8 @@ REDIRECTIONS = frozenset({300, 301, 302})
 """305 names a proxy and 380 a service, not where the called user is (21.3)."""
 MAX_FORWARDS = 70
 """RFC 3261 8.1.1.6."""
+_OWN_FIELDS = 10
+"""Header fields that every INVITE of ours has."""
 _USER_STATUSES = frozenset({480, 486, 600, 603, 604})
 
 
@@ -60,13 +67,27 @@ class OutgoingInvite:
         self._flow = flow
         self._setup = setup
         self._negotiation = negotiation
-        self._tag = host.new_tag()
+        # 48 bits of tag, 96 of Call-ID, 16 of CSeq.
+        number = host.rng.getrandbits(160)
+        digits = f"{number:040x}"
+        self._tag = digits[:12]
         address = leg.local_address
-        self.call_id = f"{host.rng.getrandbits(96):x}@{address.strip('[]')}"
-        self._cseq = host.rng.randint(1, 2**16)
+        self.call_id = f"{digits[12:36]}@{address.strip('[]')}"
+        self._cseq = 1 + (number & 0xFFFF)
         self._attempts = 0
         self._rules = rules_for(peer, address)
-        sender, fields = caller_fields(setup.caller, self._rules)
+        # What is to be added to the called number, and the fields of what goes from end to end.
+        self._isub = isub = ""
+        self._conveyed: list[tuple[str, str]] = []
+        conveyed = setup.conveyed
+        if conveyed is not None:
+            if conveyed.called_subaddress is not None and peer.kind is PeerKind.TRUNK and not peer.user:
+                self._isub = isub_of(conveyed.called_subaddress)
+            if conveyed.calling_subaddress is not None:
+                isub = isub_of(conveyed.calling_subaddress)
+            if conveyed.user_user:
+                self._conveyed.append(user_to_user_field(conveyed.user_user))
+        sender, fields = caller_fields(setup.caller, self._rules, isub)
         self._sender = f"{sender};tag={self._tag}"
         user = sender.uri.user or ""
         self._contact = host.outbound.contact(flow, user if user != "anonymous" else "")
@@ -89,6 +110,9 @@ class OutgoingInvite:
         self._extra: dict[str, Session] = {}
         self._cancel: tuple[Cause, str] | None = None
         self._cancelled = False
+        # Whether a timer runs that sends the call another way, and when the INVITE went out.
+        self._hurrying = False
+        self._asked = 0
         self._provisional_seen = False
         self._waits_for_digits = False
         self._last: LegEvent | None = None
@@ -122,6 +146,7 @@ class OutgoingInvite:
         """The leg gave up before an answer: CANCEL, once a provisional response allows it (9.1)."""
         if self._winner is not None:
             return
+        self._stop_hurrying()
         if self._transaction is None:
             self._cancelled = True
             return
@@ -148,49 +173,51 @@ class OutgoingInvite:
     def _called(self) -> str:
         peer = self._peer
         user = peer.user or (peer.name if peer.kind is PeerKind.PHONE else user_of(self._setup.called, peer.style))
-        return f"sip:{user}@" if user else "sip:"
+        return f"sip:{user}{self._isub}@" if user else "sip:"
 
-    def _request_uri(self) -> str:
+    def _request_uri(self, called: str) -> str:
         if self._target is not None:
             return str(self._target.without_headers())
         transport = ";transport=tcp" if self._peer.transport == "TCP" else ""
-        return f"{self._called()}{self._leg.remote_host}{transport}"
+        if self._isub:
+            transport = f";user=phone{transport}"
+        return f"{called}{self._leg.remote_host}{transport}"
 
     def _invite(self, now: int, extra: list[tuple[str, str]]) -> None:
         self._attempts += 1
         self._cseq += 1
+        self._asked = now
         self._provisional_seen = False
         peer, setup = self._peer, self._setup
-        uri = self._request_uri()
+        called = self._called()
+        uri = self._request_uri(called)
         outbound = self._host.outbound
         via = outbound.via(self._flow)
-        fields = [
-            ("Via", via.text),
-            ("Max-Forwards", self._max_forwards),
-            ("From", self._sender),
-            # 19.1.1: no port and no transport here; after a redirection it is as before (8.1.3.4).
-            ("To", f"<{self._called()}{self._to_host}>"),
-            ("Call-ID", self.call_id),
-            ("CSeq", f"{self._cseq} INVITE"),
-            ("Contact", self._contact),
-            ("Allow", ALLOW),
-            ("Supported", supported_by(peer)),
-            ("User-Agent", self._host.settings.user_agent),
-        ]
+        fields: list[tuple[str, str]] = []
         if peer.reliable is Reliability.REQUIRED:
             fields.append(("Require", "100rel"))
         fields.extend(self._timer.request_fields())
         fields.extend(self._identity)
-        if setup.redirection is not None and peer.redirection is not RedirectionHeader.OFF:
-            if peer.redirection is RedirectionHeader.DIVERSION:
+        if self._conveyed:
+            fields.extend(self._conveyed)
+        if setup.redirection is not None:
+            if peer.redirection in (RedirectionHeader.DIVERSION, RedirectionHeader.BOTH):
                 fields.extend(diversion_fields(setup.redirection, self._rules))
-            else:
+            if peer.redirection in (RedirectionHeader.HISTORY_INFO, RedirectionHeader.BOTH):
                 fields.extend(history_fields(setup.redirection, Uri.parse(uri), self._rules))
         fields.extend(extra)
         if self._body:
             fields.append(SDP_TYPE)
-        request = Request("INVITE", uri, fields, self._body)
-        request.headers.parsed["cseq"] = CSeq(self._cseq, "INVITE")
+        text = (
+            f"Via: {via.text}\r\nMax-Forwards: {self._max_forwards}\r\nFrom: {self._sender}\r\n"
+            # 19.1.1: no port and no transport here; after a redirection it is as before (8.1.3.4).
+            f"To: <{called}{self._to_host}>\r\nCall-ID: {self.call_id}\r\nCSeq: {self._cseq} INVITE\r\n"
+            f"Contact: {self._contact}\r\nAllow: {ALLOW}\r\nSupported: {supported_by(peer)}\r\n"
+            f"User-Agent: {self._host.settings.user_agent}\r\n{field_lines(fields)}"
+        )
+        request = ComposedRequest(
+            "INVITE", uri, self._cseq, self.call_id, self._sender, text, _OWN_FIELDS + len(fields), self._body
+        )
         try:
             self._transaction = outbound.request(request, via, self._flow, self, now)
         except TableFull:
@@ -198,12 +225,45 @@ class OutgoingInvite:
             self._leg.finish(
                 Cause.SWITCHING_EQUIPMENT_CONGESTION, Location.PRIVATE_LOCAL, now, text="transaction table is full"
             )
+            return
+        if setup.alternatives:
+            self._hurrying = True
+            host = self._host
+            host.timers.start((self, SipTimer.FAILOVER), now + host.suspects.patience(peer.name, peer.failover))
+
+    def _stop_hurrying(self) -> None:
+        if self._hurrying:
+            self._hurrying = False
+            self._host.timers.stop((self, SipTimer.FAILOVER))
+
+    def expire(self, timer: SipTimer, now: int) -> None:  # noqa: ARG002
+        """Not even a 100 came while there is another way: the call goes on there.
+
+        The transaction stays to see to what comes late: CANCEL after a provisional response, ACK and BYE after a 2xx.
+        """
+        self._hurrying = False
+        transaction = self._transaction
+        if transaction is None or self._cancel is not None or self._provisional_seen:
+            return
+        self._host.suspects.add(self._peer.name, now)
+        if isinstance(transaction, ClientInvite):
+            transaction.stop_repeating()
+        self.cancel(Cause.NORMAL_CALL_CLEARING, "", now)
+        waited = self._peer.failover if now - self._asked >= self._peer.failover else PATIENCE
+        self._leg.finish(
+            Cause.RECOVERY_ON_TIMER_EXPIRY,
+            Location.BEYOND_INTERWORKING,
+            now,
+            text=f"no response within {waited / SECOND:g} s",
+        )
 
     # -- responses --
 
     def on_response(self, transaction: ClientTransaction, response: Response, now: int) -> None:
         """A response to the INVITE."""
         status = response.status
+        if self._hurrying:
+            self._stop_hurrying()
         current = transaction.number == self._cseq
         if current:
             # Outbound may have put another in its place (TCP that could not be had, now UDP).
@@ -224,9 +284,10 @@ class OutgoingInvite:
         """Time-out, transport error, or too long without an answer."""
         if self._winner is not None:
             return
+        self._stop_hurrying()
         if trouble is Trouble.NO_ANSWER:
             self.cancel(Cause.NO_ANSWER_FROM_USER, "", now)
-            self._leg.finish(Cause.NO_ANSWER_FROM_USER, Location.BEYOND_INTERWORKING, now, text="timer C")
+            self._leg.finish(Cause.NO_ANSWER_FROM_USER, Location.BEYOND_INTERWORKING, now, timer="timer C")
             return
         self._drop_sessions(None, now)
         if self._cancel is None and self._try_next_target(now):
@@ -234,7 +295,12 @@ class OutgoingInvite:
         # RFC 3261 8.1.3.1: a time-out is as 408, a transport error as 503.
         status = 408 if trouble is Trouble.TIMEOUT else 503
         cause = cause_for_sip(status, None, self._host.settings.cause_rules)
-        self._leg.finish(cause, Location.BEYOND_INTERWORKING, now, text=trouble.value, status=status)
+        timer = ""
+        if trouble is Trouble.TIMEOUT:
+            timer = "timer B"
+            if self._cancel is None:
+                self._host.suspects.add(self._peer.name, now)
+        self._leg.finish(cause, Location.BEYOND_INTERWORKING, now, text=trouble.value, status=status, timer=timer)
 
     def _provisional(self, transaction: ClientTransaction, response: Response, now: int) -> None:
         self._provisional_seen = True
@@ -310,12 +376,14 @@ class OutgoingInvite:
         if self._last is None and status != 180:
             self._leg.emit(Proceeding())
         event: LegEvent
+        peer = self._peer
+        conveyed = answer_of(response, peer.kind, trusted=peer.trust_identity)
         if status == 180:
-            event = Alerting(audible)
+            event = Alerting(audible, conveyed)
         else:
             reason = q850_of(response)
             described = audible and status == 183
-            event = Progress(described, Cause.of(reason) if reason else None)
+            event = Progress(described, Cause.of(reason) if reason else None, conveyed)
         if event != self._last:
             self._last = event
             self._leg.emit(event)
@@ -331,11 +399,16 @@ class OutgoingInvite:
 
     def _open_session(self, transaction: ClientTransaction, response: Response) -> Session:
         dialog = Dialog.from_response(transaction.request, response, self._tag)
-        session = Session(
-            self._host, self._leg, self._peer, dialog, self._negotiation.fork(), transaction.flow, self._contact
+        return Session(
+            self._host,
+            self._leg,
+            self._peer,
+            dialog,
+            self._negotiation.fork(),
+            transaction.flow,
+            self._contact,
+            self._timer.copy(),
         )
-        session.timer = self._timer.copy()
-        return session
 
     def _accepted(self, transaction: ClientTransaction, response: Response, now: int) -> None:
         tag = self._tag_of(response)
@@ -393,7 +466,8 @@ class OutgoingInvite:
             session.media_settled(now, hold=False)
         connected = connected_of(response, self._rules)
         session.identity = connected
-        self._leg.emit(Answered(connected))
+        peer = self._peer
+        self._leg.emit(Answered(connected, answer_of(response, peer.kind, trusted=peer.trust_identity)))
         session.report_hold(now)
         session.changes.proceed(now)
 
@@ -435,7 +509,7 @@ class OutgoingInvite:
                 return True
         elif status == 484 and not self._setup.complete:
             sent = transaction.request.uri_text if transaction is not None else ""
-            if self._request_uri() != sent:
+            if self._request_uri(self._called()) != sent:
                 self._invite(now, [])
             else:
                 self._transaction = None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from gateway.cause import Cause, Location
 from gateway.core import SECOND
 from gateway.identity import Party
+from gateway.leg import Conveyed
 from gateway.voip.sip.causes import cause_for_bye, sip_status_for
 from gateway.voip.sip.host import ALLOW, Host
 from gateway.voip.sip.identity import asserted_fields
@@ -25,6 +26,8 @@ from gateway.voip.sip.session import SDP_TYPE, Session
 from gateway.voip.sip.status import reason_phrase
 from gateway.voip.sip.timers import SipTimer
 from gateway.voip.sip.transaction import ServerTransaction, Trouble
+from gateway.voip.sip.user_to_user import isub_of, user_to_user_field
+from gateway.voip.sip.waits import Wait
 
 if TYPE_CHECKING:
     from gateway.voip.sip.leg import SipLeg
@@ -92,11 +95,14 @@ class IncomingInvite:
         self._waiting: list[Callable[[int], None]] = []
         self._answer_held = False
         self._connected: Party | None = None
+        self._conveyed: Conveyed | None = None
         request = transaction.request
         self._reliable_wanted = "100rel" in request.require or (
             session.peer.reliable is Reliability.REQUIRED and "100rel" in request.supported
         )
         self._last_status = 0
+        self._ring: Wait | None = None
+        self._expires = False
         transaction.user = self
         session.invited = transaction
 
@@ -106,11 +112,18 @@ class IncomingInvite:
         if expires:
             limit = self._host.durations[SipTimer.INVITE_EXPIRES]
             self._host.timers.start((self, SipTimer.INVITE_EXPIRES), now + min(expires * SECOND, limit))
+            self._expires = True
 
     def _stop_timers(self) -> None:
         self._waiting.clear()
-        self._host.timers.stop((self, SipTimer.INVITE_EXPIRES))
-        self._host.timers.stop((self, SipTimer.RING))
+        if self._expires:
+            self._host.timers.stop((self, SipTimer.INVITE_EXPIRES))
+        self._stop_ring()
+
+    def _stop_ring(self) -> None:
+        ring = self._ring
+        if ring is not None:
+            self._ring = ring.owner = None
 
     @property
     def answered(self) -> bool:
@@ -126,18 +139,19 @@ class IncomingInvite:
 
     # -- commands of the leg --
 
-    def progress(self, inband: bool, cause: Cause | None, now: int) -> None:
+    def progress(self, inband: bool, cause: Cause | None, now: int, conveyed: Conveyed | None = None) -> None:
         """Send 183, with our SDP if ``inband``."""
-        self._when_ready(lambda at: self._provisional(183, inband, cause, at), now, needed=inband)
+        self._when_ready(lambda at: self._provisional(183, inband, cause, at, conveyed), now, needed=inband)
 
-    def alert(self, inband: bool, now: int) -> None:
+    def alert(self, inband: bool, now: int, conveyed: Conveyed | None = None) -> None:
         """Send 180, with our SDP if ``inband``."""
         self._rang = True
-        self._when_ready(lambda at: self._provisional(180, inband, None, at), now, needed=inband)
+        self._when_ready(lambda at: self._provisional(180, inband, None, at, conveyed), now, needed=inband)
 
-    def answer(self, connected: Party | None, now: int) -> None:
+    def answer(self, connected: Party | None, now: int, conveyed: Conveyed | None = None) -> None:
         """Send 200 with our SDP, after the PRACK that it may have to wait for."""
         self._connected = connected or self._connected
+        self._conveyed = conveyed
         self._when_ready(self._answer, now, needed=True)
 
     def identify(self, connected: Party) -> None:
@@ -169,7 +183,9 @@ class IncomingInvite:
         else:
             self._waiting.append(action)
 
-    def _provisional(self, status: int, inband: bool, cause: Cause | None, now: int) -> None:
+    def _provisional(
+        self, status: int, inband: bool, cause: Cause | None, now: int, conveyed: Conveyed | None = None
+    ) -> None:
         if self._step is not Step.OFFERED or self._answer_held:
             return
         session = self._session
@@ -177,6 +193,8 @@ class IncomingInvite:
         fields = [("Contact", session.contact), ("Allow", ALLOW)]
         if cause is not None:
             fields.append(reason_header(cause))
+        if conveyed is not None and conveyed.user_user:
+            fields.append(user_to_user_field(conveyed.user_user))
         body = b""
         if inband:
             if self._offered:
@@ -188,7 +206,8 @@ class IncomingInvite:
         if body:
             fields.append(SDP_TYPE)
         self._last_status = status
-        self._host.timers.start((self, SipTimer.RING), now + self._host.durations[SipTimer.RING])
+        self._stop_ring()
+        self._ring = self._host.waits.start(self, SipTimer.RING, now)
         first = bool(body) and not self._described
         self._described = self._described or bool(body)
         if self._reliable_wanted:
@@ -215,7 +234,11 @@ class IncomingInvite:
         # RFC 3262 3: no PRACK within 64*T1.
         self._final(504, reason_phrase(504), [], now)
         self._leg.finish(
-            Cause.RECOVERY_ON_TIMER_EXPIRY, Location.BEYOND_INTERWORKING, now, text="reliable response without PRACK"
+            Cause.RECOVERY_ON_TIMER_EXPIRY,
+            Location.BEYOND_INTERWORKING,
+            now,
+            text="reliable response without PRACK",
+            timer="reliable 1xx without PRACK",
         )
 
     def _answer(self, now: int) -> None:
@@ -239,8 +262,13 @@ class IncomingInvite:
         request = self._transaction.request
         fields = [("Contact", session.contact), ("Allow", ALLOW), ("Supported", supported_by(peer))]
         fields.extend(session.timer.take_request(request))
+        conveyed = self._conveyed
         if self._connected is not None:
-            fields.extend(asserted_fields(self._connected, rules_for(peer, self._leg.local_address)))
+            subaddress = conveyed.subaddress if conveyed is not None else None
+            isub = isub_of(subaddress) if subaddress is not None else ""
+            fields.extend(asserted_fields(self._connected, rules_for(peer, self._leg.local_address), isub))
+        if conveyed is not None and conveyed.user_user:
+            fields.append(user_to_user_field(conveyed.user_user))
         if body:
             fields.append(SDP_TYPE)
         self._step = Step.ANSWERED

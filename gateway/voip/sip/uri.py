@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 from urllib.parse import unquote
 
 import msgspec
@@ -16,6 +17,9 @@ from gateway.voip.sip.syntax import MAX_PARAMETERS, Params, format_params, parse
 
 MAX_URI = 4096
 """Longest URI taken, in characters."""
+
+MAX_HOSTS_KEPT = 256
+"""Hosts with their ports that were read last and are kept."""
 
 _HOST = re.compile(r"[A-Za-z0-9._\-]+\Z").match
 _USER = re.compile(r"[^\x00-\x20<>\"\x7f@]*\Z").match
@@ -164,6 +168,7 @@ def escape_user(text: str) -> str:
     )
 
 
+@lru_cache(maxsize=MAX_HOSTS_KEPT)
 def parse_host_port(text: str) -> tuple[str, int | None]:
     """``host[:port]`` with an IPv6 address in brackets; raises SipError(400)."""
     host, colon, port = text.partition(":")

@@ -10,10 +10,12 @@ from collections.abc import Collection
 import msgspec
 
 from gateway.voip.sip.body import SDP, not_understood
+from gateway.voip.sip.dialog import check_routes
 from gateway.voip.sip.errors import SipError
 from gateway.voip.sip.message import SIP_VERSION, Message, Request, Response
 from gateway.voip.sip.status import KNOWN_METHODS
 from gateway.voip.sip.syntax import split_tokens
+from gateway.voip.sip.uri import MAX_URI
 
 METHODS = frozenset({"ACK", "BYE", "CANCEL", "INFO", "INVITE", "NOTIFY", "OPTIONS", "PRACK", "REFER", "UPDATE"})
 URI_SCHEMES = frozenset({"sip", "sips", "tel"})
@@ -98,16 +100,25 @@ def check_response(response: Response) -> str | None:
     return None
 
 
+def check_usable(response: Response) -> None:
+    """Parse what the user of an INVITE or UPDATE will need; raises SipError: the response is then dropped."""
+    if response.status > 100 and response.headers.first.get("cseq", "").endswith(("INVITE", "UPDATE")):
+        _ = (response.to, response.contacts, response.rseq)
+        if "record-route" in response.headers.first:
+            check_routes(response.record_routes)
+
+
 def _check_form(request: Request) -> Rejection | None:
     if request.version.upper() != SIP_VERSION:
         return Rejection(505, f"version is {request.version[:20]!r}, expected {SIP_VERSION}")
-    index = request.headers.index()
-    for key in SINGLE_HEADERS:
-        values = index.get(key)
-        if values is not None and len(values) > 1:
-            return Rejection(400, f"{len(values)} header fields {key}, expected one")
+    headers = request.headers
+    if headers.repeated:
+        for key in SINGLE_HEADERS:
+            values = headers.repeated.get(key)
+            if values is not None:
+                return Rejection(400, f"{len(values)} header fields {key}, expected one")
     _ = (request.via, request.from_, request.to, request.call_id)
-    if len(index["via"]) > 1 or "," in index["via"][0]:
+    if "via" in headers.repeated or "," in headers.first["via"]:
         _ = request.vias
     return None
 
@@ -125,6 +136,8 @@ def _check_method(request: Request, methods: Collection[str]) -> Rejection | Non
 
 
 def _check_target(request: Request, schemes: Collection[str], forwarding: bool) -> Rejection | None:
+    if len(request.uri_text) > MAX_URI:
+        return Rejection(414, f"Request-URI of {len(request.uri_text)} characters, at most {MAX_URI} expected")
     uri = request.uri
     if uri.scheme not in schemes:
         return Rejection(416, f"URI scheme is {uri.scheme[:40]!r}, expected one of {_listed(schemes)}")
@@ -148,7 +161,7 @@ def _check_extensions(request: Request, option_tags: Collection[str], forwarding
     wanted = request.require | request.proxy_require if forwarding else request.require
     if not wanted:
         return None
-    missing = [tag for tag in _in_order(request, wanted) if tag not in option_tags]
+    missing = [tag for tag in _as_written(request, wanted) if tag.lower() not in option_tags]
     if missing:
         return Rejection(
             420, f"extensions {', '.join(missing)[:80]} are not supported", (("Unsupported", ", ".join(missing)),)
@@ -157,15 +170,19 @@ def _check_extensions(request: Request, option_tags: Collection[str], forwarding
 
 
 def _check_body(request: Request, body_kinds: Collection[str]) -> Rejection | None:
-    if request.method in _DIALOG_METHODS:
+    first = request.headers.first
+    if request.method in _DIALOG_METHODS and "accept" in first:
         accept = request.accept
         if accept is not None and not any(media.covers(kind) for media in accept for kind in body_kinds):
             return Rejection(406, f"nothing in Accept {request.headers.get('accept')!r} can be sent")
     body = request.body
     if not body or request.method in _BODY_UNUSED:
         return None
-    if "content-type" not in request.headers:
+    kind = first.get("content-type")
+    if kind is None:
         return Rejection(400, "body without Content-Type")
+    if kind in body_kinds and "content-disposition" not in first and "content-encoding" not in first:
+        return None
     bad = not_understood(request, body_kinds)
     if bad is None:
         return None
@@ -174,9 +191,9 @@ def _check_body(request: Request, body_kinds: Collection[str]) -> Rejection | No
     return Rejection(415, f"content type is {bad.kind[:60]!r}", (("Accept", _listed(body_kinds)),))
 
 
-def _in_order(message: Message, tags: frozenset[str]) -> list[str]:
+def _as_written(message: Message, tags: frozenset[str]) -> list[str]:
     texts = message.headers.get_all("require") + message.headers.get_all("proxy-require")
-    return [tag for tag in dict.fromkeys(tag for text in texts for tag in split_tokens(text.lower())) if tag in tags]
+    return [tag for tag in dict.fromkeys(tag for text in texts for tag in split_tokens(text)) if tag.lower() in tags]
 
 
 def _listed(values: Collection[str]) -> str:

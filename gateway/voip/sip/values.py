@@ -5,11 +5,13 @@ Each has ``parse(text)``, which raises SipError(400), and ``str()``. Knows one v
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
 
 from gateway.voip.sip.errors import SipError
+from gateway.voip.sip.status import KNOWN_METHODS
 from gateway.voip.sip.syntax import (
     Params,
     end_of_quoted,
@@ -24,7 +26,11 @@ from gateway.voip.sip.syntax import (
 from gateway.voip.sip.uri import Uri, parse_host_port
 
 MAX_CSEQ = 2**31 - 1
+_SHORT_CSEQ = 9
+"""So many digits are never more than MAX_CSEQ."""
 MAX_SECONDS = 2**32 - 1
+MAX_ADDRESSES_KEPT = 512
+"""Values of each kind that were parsed last and are kept."""
 MAGIC_COOKIE = "z9hG4bK"
 """RFC 3261 8.1.1.7: a branch that begins so is unique to its transaction."""
 
@@ -131,24 +137,14 @@ class Via(msgspec.Struct, frozen=True):
     @classmethod
     def parse(cls, text: str) -> Via:
         """Parse one value; raises SipError(400)."""
-        if text[:8] == "SIP/2.0/":
-            transport, _, rest = text[8:].partition(" ")
-            rest = rest.strip(" \t")
-        else:
-            # Blanks may stand around the slashes (RFC 4475 3.1.1.1).
-            name, _, tail = text.partition("/")
-            version, _, tail = tail.partition("/")
-            if name.strip(" \t").upper() != "SIP" or version.strip(" \t") != "2.0":
-                raise SipError(400, f"Via is {text[:60]!r}, expected SIP/2.0/...")
-            transport, _, rest = tail.replace("\t", " ").lstrip().partition(" ")
-            rest = rest.strip()
-        if not is_token(transport):
-            raise SipError(400, f"Via transport is {transport[:20]!r}")
-        sent_by, semicolon, tail = rest.partition(";")
-        if " " in sent_by or "\t" in sent_by:
-            sent_by = sent_by.replace(" ", "").replace("\t", "")
-        host, port = parse_host_port(sent_by)
-        return cls(transport.upper(), host, port, parse_params(f";{tail}") if semicolon else {})
+        hop, semicolon, tail = text.partition(";")
+        transport, host, port = _parse_hop(hop)
+        if tail[:7] == "branch=" and tail[-6:] == ";rport" and tail.count(";") == 1 and tail.isprintable():
+            branch = tail[7:-6]
+            if is_token(branch):
+                # As nearly all write it.
+                return cls(transport, host, port, {"branch": branch, "rport": None})
+        return cls(transport, host, port, parse_params(semicolon + tail.rstrip(" \t")))
 
     @property
     def branch(self) -> str:
@@ -204,6 +200,9 @@ class CSeq(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> CSeq:
         """Parse ``number method``; raises SipError(400)."""
+        digits, _, name = text.partition(" ")
+        if name in KNOWN_METHODS and digits.isdigit() and digits.isascii() and len(digits) <= _SHORT_CSEQ:
+            return cls(int(digits), name)
         parts = text.split()
         if len(parts) != 2 or not is_token(parts[1]):
             raise SipError(400, f"CSeq is {text[:60]!r}, expected a number and a method")
@@ -324,8 +323,37 @@ class Replaces(NamedTuple):
         return f"{self.call_id};to-tag={self.to_tag};from-tag={self.from_tag}{early}"
 
 
-def parse_name_addrs(text: str) -> list[NameAddr]:
+@lru_cache(maxsize=MAX_ADDRESSES_KEPT)
+def parse_name_addr(text: str) -> NameAddr:
+    """``NameAddr.parse`` for values that come again and again: all messages of a call have the same From and To."""
+    return NameAddr.parse(text)
+
+
+@lru_cache(maxsize=MAX_ADDRESSES_KEPT)
+def parse_name_addrs(text: str) -> tuple[NameAddr, ...]:
     """All addresses of one Contact, Route, Record-Route or similar field; raises SipError(400)."""
     if "," not in text:
-        return [NameAddr.parse(text)]
-    return [NameAddr.parse(value) for value in split_list(text)]
+        return (NameAddr.parse(text),)
+    return tuple([NameAddr.parse(value) for value in split_list(text)])
+
+
+@lru_cache(maxsize=MAX_ADDRESSES_KEPT)
+def _parse_hop(text: str) -> tuple[str, str, int | None]:
+    """Transport, host and port out of a Via up to its parameters: the same in all messages of a far end."""
+    if text[:8] == "SIP/2.0/":
+        transport, _, sent_by = text[8:].partition(" ")
+        sent_by = sent_by.strip(" \t")
+    else:
+        # Blanks may stand around the slashes (RFC 4475 3.1.1.1).
+        name, _, tail = text.partition("/")
+        version, _, tail = tail.partition("/")
+        if name.strip(" \t").upper() != "SIP" or version.strip(" \t") != "2.0":
+            raise SipError(400, f"Via is {text[:60]!r}, expected SIP/2.0/...")
+        transport, _, sent_by = tail.replace("\t", " ").lstrip().partition(" ")
+        sent_by = sent_by.strip()
+    if not is_token(transport):
+        raise SipError(400, f"Via transport is {transport[:20]!r}")
+    if " " in sent_by or "\t" in sent_by:
+        sent_by = sent_by.replace(" ", "").replace("\t", "")
+    host, port = parse_host_port(sent_by)
+    return transport.upper(), host, port

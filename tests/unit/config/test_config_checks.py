@@ -167,8 +167,15 @@ def test_route_to_an_entry_with_a_mistake_is_not_told_twice() -> None:
 
 def test_prompt_that_is_there_is_found(tmp_path: Path) -> None:
     (tmp_path / "prompts" / "en").mkdir(parents=True)
-    (tmp_path / "prompts" / "en" / "closed.wav").touch()
+    (tmp_path / "prompts" / "en" / "closed.wav").write_bytes(b"RIFF\0\0\0\0WAVEfmt ")
     assert told(route("play:en/closed") + route("play:en/closed.wav", match="1"), path=tmp_path / "b.toml") == []
+
+
+def test_prompt_that_is_no_wav_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts" / "closed.wav").write_bytes(b"ID3 an MP3 by another name")
+    found = told(route("play:closed"), path=tmp_path / "b.toml")
+    assert [error.partition("; ")[2] for error in found] == [f"{tmp_path}/prompts/closed.wav is no WAV file"]
 
 
 def test_unknown_include_is_refused() -> None:
@@ -263,7 +270,6 @@ def test_what_would_be_dangerous_to_ignore_is_an_error(body: str, says: str) -> 
         (TRUNK + "qualify = true\n", "6: warning: trunk[hq].qualify"),
         (TRUNK + 'directmedia = "yes"\n', "6: warning: trunk[hq].directmedia"),
         (TRUNK + 'media_encryption = "optional"\n', "6: warning: trunk[hq].media_encryption"),
-        (TRUNK + 'diversion = "both"\n', "6: warning: trunk[hq].diversion"),
         (TRUNK + 'allow = ["alaw", "g722"]\n', "6: warning: trunk[hq].allow[2]"),
         (route("echo") + 'require = ["secure_media"]\n', "6: warning: route[1].require"),
     ],

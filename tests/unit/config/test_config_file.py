@@ -12,7 +12,6 @@ from gateway.config import ConfigError, Configuration, Problem, Severity, check,
 from gateway.config.file import MAX_FILE
 from gateway.config.model import (
     CodecName,
-    DtmfMode,
     MediaEncryption,
     OverlapDial,
     SwitchType,
@@ -24,7 +23,7 @@ from gateway.core import SECOND
 from gateway.media.api import Codec, Law
 from gateway.pri.channels import Line
 from gateway.pri.lapd import Side
-from gateway.voip.sip.peers import Reliability, SessionTimers
+from gateway.voip.sip.peers import DtmfMode, Reliability, SessionTimers
 from gateway.voip.sip.timers import SipTimer
 
 PATH = Path("/etc/bg/branch.toml")
@@ -171,7 +170,7 @@ tone = "busy"
 
 
 def test_law_and_channels_follow_the_line() -> None:
-    spans = good(SPAN + SPAN.replace("pstn", "t").replace("e1", "t1")).spans
+    spans = good(SPAN + SPAN.replace("pstn", "t").replace("e1", "t1") + 'switch_type = "ni2"\n').spans
     assert (spans[0].companding, spans[0].b_channels) == (Law.ALAW, (*range(1, 16), *range(17, 32)))
     assert (spans[1].companding, spans[1].b_channels) == (Law.ULAW, tuple(range(1, 24)))
 
@@ -219,7 +218,7 @@ def test_hostile_toml_is_a_config_error(text: str) -> None:
 
 
 def test_deep_nesting_is_refused_by_name() -> None:
-    assert problems("schema = 1\nx = [[[[[[[[[[1]]]]]]]]]]\n") == [f"{PATH}:1: x: nested deeper than 8 levels"]
+    assert problems("schema = 1\nx = [[[[[[[[[[1]]]]]]]]]]\n") == [f"{PATH}:2: x: nested deeper than 8 levels"]
 
 
 # -- mistakes --
@@ -323,6 +322,18 @@ def test_schema_must_be_one(text: str, says: str) -> None:
         (TRUNK + 'allow = ["alaw", "g711"]\n', '6: trunk[hq].allow[2] = "g711": expected one of alaw, ulaw'),
         (TRUNK + 'disallow = ["alaw", "ulaw"]\n', "expected to leave a codec of allow"),
         (TRUNK + 'allow = ["g722"]\n', "expected one of ulaw, alaw among them"),
+        (
+            TRUNK + 'dtmfmode = "rfc2838"\n',
+            '6: trunk[hq].dtmfmode = "rfc2838": expected one of rfc4733, info, inband, auto',
+        ),
+        (TRUNK + 'dtmfmode = "rfc2838"\n', '; did you mean "rfc2833"?'),
+        (TRUNK + "dtmfmode = 4733\n", "6: trunk[hq].dtmfmode = 4733: expected one of rfc4733, info"),
+        (TRUNK + 'diversion = "yes"\n', "expected one of none, diversion, history-info, both"),
+        (
+            SPAN + 'pridialplan = "natonal"\n',
+            "expected one of unknown, international, national, local, dynamic; did you",
+        ),
+        (SPAN + "prilocaldialplan = []\n", "6: span[pstn].prilocaldialplan = []: expected one of unknown"),
         (TRUNK + "qualify = 0\n", "expected milliseconds from 1 to 60000, true (2000) or false"),
         (PHONE + 'callerid = "Front <x>"\n', 'expected "NAME <NUMBER>"'),
         (PHONE + 'defaultuser = "x"\n', "unknown key"),
@@ -378,4 +389,6 @@ def test_number_of_problems_has_a_limit_and_warnings_do_not_hide_errors() -> Non
     assert sum(problem.severity is Severity.ERROR for problem in found) == 1
     with pytest.raises(ConfigError):
         parse(text, PATH)
-    assert len(check("schema = 1\n" + "".join(f"x{n} = 1\n" for n in range(300)), PATH)) == MAX_PROBLEMS
+    *told, last = check("schema = 1\n" + "".join(f"x{n} = 1\n" for n in range(300)), PATH)
+    assert len(told) == MAX_PROBLEMS
+    assert str(last) == f"{PATH}:{MAX_PROBLEMS + 1}: and 200 errors more"

@@ -291,3 +291,15 @@ class Harness:
             line.close()
         status = self.process.stop()
         assert status == 0, f"engine ended with {status}"
+
+
+def comes_through(
+    harness: Harness, at: TdmFarEnd | RtpPeer, hertz: float, *, frames: int = 20, purity: float = 0.98
+) -> bool:
+    """Whether ``frames`` in a row of a clean tone arrive within three seconds: this machine may stall now and then."""
+
+    def clean() -> bool:
+        audio = at.audio()[-FRAME * frames :]
+        return len(audio) == FRAME * frames and strength(audio, hertz) > purity
+
+    return harness.run(3.0, clean)

@@ -187,10 +187,28 @@ def test_a_quiet_hour_does_not_make_a_fresh_request_time_out(bench: Bench) -> No
     assert bench.replies == []
 
 
+def test_a_tone_asks_for_no_reply_and_tells_only_that_it_failed(bench: Bench) -> None:
+    good = bench.client.open_tone(DIAL_TONE, "good", bench.replies.append)
+    bad = bench.client.open_tone(DIAL_TONE, "bad", bench.replies.append)
+    closed = bench.client.open_tone(DIAL_TONE, "closed", bench.replies.append)
+    bench.client.close(closed)
+    bench.drain()
+    assert [(opcode, request) for opcode, request, _, _ in bench.sent] == [
+        (Opcode.OPEN_TONE, 0),
+        (Opcode.OPEN_TONE, 0),
+        (Opcode.OPEN_TONE, 0),
+        (Opcode.CLOSE, 0),
+    ]
+    full = wire.CODE.pack(errno.ENFILE) + b"too many streams"
+    for stream in (bad, bad, closed):
+        bench.client.receive(wire.message(Opcode.OPEN_TONE | Opcode.REPLY, 0, stream, full), bench.now)
+    assert bench.replies == [Failure(errno.ENFILE, "too many streams")]
+    assert bench.client.streams == {good}
+
+
 def test_a_lost_connection_fails_what_waits_and_keeps_the_streams(bench: Bench) -> None:
     tone = bench.client.open_tone(DIAL_TONE, "tone", bench.replies.append)
     bench.drain()
-    bench.answer(OK)
     bench.client.statistics(tone, bench.statistics.append)
     bench.client.open_echo("echo", bench.replies.append)
     bench.drain()
@@ -198,12 +216,12 @@ def test_a_lost_connection_fails_what_waits_and_keeps_the_streams(bench: Bench) 
     bench.drain()
     assert bench.events[-1] == EngineLost()
     assert isinstance(bench.statistics[0], Failure)
-    assert isinstance(bench.replies[1], Failure)
+    assert isinstance(bench.replies[0], Failure)
     assert bench.client.streams == {tone}
     bench.client.open_echo("echo", bench.replies.append)
     bench.drain()
-    assert isinstance(bench.replies[2], Failure)
-    assert bench.replies[2].code == errno.ENOTCONN
+    assert isinstance(bench.replies[1], Failure)
+    assert bench.replies[1].code == errno.ENOTCONN
 
 
 def list_reply(*entries: tuple[int, str], total: int | None = None) -> bytes:

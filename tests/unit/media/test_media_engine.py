@@ -1,16 +1,11 @@
-"""The real engine, end to end on loopback: voice, digits, silence, a client that comes back, hostile neighbours.
+"""The real engine, end to end on loopback: voice, digits, silence, lines that are cut, bridges.
 
 The machine may be busy, so bounds in time are wide here; engine/tests/test_voice.c has the exact ones in virtual time.
 """
 
 from __future__ import annotations
 
-import errno
-import math
-import os
 import socket
-import wave
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from struct import pack, unpack_from
@@ -21,22 +16,14 @@ from gateway.media.api import (
     Codec,
     DigitHeard,
     Direction,
-    EngineLost,
-    EngineReady,
-    Failure,
     FirstPacket,
     HeardAgain,
     Law,
     Opened,
-    PromptEnded,
     RtpSettings,
-    Statistics,
     StreamLost,
-    Tone,
-    ToneStep,
     WentSilent,
 )
-from gateway.media.client import EngineSettings, MediaClient
 from tests.unit.media.engine_harness import (
     FRAME,
     SILENCE_ULAW,
@@ -44,30 +31,11 @@ from tests.unit.media.engine_harness import (
     RtpPeer,
     Sine,
     TdmFarEnd,
+    comes_through,
     strength,
-    ulaw_encode,
 )
 
 pytestmark = pytest.mark.realtime
-
-
-@pytest.fixture
-def harness(tmp_path: Path) -> Iterator[Harness]:
-    harness = Harness(tmp_path)
-    yield harness
-    harness.close()
-
-
-def comes_through(
-    harness: Harness, at: TdmFarEnd | RtpPeer, hertz: float, *, frames: int = 20, purity: float = 0.98
-) -> bool:
-    """Whether ``frames`` in a row of a clean tone arrive within three seconds: this machine may stall now and then."""
-
-    def clean() -> bool:
-        audio = at.audio()[-FRAME * frames :]
-        return len(audio) == FRAME * frames and strength(audio, hertz) > purity
-
-    return harness.run(3.0, clean)
 
 
 def test_voice_goes_both_ways_and_is_measured(harness: Harness) -> None:
@@ -189,7 +157,8 @@ def test_inband_digits_stay_audio_where_rfc4733_is_not_negotiated(harness: Harne
     digits = [(event.stream, event.digit) for event in harness.events if isinstance(event, DigitHeard)]
     assert set(digits) == {(tdm, "1"), (rtp, "1")}
     assert peer.events() == []
-    assert strength(peer.audio()[FRAME * 3 : FRAME * 6], 697) > 0.4
+    audio = peer.audio()
+    assert max(strength(audio[at : at + 3 * FRAME], 697) for at in range(0, len(audio) - 3 * FRAME, FRAME)) > 0.4
 
 
 def test_send_digits_goes_as_events_to_sip_and_as_tones_to_the_line(harness: Harness) -> None:
@@ -261,6 +230,17 @@ def test_a_line_nobody_listens_at_yet_is_retried(harness: Harness, tmp_path: Pat
     assert harness.run(1.5, lambda: len(line.received) > 5)
 
 
+def test_a_line_that_is_there_a_moment_late_costs_a_few_frames_and_is_not_called_lost(
+    harness: Harness, tmp_path: Path
+) -> None:
+    tdm = harness.client.open_tdm(str(tmp_path / "late"), Law.ULAW, "pri", harness.on_opened)
+    assert harness.run(1.0, lambda: tdm in harness.opened)
+    line = TdmFarEnd(tmp_path / "late")
+    harness.lines.append(line)
+    assert harness.run(0.3, lambda: len(line.received) > 0)
+    assert not any(isinstance(event, StreamLost) for event in harness.events)
+
+
 def test_listening_end_serves_one_far_end_after_the_other(harness: Harness, tmp_path: Path) -> None:
     path = tmp_path / "channel"
     tdm = harness.client.open_tdm(str(path), Law.ULAW, "exchange", harness.on_opened, listen=True)
@@ -295,238 +275,6 @@ def test_rtp_echo_returns_what_it_gets(harness: Harness) -> None:
     harness.each_frame.append(lambda: peer.send_frame(tone.frame()))
     harness.run(0.8)
     assert comes_through(harness, peer, 1004, frames=20, purity=0.98)
-
-
-def test_tone_plays_its_cadence_to_the_caller(harness: Harness) -> None:
-    _, line, _, tdm = harness.call()
-    ring = Tone((ToneStep((440, 480), 200, -19.0), ToneStep((), 200)))
-    stream = harness.client.open_tone(ring, "ringback", harness.on_opened)
-    harness.client.connect(tdm, stream)
-    harness.run(0.1)
-    line.received.clear()
-    harness.run(1.2)
-    audio = line.audio()
-    loud = sum(code not in (0xFF, 0x7F) for code in audio) / len(audio)
-    assert 0.3 <= loud <= 0.7
-    once = Tone((ToneStep((1000,), 60),), None)
-    stream = harness.client.open_tone(once, "beep", harness.on_opened)
-    harness.client.connect(tdm, stream)
-    assert harness.run(1.0, lambda: PromptEnded(stream) in harness.events)
-
-
-def write_wav(path: Path, *, rate: int = 8000, seconds: float = 0.4) -> None:
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        samples = (round(8000 * math.sin(2 * math.pi * 800 * i / 8000)) for i in range(int(rate * seconds)))
-        file.writeframes(b"".join(pack("<h", sample) for sample in samples))
-
-
-def test_prompt_is_played_once_and_its_end_told(harness: Harness, tmp_path: Path) -> None:
-    _, line, _, tdm = harness.call()
-    write_wav(tmp_path / "prompt.wav")
-    prompt = harness.client.open_prompt(str(tmp_path / "prompt.wav"), "welcome", harness.on_opened)
-    harness.client.connect(tdm, prompt)
-    assert harness.run(2.0, lambda: PromptEnded(prompt) in harness.events)
-    loud = b"".join(block for _, block in line.received if block != SILENCE_ULAW)
-    assert len(loud) == pytest.approx(3200, abs=FRAME)
-    assert strength(loud[FRAME : FRAME * 18], 800) > 0.98
-    assert sum(event == PromptEnded(prompt) for event in harness.events) == 1
-
-
-@pytest.mark.parametrize(
-    ("name", "code", "text"),
-    [
-        ("missing.wav", errno.ENOENT, "No such file"),
-        ("fast.wav", errno.EINVAL, "16000 Hz"),
-        ("x" * 1100, errno.ENAMETOOLONG, ""),
-    ],
-)
-def test_a_bad_prompt_is_a_clear_failure(harness: Harness, tmp_path: Path, name: str, code: int, text: str) -> None:
-    write_wav(tmp_path / "fast.wav", rate=16000)
-    harness.client.open_prompt(str(tmp_path / name), "welcome", harness.on_opened)
-    assert harness.run(2.0, lambda: bool(harness.opened))
-    failure = next(iter(harness.opened.values()))
-    assert isinstance(failure, Failure)
-    assert failure.code == code
-    assert text in failure.text
-
-
-def test_recorder_writes_what_it_hears(harness: Harness, tmp_path: Path) -> None:
-    _, line, _, tdm = harness.call()
-    path = tmp_path / "record.wav"
-    recorder = harness.client.open_recorder(str(path), "record", harness.on_opened)
-    harness.client.connect(tdm, recorder)
-    tone = Sine(600)
-    harness.each_frame.append(lambda: line.send(tone.frame()))
-    harness.run(1.0)
-    harness.client.close(recorder)
-    assert harness.run(1.0, lambda: not_open(path))
-    with wave.open(str(path), "rb") as file:
-        assert (file.getnchannels(), file.getframerate(), file.getsampwidth()) == (1, 8000, 2)
-        data = file.readframes(file.getnframes())
-    assert len(data) // 2 >= 5000
-    codes = bytes(ulaw_encode(value) for (value,) in zip(unpack_from(f"<{len(data) // 2}h", data), strict=True))
-    assert strength(codes[-3200:], 600) > 0.98
-
-
-def not_open(path: Path) -> bool:
-    with wave.open(str(path), "rb") as file:
-        return file.getnframes() >= 5000
-
-
-def test_a_disk_that_is_full_fails_the_recorder(harness: Harness) -> None:
-    harness.client.open_recorder("/dev/full", "record", harness.on_opened)
-    assert harness.run(2.0, lambda: bool(harness.opened))
-    failure = next(iter(harness.opened.values()))
-    assert isinstance(failure, Failure)
-    assert failure.code == errno.ENOSPC
-
-
-def test_strangers_and_noise_are_counted_and_change_nothing(harness: Harness) -> None:
-    peer, line, rtp, _ = harness.call()
-    tone = Sine(1004)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
-
-        def speak() -> None:
-            peer.send_frame(tone.frame())
-            stranger.sendto(b"\x80\x00" + os.urandom(170), ("127.0.0.1", peer.to))
-            peer.socket.sendto(os.urandom(60), ("127.0.0.1", peer.to))
-            stranger.sendto(b"\x80\xc8\x00\x06" + os.urandom(24), ("127.0.0.1", peer.to + 1))
-
-        harness.each_frame.append(speak)
-        harness.run(1.0)
-        statistics = harness.statistics(rtp)
-    assert statistics.rejected >= 80
-    assert comes_through(harness, line, 1004, frames=10, purity=0.98)
-
-
-def test_loss_duplicates_and_reordering_are_counted(harness: Harness) -> None:
-    peer, _, rtp, _ = harness.call()
-    count = 0
-
-    def speak() -> None:
-        nonlocal count
-        count += 1
-        if count % 20 == 10:  # lost
-            peer.sequence = (peer.sequence + 1) & 0xFFFF
-            peer.stamp += FRAME
-            return
-        before = peer.sequence
-        peer.send_frame(SILENCE_ULAW)
-        if count % 20 == 5:  # twice
-            peer.sequence, peer.stamp = before, peer.stamp - FRAME
-            peer.send_frame(SILENCE_ULAW)
-
-    harness.each_frame.append(speak)
-    harness.run(1.0)
-    statistics = harness.statistics(rtp)
-    assert statistics.lost in (2, 3)
-    assert statistics.duplicated in (2, 3)
-    assert statistics.concealed >= statistics.lost - 1
-    assert statistics.mos < 4.3
-
-
-def test_rtcp_says_what_was_received_and_bye_at_the_end(harness: Harness) -> None:
-    peer, _, rtp, _ = harness.call()
-    harness.each_frame.append(lambda: peer.send_frame(SILENCE_ULAW))
-    assert harness.run(4.0, lambda: bool(peer.reports))
-    report = peer.reports[0]
-    assert report[:2] == b"\x81\xc8", "a sender report with one block"
-    assert unpack_from("!I", report, 28)[0] == peer.ssrc
-    assert report[53] == 202, "SDES follows"
-    ssrc, ntp = unpack_from("!I", report, 4)[0], unpack_from("!Q", report, 8)[0]
-    # The far end's receiver report: 5 lost, jitter 80, LSR from above, held for 0.1 s.
-    block = pack("!IIIIII", ssrc, 0x00000005, 0, 80, (ntp >> 16) & 0xFFFFFFFF, 6553)
-    harness.run(0.13)
-    peer.rtcp.sendto(pack("!BBHI", 0x81, 201, 7, peer.ssrc) + block, ("127.0.0.1", peer.to + 1))
-    harness.run(0.1)
-    statistics = harness.statistics(rtp)
-    assert statistics.remote_lost == 5
-    assert statistics.remote_jitter == pytest.approx(10.0)
-    assert 0 <= statistics.round_trip < 5000
-    harness.client.close(rtp)
-    assert harness.run(1.0, lambda: peer.reports[-1][-8:-6] == b"\x81\xcb")
-
-
-def test_close_answers_with_the_last_counters(harness: Harness) -> None:
-    peer, _, rtp, _ = harness.call()
-    harness.each_frame.append(lambda: peer.send_frame(SILENCE_ULAW))
-    harness.run(0.3)
-    harness.client.close(rtp, harness.replies.append)
-    assert harness.run(1.0, lambda: bool(harness.replies))
-    last = harness.replies[0]
-    assert isinstance(last, Statistics)
-    assert last.packets_received > 10
-
-
-def test_streams_outlive_their_client_and_are_adopted_again(harness: Harness) -> None:
-    peer, line, rtp, tdm = harness.call()
-    tone = Sine(1004)
-    harness.each_frame.append(lambda: peer.send_frame(tone.frame()))
-    harness.run(0.3)
-    harness.socket.close()
-    harness.client.lost(harness.now())
-    harness.connect()
-    assert harness.run(1.0, lambda: EngineReady(False) in harness.events)
-    assert EngineLost() in harness.events
-    line.received.clear()
-    harness.run(0.5)
-    assert comes_through(harness, line, 1004, frames=10, purity=0.98)
-    assert harness.statistics(tdm).packets_sent >= 35
-    assert harness.client.streams == {rtp, tdm}
-
-
-def test_another_client_finds_streams_by_their_labels_and_the_rest_end(tmp_path: Path) -> None:
-    import random
-
-    harness = Harness(tmp_path, settings=EngineSettings((24000, 24999), 500, 1), seed=3)
-    try:
-        _, line, rtp, tdm = harness.call()
-        harness.socket.close()
-        harness.client = MediaClient(random.Random(99), harness.settings)
-        harness.events.clear()
-        harness.connect()
-        assert harness.run(1.0, lambda: EngineReady(False) in harness.events)
-        kept = {entry.label: entry for entry in harness.client.kept}
-        assert kept["sip"].stream == rtp
-        assert kept["sip"].peer == tdm
-        assert kept["sip"].port == harness.port_of(rtp)
-        harness.client.adopt(tdm)
-        line.received.clear()
-        harness.run(0.5)
-        harness.each_frame.append(harness.drain)
-        # 5 s of grace at least for a client that is there: then the RTP stream ends, the line goes on.
-        assert harness.run(7.0, lambda: rtp_is_gone(harness.port_of(rtp)))
-        line.received.clear()
-        harness.run(0.3)
-        assert len(line.received) >= 10
-    finally:
-        harness.close()
-
-
-def rtp_is_gone(port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
-
-
-def test_hostile_control_packets_do_not_end_the_engine(harness: Harness) -> None:
-    _, line, _, _ = harness.call()
-    for size in (1, 15, 16, 17, 1000, 30000):
-        harness.socket.send(os.urandom(size))
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as stranger:
-        stranger.connect(harness.process.control)
-        stranger.send(b"GET / HTTP/1.1\r\n\r\n")
-        stranger.settimeout(2.0)
-        assert stranger.recv(100) == b""
-    line.received.clear()
-    harness.run(0.3)
-    assert len(line.received) > 10
 
 
 def test_two_lines_are_bridged_without_a_buffer(harness: Harness, tmp_path: Path) -> None:
@@ -593,17 +341,3 @@ def test_packets_of_ten_and_thirty_milliseconds_are_made(harness: Harness) -> No
         assert sizes == {milliseconds * 8}
         assert {(b - a) & 0xFFFFFFFF for a, b in pairwise(stamps)} == {milliseconds * 8}
     assert line.received
-
-
-def test_ports_run_out_as_a_clear_failure_and_come_back(tmp_path: Path) -> None:
-    harness = Harness(tmp_path, settings=EngineSettings((28000, 28007), 500, 5), seed=7)
-    try:
-        streams = [harness.client.open_rtp("127.0.0.1", "sip", harness.on_opened) for _ in range(5)]
-        assert harness.run(1.0, lambda: len(harness.opened) == 5)
-        failures = [reply for reply in harness.opened.values() if isinstance(reply, Failure)]
-        assert [failure.code for failure in failures] == [errno.EADDRINUSE]
-        harness.client.close(streams[0])
-        again = harness.client.open_rtp("127.0.0.1", "sip", harness.on_opened)
-        assert harness.run(1.0, lambda: again in harness.opened)
-    finally:
-        harness.close()

@@ -47,7 +47,7 @@ def test_constants_are_those_of_the_engine() -> None:
 def test_structs_have_the_sizes_the_engine_reads() -> None:
     assert wire.STATISTICS.size == wire.STATISTICS_BYTES
     assert len(msgspec.structs.fields(Statistics)) == len(wire.STATISTICS.unpack(bytes(wire.STATISTICS.size)))
-    assert wire.SET_RTP.size == 28
+    assert wire.SET_RTP.size == 32
     assert wire.OPEN_RTP.size == 20 + wire.LABEL_BYTES
     assert wire.LIST_ENTRY.size == 12 + wire.LABEL_BYTES
     assert wire.TONE_STEP.size == 16
@@ -103,6 +103,16 @@ def test_settings_without_rfc4733_say_so() -> None:
     settings = RtpSettings("192.0.2.1", 4000, 4001, Codec.ALAW, 8, None)
     body = wire.rtp_settings_body(4, bytes(16), settings)
     assert wire.SET_RTP.unpack(body)[:4] == (4, 8, 8, wire.NO_PAYLOAD_TYPE)
+
+
+def test_settings_name_the_numbers_of_each_direction() -> None:
+    same = RtpSettings("192.0.2.1", 4000, 4001, Codec.ALAW, 8, 101)
+    assert wire.rtp_settings_body(4, bytes(16), same)[28:] == bytes((wire.NO_PAYLOAD_TYPE, wire.NO_PAYLOAD_TYPE, 0, 0))
+    other = RtpSettings(
+        "192.0.2.1", 4000, 4001, Codec.ALAW, 97, 96, receive_payload_type=8, receive_dtmf_payload_type=101
+    )
+    body = wire.rtp_settings_body(4, bytes(16), other)
+    assert wire.SET_RTP.unpack(body)[2:4] + wire.SET_RTP.unpack(body)[-2:] == (97, 96, 8, 101)
 
 
 @pytest.mark.parametrize(

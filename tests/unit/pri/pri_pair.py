@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 
 from gateway.cause import Cause
 from gateway.core import MILLISECOND, SECOND
-from gateway.leg import Leg, LegEvent, Listener, MediaChanged, Offered, Released
+from gateway.identity import Number
+from gateway.leg import Leg, LegEvent, Listener, MediaChanged, Offered, Released, Setup
 from gateway.media.api import (
     Failure,
     Law,
@@ -248,9 +249,6 @@ class Pair:
 
     def establish(self, caller: End) -> tuple[PriLeg, PriLeg]:
         """An answered call from ``caller``: its leg and the other's."""
-        from gateway.identity import Number
-        from gateway.leg import Setup
-
         called = self.other(caller)
         leg, _ = caller.new_leg()
         leg.place(Setup(Number("4165551234")), self.now)
@@ -274,3 +272,17 @@ class Pair:
 
 T1_NI2 = PriSettings("user", lambda timeslot: f"u/{timeslot}", line=Line.T1, switch_type="ni2", context="from-pstn")
 CLEARED = Cause.NORMAL_CALL_CLEARING
+E1_EURO = PriSettings("user", lambda timeslot: f"u/{timeslot}", context="from-pstn")
+TYPES = [E1_EURO, T1_NI2]
+CALL = Setup(Number("4165551234"))
+
+
+def ends(pair: Pair, from_user: bool) -> tuple[End, End]:
+    return (pair.user, pair.network) if from_user else (pair.network, pair.user)
+
+
+def placed(pair: Pair, caller: End, setup: Setup = CALL) -> Heard:
+    leg, heard = caller.new_leg()
+    leg.place(setup, pair.now)
+    pair.settle()
+    return heard

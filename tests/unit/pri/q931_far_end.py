@@ -177,7 +177,7 @@ class FarEnd:
         else:
             call.proceeding(())
         if state is chain.disconnect_received:
-            inband = self.link.variant.progress_element(8, self.link.side)  # type: ignore[arg-type]
+            inband = self.link.variant.progress_element(8, self.link.side)
             self.send(call, T.DISCONNECT, CauseElement(Cause.USER_BUSY), inband)
         else:
             call.clear(Cause.NORMAL_CALL_CLEARING)

@@ -15,7 +15,7 @@ from gateway.leg import Alerting, Answered, Leg, LegEvent, Offered, Proceeding, 
 from gateway.pri.channels import Block, ChannelState
 from gateway.pri.leg import PriLeg
 from gateway.pri.q931.call import Q931Call
-from gateway.pri.q931.message import Message
+from gateway.pri.q931.message import CallReference, Message
 from gateway.pri.q931.states import State
 from gateway.pri.span.layer1 import Alarm
 from gateway.pri.trunk import ChannelFreed, LinkDown, LinkUp, Maintenance, PriSettings
@@ -215,7 +215,7 @@ def test_channel_whose_release_is_never_confirmed_is_told_and_used_again() -> No
     leg, other = pair.establish(pair.user)
     calls = pair.network.trunk.q931.calls
     # The far end takes no notice of anything that is said of this call.
-    calls[other.call.key] = Mute(pair.network.trunk.q931, other.call.reference.value, originated=False)
+    calls[other.call.key] = Mute(pair.network.trunk.q931, other.call.reference.answer(), originated=False)
     leg.release(CLEARED, pair.now)
     pair.seconds(39)
     assert released(leg) is not None
@@ -235,7 +235,7 @@ class Mute(Q931Call):
 def test_audit_frees_what_nobody_has() -> None:
     pair = Pair()
     trunk = pair.user.trunk
-    call = Q931Call(trunk.q931, 9, originated=True)
+    call = Q931Call(trunk.q931, CallReference(9), originated=True)
     call.channel = trunk.channels.seize(3, call)
     call.released = True
     trunk.channels.seize(4, "a placeholder of a group")

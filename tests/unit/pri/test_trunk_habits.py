@@ -6,12 +6,13 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+import msgspec
 import pytest
 
 from gateway.cause import Cause, Location
 from gateway.core import SECOND
 from gateway.identity import Number, Party, Redirection, TypeOfNumber
-from gateway.leg import Digits, Keypad, Leg, LegEvent, Listener, Offered, Progress, Released, Setup
+from gateway.leg import Conveyed, Digits, Keypad, Leg, LegEvent, Listener, Offered, Progress, Released, Setup
 from gateway.pri.lapd import Data, Lapd, Side, Transmit
 from gateway.pri.leg import PriLeg
 from gateway.pri.q931.ie import (
@@ -392,8 +393,13 @@ def test_far_end_that_is_busy_for_long_gets_everything_when_it_is_ready() -> Non
 
 def test_user_information_that_makes_the_setup_too_long_is_left_out() -> None:
     switch = Switch(replace(E1, side=Side.NETWORK))
-    long = Setup(Number("1" * 20), Party(Number("2" * 32), "N" * 80), user_user=bytes(128), redirection=None)
-    for setup, fits in ((replace(long, redirection=Redirection(Number("3" * 32))), False), (long, True)):
+    long = Setup(
+        Number("1" * 20), Party(Number("2" * 32), "N" * 80), conveyed=Conveyed(user_user=bytes(129)), redirection=None
+    )
+    for setup, fits in (
+        (msgspec.structs.replace(long, redirection=Redirection(Number("3" * 32))), False),
+        (long, True),
+    ):
         switch.place(setup)
         (message,) = switch.taken()
         assert message.message_type is T.SETUP

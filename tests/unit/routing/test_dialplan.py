@@ -40,6 +40,7 @@ group = "g0"
 name = "spare"
 channels = "virtual:/run/bg/spare"
 line = "t1"
+switch_type = "ni2"
 group = ["g0", "g1"]
 [[trunk]]
 name = "hq"
@@ -71,7 +72,7 @@ def destinations(routing: object) -> list[str]:
 
 def test_destinations_come_typed_and_in_order(tmp_path: Path) -> None:
     (tmp_path / "prompts").mkdir()
-    (tmp_path / "prompts" / "closed.wav").touch()
+    (tmp_path / "prompts" / "closed.wav").write_bytes(b"RIFF" + bytes(4) + b"WAVE")
     to = ("pri:R0/{number:1}", "sip:hq/1{number:1}", "sip:desk", "play:closed", "tone:busy", "echo", "milliwatt")
     dial = plan(route("a", "_9X.", *to, "reject:21", ring_seconds=25), directory=tmp_path)
     routing = dial.route("a", "9416")

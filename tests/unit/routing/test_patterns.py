@@ -153,11 +153,11 @@ def test_separators_go() -> None:
 def reference_match(text: str, number: str) -> bool:
     """A pattern matched character by character, written apart from the product."""
     if not text.startswith("_"):
-        return text.replace("-", "") == number
+        return text.replace("-", "").replace(" ", "") == number
     rest = text[1:]
     while rest:
         head = rest[0]
-        if head == "-":
+        if head in "- ":
             rest = rest[1:]
             continue
         if head == "!":
@@ -177,7 +177,7 @@ def reference_match(text: str, number: str) -> bool:
                     allowed.add(inside[0])
                     inside = inside[1:]
         else:
-            allowed = {"X": set("0123456789"), "Z": set("123456789"), "N": set("23456789")}.get(head, {head})
+            allowed = {"X": set("0123456789"), "Z": set("123456789"), "N": set("23456789")}.get(head.upper(), {head})
             rest = rest[1:]
         if number[0] not in allowed:
             return False

@@ -234,6 +234,66 @@ static void silence_suppression_adds_no_delay(void)
     jitter_close(&j);
 }
 
+static void stamps_that_jump_back_are_followed_at_the_third_packet(void)
+{
+    static struct jitter j;
+    uint8_t payload[SAMPLES], out[SAMPLES];
+    uint32_t stamp = 100000;
+    unsigned phase = 0, heard = 0;
+
+    CHECK_EQUAL(jitter_open(&j, 200), 0);
+    jitter_reset(&j, ULAW);
+    for (int i = 0; i < 40; i++, stamp += SAMPLES) {
+        if (i == 20)
+            stamp -= 8000;
+        fill(payload, (uint32_t)i, SAMPLES);
+        jitter_put(&j, stamp, payload, SAMPLES, ULAW, 0);
+        (void)jitter_pull(&j, out, &phase, true);
+        heard += memcmp(out, payload, SAMPLES) == 0;
+    }
+    CHECK(heard >= 37);
+    jitter_close(&j);
+}
+
+static double power(const uint8_t *codes)
+{
+    double sum = 0.0;
+
+    for (int i = 0; i < SAMPLES; i++)
+        sum += (double)law_linear(ALAW, codes[i]) * law_linear(ALAW, codes[i]);
+    return power_to_dbm0(sum, SAMPLES);
+}
+
+static void comfort_noise_is_heard_at_its_level_until_voice_comes(void)
+{
+    static struct jitter j;
+    uint8_t payload[SAMPLES], out[SAMPLES], before[SAMPLES] = {0};
+    unsigned phase = 0;
+
+    fill(payload, 0, SAMPLES);
+    CHECK_EQUAL(jitter_open(&j, 200), 0);
+    jitter_reset(&j, ALAW);
+    jitter_put(&j, 1000, payload, SAMPLES, ALAW, 0);
+    jitter_quiet(&j, 50);
+    CHECK_EQUAL(jitter_pull(&j, out, &phase, true), JITTER_FRAME);
+    CHECK(memcmp(out, payload, SAMPLES) == 0); /* what came before is still played */
+    for (int i = 0; i < 100; i++) {
+        CHECK_EQUAL(jitter_pull(&j, out, &phase, false), JITTER_WAIT);
+        CHECK_EQUAL(jitter_pull(&j, out, &phase, true), JITTER_FRAME);
+        CHECK_NEAR(power(out), -50.0 + 6.18, 1.5);
+        CHECK(memcmp(out, before, SAMPLES) != 0);
+        memcpy(before, out, SAMPLES);
+    }
+    CHECK_EQUAL(j.concealed, 0);
+    jitter_put(&j, 50000, payload, SAMPLES, ALAW, 0);
+    CHECK_EQUAL(jitter_pull(&j, out, &phase, true), JITTER_FRAME);
+    CHECK(memcmp(out, payload, SAMPLES) == 0);
+    jitter_quiet(&j, 0); /* no background is as loud as that */
+    (void)jitter_pull(&j, out, &phase, true);
+    CHECK(power(out) < -20.0);
+    jitter_close(&j);
+}
+
 static void hostile_stamps_break_nothing(void)
 {
     static struct jitter j;
@@ -272,6 +332,8 @@ int main(void)
     RUN(a_stalled_network_delays_and_recovers);
     RUN(other_packet_times_work);
     RUN(silence_suppression_adds_no_delay);
+    RUN(stamps_that_jump_back_are_followed_at_the_third_packet);
+    RUN(comfort_noise_is_heard_at_its_level_until_voice_comes);
     RUN(hostile_stamps_break_nothing);
     return 0;
 }

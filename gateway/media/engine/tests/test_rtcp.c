@@ -19,6 +19,14 @@ static struct rtp_source heard(void)
     return s;
 }
 
+/* `ssrc` of the two, 1 and 2, is ours. */
+static int take(struct rtcp *r, const uint8_t *data, size_t size, uint32_t ssrc, int64_t at, uint64_t ntp)
+{
+    struct rtcp_arrival arrival = {.ssrc = ssrc, .source = 3 - ssrc, .at = at, .ntp = ntp};
+
+    return rtcp_receive(r, data, size, &arrival);
+}
+
 static void a_sender_report_has_the_layout_of_rfc3550(void)
 {
     struct rtp_source s = heard();
@@ -73,12 +81,12 @@ static void two_ends_measure_their_round_trip_and_loss(void)
     rtcp_reset(&b, 2);
     /* a -> b takes 30 ms, b holds it for 1 s, b -> a takes 50 ms */
     size = rtcp_build(&a, data, &talking, &none, t, rtcp_ntp(5, 0), false);
-    CHECK_EQUAL(rtcp_receive(&b, data, size, 2, t + 30000, rtcp_ntp(9, 0)), 0);
+    CHECK_EQUAL(take(&b, data, size, 2, t + 30000, rtcp_ntp(9, 0)), 0);
     CHECK(b.have_sr);
     s.ssrc = 1;
     s.jitter = 3.0;
     size = rtcp_build(&b, data, &other, &s, t + 1030000, rtcp_ntp(10, 0), true);
-    CHECK_EQUAL(rtcp_receive(&a, data, size, 1, t + 1080000, rtcp_ntp(6, 80000000)), 0);
+    CHECK_EQUAL(take(&a, data, size, 1, t + 1080000, rtcp_ntp(6, 80000000)), 0);
     CHECK_NEAR(a.round_trip, 80.0, 0.1);
     CHECK_EQUAL(a.remote_lost, 1);
     CHECK_NEAR(a.remote_jitter, 3.0, 0.01);
@@ -97,7 +105,7 @@ static void reports_about_others_change_nothing(void)
     rtcp_reset(&b, 2);
     s.ssrc = 77;
     size = rtcp_build(&b, data, &other, &s, 0, 0, false);
-    CHECK_EQUAL(rtcp_receive(&a, data, size, 1, 0, 0), 0);
+    CHECK_EQUAL(take(&a, data, size, 1, 0, 0), 0);
     CHECK_EQUAL(a.remote_lost, 0);
     CHECK_NEAR(a.round_trip, -1.0, 0.0);
 }
@@ -108,14 +116,75 @@ static void lengths_that_lie_are_refused(void)
     struct rtcp r;
 
     rtcp_reset(&r, 1);
-    CHECK_EQUAL(rtcp_receive(&r, data, sizeof data, 1, 0, 0), EBADMSG); /* longer than the packet */
+    CHECK_EQUAL(take(&r, data, sizeof data, 1, 0, 0), EBADMSG); /* longer than the packet */
     data[3] = 2;
-    CHECK_EQUAL(rtcp_receive(&r, data, sizeof data, 1, 0, 0), EBADMSG); /* shorter than an SR */
+    CHECK_EQUAL(take(&r, data, sizeof data, 1, 0, 0), EBADMSG); /* shorter than an SR */
     data[1] = 201;
-    CHECK_EQUAL(rtcp_receive(&r, data, sizeof data, 1, 0, 0), EBADMSG); /* a report block that is not there */
+    CHECK_EQUAL(take(&r, data, sizeof data, 1, 0, 0), EBADMSG); /* a report block that is not there */
     data[0] = 0x41;
-    CHECK_EQUAL(rtcp_receive(&r, data, sizeof data, 1, 0, 0), EBADMSG);
-    CHECK_EQUAL(rtcp_receive(&r, data, 3, 1, 0, 0), EBADMSG);
+    CHECK_EQUAL(take(&r, data, sizeof data, 1, 0, 0), EBADMSG);
+    CHECK_EQUAL(take(&r, data, 3, 1, 0, 0), EBADMSG);
+}
+
+static void a_compound_packet_begins_with_a_report_and_only_its_end_is_padded(void)
+{
+    uint8_t bye[] = {0x81, 203, 0, 1, 0, 0, 0, 2};
+    uint8_t two[] = {0x80, 201, 0, 1, 0, 0, 0, 2, 0x81, 203, 0, 1, 0, 0, 0, 2};
+    struct rtcp r;
+
+    rtcp_reset(&r, 1);
+    CHECK_EQUAL(take(&r, bye, sizeof bye, 1, 0, 0), EBADMSG);
+    CHECK(!r.bye);
+    CHECK_EQUAL(take(&r, two, 0, 1, 0, 0), EBADMSG);
+    two[0] = 0xa0;
+    CHECK_EQUAL(take(&r, two, sizeof two, 1, 0, 0), EBADMSG);
+    two[0] = 0x80;
+    two[15] = 7; /* somebody else */
+    CHECK_EQUAL(take(&r, two, sizeof two, 1, 0, 0), 0);
+    CHECK(!r.bye);
+    two[15] = 2;
+    CHECK_EQUAL(take(&r, two, sizeof two, 1, 0, 0), 0);
+    CHECK(r.bye);
+}
+
+static void who_said_goodbye_is_reported_no_more(void)
+{
+    struct rtp_source s = heard();
+    struct rtcp r;
+    uint8_t data[RTCP_MAX];
+
+    rtcp_reset(&r, 1);
+    r.bye = true;
+    (void)rtcp_build(&r, data, &talking, &s, 0, 0, false);
+    CHECK_EQUAL(data[0], 0x80);
+}
+
+static void a_report_is_about_one_source_only(void)
+{
+    struct rtp_source s = heard(); /* one packet lost */
+    struct rtcp_sender other = {.ssrc = 2, .sending = true};
+    struct rtp_source none;
+    struct rtcp a, b;
+    struct rtp_packet p = {.sequence = 100, .ssrc = 5};
+    uint8_t data[RTCP_MAX];
+    size_t size;
+
+    rtp_source_reset(&none);
+    rtcp_reset(&a, 1);
+    rtcp_reset(&b, 2);
+    size = rtcp_build(&b, data, &other, &none, 0, rtcp_ntp(5, 0), false);
+    CHECK_EQUAL(take(&a, data, size, 1, 0, 0), 0);
+    (void)rtcp_build(&a, data, &talking, &s, 0, 0, false);
+    CHECK_EQUAL(data[28 + 7], 1);
+    CHECK(data[28 + 17] || data[28 + 18]); /* LSR */
+    (void)rtp_source_take(&s, &p);
+    p.sequence++;
+    CHECK_EQUAL(rtp_source_take(&s, &p), RTP_RESTART);
+    (void)rtcp_build(&a, data, &talking, &s, 0, 0, false);
+    CHECK_EQUAL(data[28 + 3], 5);
+    CHECK_EQUAL(data[28 + 7], 0);
+    CHECK(!data[28 + 16] && !data[28 + 17] && !data[28 + 18] && !data[28 + 19]);
+    CHECK_EQUAL(rtp_source_lost(&s), 1); /* of the call */
 }
 
 static void random_and_mutated_reports_break_nothing(void)
@@ -142,7 +211,7 @@ static void random_and_mutated_reports_break_nothing(void)
         data = malloc(size ? size : 1); /* exactly as long as the packet: reading on is seen */
         CHECK(data);
         memcpy(data, built, size);
-        (void)rtcp_receive(&r, data, size, 1, i, check_random(&seed));
+        (void)take(&r, data, size, 1, i, check_random(&seed));
         free(data);
         CHECK(r.round_trip >= -1.0 && r.round_trip < 10001.0);
     }
@@ -162,6 +231,9 @@ int main(void)
     RUN(two_ends_measure_their_round_trip_and_loss);
     RUN(reports_about_others_change_nothing);
     RUN(lengths_that_lie_are_refused);
+    RUN(a_compound_packet_begins_with_a_report_and_only_its_end_is_padded);
+    RUN(who_said_goodbye_is_reported_no_more);
+    RUN(a_report_is_about_one_source_only);
     RUN(random_and_mutated_reports_break_nothing);
     RUN(intervals_are_randomised_around_five_seconds);
     return 0;

@@ -143,6 +143,9 @@ static void advance(int64_t until)
     }
 }
 
+static uint8_t receive_dtmf; /* 0: as is sent */
+static uint32_t speaker = 99;
+
 static void begin(unsigned dtmf_payload_type)
 {
     struct sockaddr_in own = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -184,6 +187,11 @@ static void begin(unsigned dtmf_payload_type)
     put_u8(&w, 20);
     put_u8(&w, GM_SENDRECV);
     put_le16(&w, 0);
+    if (receive_dtmf) {
+        put_u8(&w, GM_NO_PAYLOAD_TYPE);
+        put_u8(&w, receive_dtmf);
+        put_le16(&w, 0);
+    }
     request(GM_SET_RTP, RTP, body, w.at);
     request(GM_CONNECT, RTP, "\2\0\0\0", 4);
     to = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -205,7 +213,7 @@ static void end(void)
 static void send_rtp(unsigned type, uint32_t at, const uint8_t *data, size_t size)
 {
     uint8_t packet[RTP_HEADER + SAMPLES];
-    struct rtp_packet p = {.sequence = sequence++, .stamp = at, .ssrc = 99, .payload_type = (uint8_t)type};
+    struct rtp_packet p = {.sequence = sequence++, .stamp = at, .ssrc = speaker, .payload_type = (uint8_t)type};
 
     rtp_header(packet, &p);
     in_rtp.at[(in_rtp.head + in_rtp.count++) % 64] = engine.now;
@@ -308,6 +316,33 @@ static void voice_takes_a_tick_each_way_at_most(void)
 }
 
 /* A minute with both far ends' clocks 100 ppm off. */
+static void wake_ups_of_a_call(unsigned phase)
+{
+    unsigned wakes = 0;
+
+    engine.next_phase = phase;
+    begin(101);
+    for (unsigned i = 0; i < 100; i++) {
+        for (int64_t end_of_frame = engine.now + FRAME_US; engine.now < end_of_frame;) {
+            bool due = engine_next(&engine) <= engine.now + TICK_US - STEP_US;
+
+            wakes += i >= 50 && due;
+            advance(engine.now + TICK_US);
+        }
+        send_audio(idle);
+        send_block(idle);
+    }
+    CHECK(wakes >= 50);
+    CHECK(wakes <= 55);
+    end();
+}
+
+static void what_comes_at_once_wakes_the_engine_once(void)
+{
+    for (unsigned phase = 0; phase < PHASES; phase++)
+        wake_ups_of_a_call(phase);
+}
+
 static void drifting_far_ends_lose_nothing_but_a_frame(void)
 {
     for (int sign = -1; sign <= 1; sign += 2) {
@@ -444,6 +479,80 @@ static void without_rfc4733_digits_stay_audio_and_are_reported_once_each_way(voi
     end();
 }
 
+static void events_have_a_number_of_their_own_each_way(void)
+{
+    struct sines s;
+    unsigned sent = 0;
+
+    receive_dtmf = 101;
+    begin(96);
+    receive_dtmf = 0;
+    sines_dtmf(&s, 7);
+    for (unsigned i = 0; i < 40; i++) {
+        const uint8_t event[4] = {i < 30 ? 3 : 4, 0x8a, 3, 0x20};
+
+        advance(engine.now + FRAME_US);
+        send_block(i >= 10 && i < 16 ? dtmf(&s) : idle);
+        if (i == 20)
+            send_rtp(101, stamp, event, sizeof event);
+        if (i == 30) /* a far end that uses its own number */
+            send_rtp(96, stamp + 9000, event, sizeof event);
+    }
+    for (unsigned i = 0; i < peer_count; i++) {
+        CHECK(on_peer[i].type == 0 || on_peer[i].type == 96);
+        sent += on_peer[i].type == 96;
+    }
+    CHECK(sent >= 7);
+    CHECK_EQUAL(count_events(GM_EVENT_DIGIT, RTP), 2);
+    end();
+}
+
+static void comfort_noise_is_no_silence(void)
+{
+    const uint8_t level = 40;
+    unsigned hiss = 0;
+
+    begin(101);
+    for (unsigned i = 0; i < 120; i++) {
+        advance(engine.now + FRAME_US);
+        send_block(idle);
+        if (i < 20)
+            send_audio(idle);
+        if (i == 20)
+            send_rtp(RTP_COMFORT_NOISE, stamp, &level, 1);
+    }
+    for (unsigned i = 0; i < line_count; i++)
+        hiss += !quiet(&on_line[i]);
+    CHECK(hiss >= 95);
+    CHECK_EQUAL(count_events(GM_EVENT_SILENT, RTP), 0);
+    CHECK_EQUAL(stream_find(&engine.streams, RTP)->jitter.concealed, 0);
+    end();
+}
+
+static void another_with_our_ssrc_makes_us_change_it_but_an_echo_does_not(void)
+{
+    struct stream *s;
+    uint32_t ssrc;
+
+    begin(101);
+    s = stream_find(&engine.streams, RTP);
+    ssrc = s->rtp.ssrc;
+    send_block(idle);
+    advance(engine.now + INT64_C(2) * FRAME_US);
+    speaker = ssrc;
+    sequence = (uint16_t)(s->rtp.sequence - 1);
+    send_rtp(0, s->rtp.stamp - SAMPLES, idle, SAMPLES);
+    advance(engine.now + INT64_C(2) * FRAME_US);
+    CHECK_EQUAL(s->rtp.ssrc, ssrc);
+    CHECK_EQUAL(s->packets_received, 1);
+    sequence = (uint16_t)(s->rtp.sequence + 1000);
+    send_rtp(0, s->rtp.stamp + 5000000, idle, SAMPLES);
+    advance(engine.now + INT64_C(2) * FRAME_US);
+    CHECK(s->rtp.ssrc != ssrc);
+    speaker = 99;
+    end();
+}
+
 static void silence_is_told_after_its_time_and_once(void)
 {
     int64_t last = 0;
@@ -505,15 +614,19 @@ int main(void)
     CHECK_EQUAL(engine_step(&engine, 0), 0);
     engine.control.client = engine.control.waiting[CONTROL_WAITING - 1]; /* as if it had said hello */
     engine.control.waiting[CONTROL_WAITING - 1] = NO_FD;
-    engine.armed = true;
+    engine.running = true;
     engine.origin = engine.now;
     engine.arrival = arrival;
     RUN(voice_takes_a_tick_each_way_at_most);
+    RUN(what_comes_at_once_wakes_the_engine_once);
     RUN(drifting_far_ends_lose_nothing_but_a_frame);
     RUN(a_digit_on_the_line_is_one_event_and_leaves_no_tone);
     RUN(an_event_is_one_tone_of_its_length);
     RUN(a_digit_sent_as_audio_and_as_event_at_once_is_one_tone);
     RUN(without_rfc4733_digits_stay_audio_and_are_reported_once_each_way);
+    RUN(events_have_a_number_of_their_own_each_way);
+    RUN(comfort_noise_is_no_silence);
+    RUN(another_with_our_ssrc_makes_us_change_it_but_an_echo_does_not);
     RUN(silence_is_told_after_its_time_and_once);
     RUN(the_line_gets_fifty_blocks_a_second_come_what_may);
     engine_close(&engine);

@@ -7,7 +7,16 @@ from enum import IntEnum
 from typing import ClassVar
 
 from gateway.pri.q931.errors import ContentError
-from gateway.pri.q931.ie.element import CodingStandard, ElementId, InformationElement, bits, group, known, ungroup
+from gateway.pri.q931.ie.element import (
+    CodingStandard,
+    ElementId,
+    InformationElement,
+    bits,
+    coded,
+    group,
+    known,
+    ungroup,
+)
 
 
 class TransferCapability(IntEnum):
@@ -183,15 +192,10 @@ AUDIO_A_LAW = BearerCapability(TransferCapability.AUDIO_3_1_KHZ, layer1=Layer1.G
 UNRESTRICTED_64 = BearerCapability(TransferCapability.UNRESTRICTED_DIGITAL)
 
 
-def _preset(element: BearerCapability) -> tuple[bytes, BearerCapability]:
-    contents = element.build()
-    object.__setattr__(element, "raw", contents)
-    return contents, element
-
-
-_PRESETS: dict[bytes, BearerCapability] = dict(
-    _preset(element) for element in (SPEECH_MU_LAW, SPEECH_A_LAW, AUDIO_MU_LAW, AUDIO_A_LAW, UNRESTRICTED_64)
-)
+_PRESETS: dict[bytes, BearerCapability] = {
+    coded(element).octets(): element
+    for element in (SPEECH_MU_LAW, SPEECH_A_LAW, AUDIO_MU_LAW, AUDIO_A_LAW, UNRESTRICTED_64)
+}
 
 
 @dataclass(frozen=True, slots=True)

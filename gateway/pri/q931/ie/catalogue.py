@@ -6,50 +6,11 @@ Elements of Q.932 and of national use that Q.931 has no length for may be as lon
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
-from gateway.pri.q931.ie.bearer import BearerCapability, HighLayerCompatibility, LowLayerCompatibility
-from gateway.pri.q931.ie.cause import CallState, CauseElement
-from gateway.pri.q931.ie.channel import ChangeStatus, ChannelIdentification, RestartIndicator
+from gateway.pri.q931.ie import bearer, cause, channel, facility, indication, network, numbers, text
 from gateway.pri.q931.ie.element import MAX_CONTENTS, InformationElement
-from gateway.pri.q931.ie.facility import Facility
-from gateway.pri.q931.ie.indication import (
-    FeatureActivation,
-    FeatureIndication,
-    NotificationIndicator,
-    ProgressIndicator,
-    Signal,
-    Switchhook,
-)
-from gateway.pri.q931.ie.network import (
-    ClosedUserGroup,
-    ConnectedAddress,
-    EndpointIdentifier,
-    EndToEndTransitDelay,
-    ExtendedFacility,
-    InformationRate,
-    InformationRequest,
-    NetworkSpecificFacilities,
-    PacketLayerBinaryParameters,
-    PacketLayerWindowSize,
-    PacketSize,
-    ReverseChargeIndication,
-    ServiceProfileIdentification,
-    TransitDelaySelection,
-    TransitNetworkSelection,
-)
-from gateway.pri.q931.ie.numbers import (
-    CalledPartyNumber,
-    CalledPartySubaddress,
-    CallingPartyNumber,
-    CallingPartySubaddress,
-    ConnectedNumber,
-    ConnectedSubaddress,
-    OriginalCalledNumber,
-    RedirectingNumber,
-    RedirectionNumber,
-)
-from gateway.pri.q931.ie.text import CallIdentity, DateTime, Display, KeypadFacility, SegmentedMessage, UserUser
 
 
 class Entry(NamedTuple):
@@ -64,57 +25,73 @@ _ANY = MAX_CONTENTS
 
 _ROWS: tuple[tuple[type[InformationElement], int, int], ...] = (
     # class, octets of contents (table 4-3 counts two more), occurrences (clause 3; Q.932 and Q.952 for theirs)
-    (SegmentedMessage, 2, 1),
-    (ChangeStatus, _ANY, 1),
-    (BearerCapability, 10, 2),
-    (CauseElement, 30, 2),
-    (ConnectedAddress, _ANY, 1),
-    (ExtendedFacility, _ANY, 16),
-    (CallIdentity, 8, 1),
-    (CallState, 1, 1),
-    (ChannelIdentification, _ANY, 31),
-    (Facility, _ANY, 16),
-    (ProgressIndicator, 2, 2),
-    (NetworkSpecificFacilities, _ANY, 4),
-    (EndpointIdentifier, _ANY, 1),
-    (NotificationIndicator, _ANY, 3),
-    (Display, 80, 2),
-    (DateTime, 6, 1),
-    (KeypadFacility, 32, 1),
-    (InformationRequest, _ANY, 1),
-    (Signal, 1, 4),
-    (Switchhook, _ANY, 1),
-    (FeatureActivation, _ANY, 1),
-    (FeatureIndication, _ANY, 16),
-    (ServiceProfileIdentification, _ANY, 1),
-    (InformationRate, 4, 1),
-    (EndToEndTransitDelay, 9, 1),
-    (TransitDelaySelection, 3, 1),
-    (PacketLayerBinaryParameters, 1, 1),
-    (PacketLayerWindowSize, 2, 1),
-    (PacketSize, 2, 1),
-    (ClosedUserGroup, 5, 1),
-    (ReverseChargeIndication, 1, 1),
-    (ConnectedNumber, _ANY, 1),
-    (ConnectedSubaddress, 21, 1),
-    (CallingPartyNumber, _ANY, 2),
-    (CallingPartySubaddress, 21, 2),
-    (CalledPartyNumber, _ANY, 1),
-    (CalledPartySubaddress, 21, 1),
-    (OriginalCalledNumber, _ANY, 1),
-    (RedirectingNumber, _ANY, 2),
-    (RedirectionNumber, _ANY, 1),
-    (TransitNetworkSelection, _ANY, 4),
-    (RestartIndicator, 1, 1),
-    (LowLayerCompatibility, 16, 4),
-    (HighLayerCompatibility, 3, 2),
-    (UserUser, 129, 1),
+    (text.SegmentedMessage, 2, 1),
+    (channel.ChangeStatus, _ANY, 1),
+    (bearer.BearerCapability, 10, 2),
+    (cause.CauseElement, 30, 2),
+    (network.ConnectedAddress, _ANY, 1),
+    (network.ExtendedFacility, _ANY, 16),
+    (text.CallIdentity, 8, 1),
+    (cause.CallState, 1, 1),
+    (channel.ChannelIdentification, _ANY, 31),
+    (facility.Facility, _ANY, 16),
+    (indication.ProgressIndicator, 2, 2),
+    (network.NetworkSpecificFacilities, _ANY, 4),
+    (network.EndpointIdentifier, _ANY, 1),
+    (indication.NotificationIndicator, _ANY, 3),
+    (text.Display, 80, 2),
+    (text.DateTime, 6, 1),
+    (text.KeypadFacility, 32, 1),
+    (network.InformationRequest, _ANY, 1),
+    (indication.Signal, 1, 4),
+    (indication.Switchhook, _ANY, 1),
+    (indication.FeatureActivation, _ANY, 1),
+    (indication.FeatureIndication, _ANY, 16),
+    (network.ServiceProfileIdentification, _ANY, 1),
+    (network.InformationRate, 4, 1),
+    (network.EndToEndTransitDelay, 9, 1),
+    (network.TransitDelaySelection, 3, 1),
+    (network.PacketLayerBinaryParameters, 1, 1),
+    (network.PacketLayerWindowSize, 2, 1),
+    (network.PacketSize, 2, 1),
+    (network.ClosedUserGroup, 5, 1),
+    (network.ReverseChargeIndication, 1, 1),
+    (numbers.ConnectedNumber, _ANY, 1),
+    (numbers.ConnectedSubaddress, 21, 1),
+    (numbers.CallingPartyNumber, _ANY, 2),
+    (numbers.CallingPartySubaddress, 21, 2),
+    (numbers.CalledPartyNumber, _ANY, 1),
+    (numbers.CalledPartySubaddress, 21, 1),
+    (numbers.OriginalCalledNumber, _ANY, 1),
+    (numbers.RedirectingNumber, _ANY, 2),
+    (numbers.RedirectionNumber, _ANY, 1),
+    (network.TransitNetworkSelection, _ANY, 4),
+    (channel.RestartIndicator, 1, 1),
+    (bearer.LowLayerCompatibility, 16, 4),
+    (bearer.HighLayerCompatibility, 3, 2),
+    (text.UserUser, 129, 1),
 )
 
 VARIABLE_LENGTH: tuple[type[InformationElement], ...] = tuple(row[0] for row in _ROWS)
 """Every variable-length element of codeset 0 that has a class, by identifier."""
 
+# What has few values, each of which comes again and again: it is read once, as elements never change.
+_RECURRING = (
+    bearer.BearerCapability,
+    cause.CauseElement,
+    channel.ChannelIdentification,
+    bearer.HighLayerCompatibility,
+    indication.ProgressIndicator,
+)
+_MAX_RECURRING = 128
+"""Values of one of these that are kept."""
+
+
+def _parse(kind: type[InformationElement]) -> Callable[[bytes], InformationElement]:
+    return lru_cache(_MAX_RECURRING)(kind.parse) if kind in _RECURRING else kind.parse
+
+
 CATALOGUE: dict[int, Entry] = {
-    int(kind.identifier): Entry(kind.parse, longest, times) for kind, longest, times in _ROWS
+    int(kind.identifier): Entry(_parse(kind), longest, times) for kind, longest, times in _ROWS
 }
 """What is known of the elements of codeset 0, by identifier."""

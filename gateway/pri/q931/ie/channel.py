@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from gateway.pri.q931.errors import ContentError
-from gateway.pri.q931.ie.element import CodingStandard, ElementId, InformationElement, bits, group, known
+from gateway.pri.q931.ie.element import CodingStandard, ElementId, InformationElement, bits, coded, group, known
 
 MAX_CHANNELS = 31
-"""Channel numbers in one element: all of an E1."""
+"""Channel numbers in one element: all of an E1. A slot map is bounded by its octets."""
 
 MAX_INTERFACE_OCTETS = 4
 """Octets 3.1 of interface identifier; one does for any NFAS group."""
@@ -144,7 +144,7 @@ class ChannelIdentification(InformationElement):
             if self.map_octets:
                 raise ValueError("slot map without channels")
             return bytes(out)
-        if len(self.channels) > MAX_CHANNELS:
+        if not self.map_octets and len(self.channels) > MAX_CHANNELS:
             raise ValueError(f"{len(self.channels)} channels, expected at most {MAX_CHANNELS}")
         octet = 0x80 | bits("coding standard", self.coding, 2) << 5 | bits("channel type", self.channel_type, 4)
         if self.map_octets:
@@ -162,10 +162,8 @@ def _usual() -> dict[bytes, ChannelIdentification]:
     table = {}
     for channel in range(1, MAX_CHANNELS + 1):
         for exclusive in (True, False):
-            element = ChannelIdentification((channel,), exclusive)
-            contents = element.build()
-            object.__setattr__(element, "raw", contents)
-            table[contents] = element
+            element = coded(ChannelIdentification((channel,), exclusive))
+            table[element.octets()] = element
     return table
 
 

@@ -19,6 +19,7 @@ MAX_EXTENSION_OCTETS = 8
 """Octets of one octet group before the extension bit must end it; more is a content error."""
 
 Enumeration = TypeVar("Enumeration", bound=IntEnum)
+Coded = TypeVar("Coded", bound="InformationElement")
 
 
 class ElementId(IntEnum):
@@ -146,6 +147,12 @@ class UnknownSingleOctet(SingleOctetElement):
     def build(self) -> bytes:
         """The octet."""
         return bytes((self.identifier,))
+
+
+def coded(element: Coded) -> Coded:
+    """``element`` with the octets it is built to, for one that is sent again and again; ValueError as ``build``."""
+    object.__setattr__(element, "raw", element.build())
+    return element
 
 
 def group(contents: bytes, start: int) -> tuple[bytes, int]:

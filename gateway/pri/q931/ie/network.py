@@ -33,6 +33,10 @@ def _identification_octets(text: str) -> bytes:
     return text.encode("ascii")
 
 
+def _network_octet(type_of_identification: int, plan: int) -> int:
+    return 0x80 | bits("type of identification", type_of_identification, 3) << 4 | bits("plan", plan, 4)
+
+
 @dataclass(frozen=True, slots=True)
 class TransitNetworkSelection(InformationElement):
     """The carrier to take. ``type`` 0 user specified, 2 national, 3 international; ``plan`` 1 carrier code, 3 DNIC."""
@@ -51,10 +55,9 @@ class TransitNetworkSelection(InformationElement):
 
     def build(self) -> bytes:
         """Octets 3 and 4*."""
-        octet = 0x80 | bits("type of identification", self.type, 3) << 4 | bits("plan", self.plan, 4)
         if not self.identification:
             raise ValueError("Transit network selection without identification")
-        return bytes((octet,)) + _identification_octets(self.identification)
+        return bytes((_network_octet(self.type, self.plan),)) + _identification_octets(self.identification)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +89,8 @@ class NetworkSpecificFacilities(InformationElement):
             raise ValueError(f"facility coding of {len(self.facility)} octets")
         if self.identification is None:
             return b"\x00" + self.facility
-        octet = 0x80 | bits("type of identification", self.type, 3) << 4 | bits("plan", self.plan, 4)
         text = _identification_octets(self.identification)
-        return bytes((len(text) + 1, octet)) + text + self.facility
+        return bytes((len(text) + 1, _network_octet(self.type, self.plan))) + text + self.facility
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,10 @@ class _OctetElement(InformationElement):
 
     contents: bytes
     minimum: ClassVar[int] = 1
+
+    def __init_subclass__(cls, *, identifier: ElementId | None = None, minimum: int = 1) -> None:
+        if identifier is not None:
+            cls.identifier, cls.minimum = identifier, minimum
 
     @classmethod
     def parse(cls, contents: bytes) -> Self:
@@ -112,96 +118,79 @@ class _OctetElement(InformationElement):
         return self.contents
 
 
-@dataclass(frozen=True, slots=True)
-class InformationRate(_OctetElement):
+class InformationRate(_OctetElement, identifier=ElementId.INFORMATION_RATE, minimum=4):
     """Q.931 4.6.3."""
 
-    identifier = ElementId.INFORMATION_RATE
-    minimum = 4
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class EndToEndTransitDelay(_OctetElement):
+class EndToEndTransitDelay(_OctetElement, identifier=ElementId.END_TO_END_TRANSIT_DELAY, minimum=3):
     """Q.931 4.6.2."""
 
-    identifier = ElementId.END_TO_END_TRANSIT_DELAY
-    minimum = 3
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class TransitDelaySelection(_OctetElement):
+class TransitDelaySelection(_OctetElement, identifier=ElementId.TRANSIT_DELAY_SELECTION, minimum=3):
     """Q.931 4.6.9."""
 
-    identifier = ElementId.TRANSIT_DELAY_SELECTION
-    minimum = 3
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class PacketLayerBinaryParameters(_OctetElement):
+class PacketLayerBinaryParameters(_OctetElement, identifier=ElementId.PACKET_LAYER_BINARY_PARAMETERS):
     """Q.931 4.6.4."""
 
-    identifier = ElementId.PACKET_LAYER_BINARY_PARAMETERS
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class PacketLayerWindowSize(_OctetElement):
+class PacketLayerWindowSize(_OctetElement, identifier=ElementId.PACKET_LAYER_WINDOW_SIZE):
     """Q.931 4.6.5."""
 
-    identifier = ElementId.PACKET_LAYER_WINDOW_SIZE
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class PacketSize(_OctetElement):
+class PacketSize(_OctetElement, identifier=ElementId.PACKET_SIZE):
     """Q.931 4.6.6."""
 
-    identifier = ElementId.PACKET_SIZE
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ClosedUserGroup(_OctetElement):
+class ClosedUserGroup(_OctetElement, identifier=ElementId.CLOSED_USER_GROUP, minimum=2):
     """Q.931 4.6.1."""
 
-    identifier = ElementId.CLOSED_USER_GROUP
-    minimum = 2
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ReverseChargeIndication(_OctetElement):
+class ReverseChargeIndication(_OctetElement, identifier=ElementId.REVERSE_CHARGE_INDICATION):
     """Q.931 4.6.8."""
 
-    identifier = ElementId.REVERSE_CHARGE_INDICATION
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class InformationRequest(_OctetElement):
+class InformationRequest(_OctetElement, identifier=ElementId.INFORMATION_REQUEST):
     """Q.932: the network asks for more."""
 
-    identifier = ElementId.INFORMATION_REQUEST
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceProfileIdentification(_OctetElement):
+class ServiceProfileIdentification(_OctetElement, identifier=ElementId.SERVICE_PROFILE_IDENTIFICATION):
     """Q.932 Annex A: SPID."""
 
-    identifier = ElementId.SERVICE_PROFILE_IDENTIFICATION
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class EndpointIdentifier(_OctetElement):
+class EndpointIdentifier(_OctetElement, identifier=ElementId.ENDPOINT_IDENTIFIER):
     """Q.932 Annex A."""
 
-    identifier = ElementId.ENDPOINT_IDENTIFIER
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ExtendedFacility(_OctetElement):
+class ExtendedFacility(_OctetElement, identifier=ElementId.EXTENDED_FACILITY):
     """Q.932 8.2.4: a Facility longer than 255 octets allow; kept as octets."""
 
-    identifier = ElementId.EXTENDED_FACILITY
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectedAddress(_OctetElement):
+class ConnectedAddress(_OctetElement, identifier=ElementId.CONNECTED_ADDRESS):
     """The connected address that 1TR6-era and some Q.SIG exchanges send as 0x0c; kept as octets."""
 
-    identifier = ElementId.CONNECTED_ADDRESS
+    __slots__ = ()

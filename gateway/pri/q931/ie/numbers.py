@@ -29,6 +29,7 @@ _TYPES = tuple(TypeOfNumber(value) if value != 5 else TypeOfNumber.UNKNOWN for v
 _PLANS = tuple(NumberingPlan(value) if value in set(NumberingPlan) else NumberingPlan.UNKNOWN for value in range(16))
 _PRESENTATIONS = tuple(Presentation)
 _SCREENINGS = tuple(Screening)
+_Fields = tuple[str, TypeOfNumber, NumberingPlan, Presentation | None, Screening]
 _REASONS: dict[int, RedirectionReason] = {reason.value: reason for reason in RedirectionReason}
 
 
@@ -36,6 +37,8 @@ def _digits(octets: bytes) -> str:
     """IA5 digits, ContentError if there are too many or one is not printable."""
     if len(octets) > MAX_DIGITS:
         raise ContentError(f"number of {len(octets)} digits, expected at most {MAX_DIGITS}")
+    if octets.isdigit():
+        return octets.decode("ascii")
     if not octets.isascii():
         raise ContentError(f"number digits {octets!r} are not IA5")
     digits = octets.decode("ascii")
@@ -50,6 +53,20 @@ def _digit_octets(digits: str) -> bytes:
     if not (digits.isascii() and digits.isprintable()):
         raise ValueError(f"number digits {digits!r}, expected IA5")
     return digits.encode("ascii")
+
+
+def _octet3(type_of_number: int, plan: int) -> int:
+    """Octet 3 without its extension bit."""
+    if not (0 <= type_of_number <= 7 and 0 <= plan <= 15):
+        raise ValueError(f"type of number {type_of_number} or numbering plan {plan}, expected 0 to 7 and 0 to 15")
+    return type_of_number << 4 | plan
+
+
+def _octet3a(presentation: int, screening: int) -> int:
+    """Octet 3a without its extension bit."""
+    if not (0 <= presentation <= 3 and 0 <= screening <= 3):
+        raise ValueError(f"presentation {presentation} or screening {screening}, expected 0 to 3")
+    return presentation << 5 | screening
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +97,7 @@ class CalledPartyNumber(InformationElement):
 
     def build(self) -> bytes:
         """Octets 3 and 4*."""
-        octet = 0x80 | bits("type of number", self.type, 3) << 4 | bits("numbering plan", self.plan, 4)
-        return bytes((octet,)) + _digit_octets(self.digits)
+        return bytes((0x80 | _octet3(self.type, self.plan),)) + _digit_octets(self.digits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,29 +127,30 @@ class _PresentedNumber(InformationElement):
 
     @classmethod
     def parse(cls, contents: bytes) -> Self:
-        """Octets 3, 3a and 4*; ContentError if octet 3a is announced and missing."""
+        """Octets 3, 3a, 3b and 4*; ContentError if an octet of the group is announced and missing."""
         if not contents:
             raise ContentError("number without contents")
         first = contents[0]
+        kind, plan = _TYPES[(first >> 4) & 7], _PLANS[first & 15]
         if first & 0x80:
-            return cls(_digits(contents[1:]), _TYPES[(first >> 4) & 7], _PLANS[first & 15])
+            return cls._of((_digits(contents[1:]), kind, plan, None, Screening.USER_NOT_SCREENED), None)
         end = _octet3_end(contents)
         octet = contents[1]
-        return cls(
-            _digits(contents[end:]),
-            _TYPES[(first >> 4) & 7],
-            _PLANS[first & 15],
-            _PRESENTATIONS[(octet >> 5) & 3],
-            _SCREENINGS[octet & 3],
+        return cls._of(
+            (_digits(contents[end:]), kind, plan, _PRESENTATIONS[(octet >> 5) & 3], _SCREENINGS[octet & 3]),
+            contents[2] if end > 2 else None,
         )
+
+    @classmethod
+    def _of(cls, fields: _Fields, octet3b: int | None) -> Self:  # noqa: ARG003 - of a number that was diverted
+        return cls(*fields)
 
     def build(self) -> bytes:
         """Octets 3, 3a and 4*."""
-        octet = bits("type of number", self.type, 3) << 4 | bits("numbering plan", self.plan, 4)
+        octet3 = _octet3(self.type, self.plan)
         if self.presentation is None:
-            return bytes((0x80 | octet,)) + _digit_octets(self.digits)
-        octet3a = 0x80 | bits("presentation", self.presentation, 2) << 5 | bits("screening", self.screening, 2)
-        return bytes((octet, octet3a)) + _digit_octets(self.digits)
+            return bytes((0x80 | octet3,)) + _digit_octets(self.digits)
+        return bytes((octet3, 0x80 | _octet3a(self.presentation, self.screening))) + _digit_octets(self.digits)
 
 
 def _octet3_end(contents: bytes) -> int:
@@ -166,17 +183,12 @@ class RedirectionNumber(_PresentedNumber):
 
 
 @dataclass(frozen=True, slots=True)
-class RedirectingNumber(InformationElement):
+class RedirectingNumber(_PresentedNumber):
     """Q.952: who diverted the call last. ``presentation`` and ``reason`` are None where octets 3a, 3b are absent.
 
     Octet 3b without 3a cannot be coded: a reason needs a presentation.
     """
 
-    digits: str
-    type: TypeOfNumber = TypeOfNumber.UNKNOWN
-    plan: NumberingPlan = NumberingPlan.ISDN
-    presentation: Presentation | None = None
-    screening: Screening = Screening.USER_NOT_SCREENED
     reason: RedirectionReason | None = None
     identifier = ElementId.REDIRECTING_NUMBER
 
@@ -185,38 +197,15 @@ class RedirectingNumber(InformationElement):
         """The element that says ``number`` diverted the call for ``reason``."""
         return cls(number.digits, number.type, number.plan, number.presentation, number.screening, reason)
 
-    def to_number(self) -> Number:
-        """The number, with octet 3a's defaults where it was absent."""
-        return Number(
-            dialled(self.digits),
-            self.type,
-            self.plan,
-            self.presentation if self.presentation is not None else Presentation.ALLOWED,
-            self.screening,
-        )
-
     @classmethod
-    def parse(cls, contents: bytes) -> Self:
-        """Octets 3, 3a, 3b and 4*."""
-        if not contents:
-            raise ContentError("number without contents")
-        first = contents[0]
-        end = 1 if first & 0x80 else _octet3_end(contents)
-        octet3a = contents[1] if end > 1 else None
-        return cls(
-            _digits(contents[end:]),
-            _TYPES[(first >> 4) & 7],
-            _PLANS[first & 15],
-            _PRESENTATIONS[(octet3a >> 5) & 3] if octet3a is not None else None,
-            _SCREENINGS[octet3a & 3] if octet3a is not None else Screening.USER_NOT_SCREENED,
-            _REASONS.get(contents[2] & 15, RedirectionReason.UNKNOWN) if end > 2 else None,
-        )
+    def _of(cls, fields: _Fields, octet3b: int | None) -> Self:
+        return cls(*fields, _REASONS.get(octet3b & 15, RedirectionReason.UNKNOWN) if octet3b is not None else None)
 
     def build(self) -> bytes:
         """Octets 3, 3a, 3b and 4*."""
-        octets = [bits("type of number", self.type, 3) << 4 | bits("numbering plan", self.plan, 4)]
+        octets = [_octet3(self.type, self.plan)]
         if self.presentation is not None:
-            octets.append(bits("presentation", self.presentation, 2) << 5 | bits("screening", self.screening, 2))
+            octets.append(_octet3a(self.presentation, self.screening))
             if self.reason is not None:
                 octets.append(bits("reason for redirection", self.reason, 4))
         elif self.reason is not None:

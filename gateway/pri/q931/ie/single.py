@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from gateway.pri.q931.ie.element import ElementId, SingleOctetElement, bits, known
+from gateway.pri.q931.ie.element import ElementId, SingleOctetElement, bits, coded, known
 
 
 class Congestion(IntEnum):
@@ -84,10 +84,14 @@ class RepeatIndicator(SingleOctetElement):
         return bytes((0xD0 | bits("repeat indication", self.indication, 4),))
 
 
+# Nearly every SETUP has it.
+_SENDING_COMPLETE = coded(SendingComplete())
+
+
 def parse_single_octet(octet: int) -> SingleOctetElement | None:
     """The codeset 0 element that ``octet`` (bit 8 set) is, or None if it is none that Q.931 defines."""
     if octet == 0xA1:
-        return SendingComplete()
+        return _SENDING_COMPLETE
     high = octet & 0xF0
     if high == 0x90:
         return Shift(octet & 7, not octet & 8)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from gateway.control_socket import CommandError
 from gateway.identity import Presentation, RedirectionReason, Screening, TypeOfNumber
 from gateway.pri.exchange.core import CallRequest
-from gateway.pri.exchange.main import read_words, span_settings
+from gateway.pri.exchange.main import _standard_input, main, read_words, span_settings
 from gateway.pri.exchange.plan import Voice
 from gateway.pri.exchange.program import CALLS_A_SPAN, ExchangeProgram
 from gateway.pri.exchange.requests import call_request
@@ -157,6 +161,7 @@ def test_a_load_counts_what_became_of_its_calls_and_is_only_one_at_a_time(tmp_pa
             "placed": 5,
             "answered": 0,
             "failed": 5,
+            "no_channel": 5,
         }
 
     running(tmp_path, test)
@@ -215,12 +220,81 @@ def test_words_of_standard_input(line: str, request_: dict[str, object]) -> None
     assert read_words(line) == request_
 
 
+def test_line_that_is_too_long_does_not_end_the_reading_of_standard_input(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Program:
+        async def command(self, request: dict[str, object]) -> dict[str, object]:
+            return {"done": request["command"]}
+
+    async def run() -> None:
+        reading, writing = os.pipe()
+        with os.fdopen(reading, "rb") as stdin, os.fdopen(writing, "wb") as typed:
+            monkeypatch.setattr(sys, "stdin", stdin)
+            task = asyncio.create_task(_standard_input(Program()))  # type: ignore[arg-type]
+            await asyncio.to_thread(typed.write, b"x" * 300_000 + b"\nstatus\n")
+            await asyncio.to_thread(typed.close)
+            await asyncio.wait_for(task, BOUND)
+
+    asyncio.run(run())
+    said = capsys.readouterr()
+    assert "exchange: " in said.err
+    assert said.out.splitlines()[-1] == '{"done": "status"}'
+
+
+@pytest.mark.parametrize("digits", [18, 19, 5000])
+def test_number_that_is_none_of_a_call_stays_a_word(digits: int) -> None:
+    call = read_words("hangup " + "9" * digits)["call"]
+    assert isinstance(call, int) is (digits <= 18)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        ([], 2, "Missing option '--span'"),
+        (["--span"], 2, "Option '--span' requires an argument"),
+        (["--span", "a", "--span", "a"], 2, "--span a is there twice"),
+        (["--span", "a", "--line", "e2"], 2, "'e2' is not one of 'e1', 't1'"),
+        (["--span", "a", "--country", "zz"], 2, "Invalid value for '--country': 'zz' is not one of 'at'"),
+        (["--span", "a", "--t200-ms", "5"], 2, "5 is not in the range"),
+        (["--span", "/dev/null/a"], 1, "/dev/null/a: Not a directory"),
+        (["--span", "/dev/null"], 1, "Error: /dev/null: File exists"),
+        (["--span", "a", "word"], 2, "unexpected extra argument (word)"),
+        (["--help"], 0, "5550102  busy"),
+    ],
+)
+def test_arguments_of_the_program(arguments: list[str], code: int, says: str) -> None:
+    result = CliRunner().invoke(main, arguments)
+    assert (result.exit_code, says in result.output) == (code, True), result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+
+
+def test_a_second_exchange_on_a_span_is_refused_before_it_touches_the_media_engine_of_the_first(
+    tmp_path: Path,
+) -> None:
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as line,
+        socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as engine,
+    ):
+        (tmp_path / "pstn").mkdir()
+        for listener, path in ((line, tmp_path / "pstn" / "line"), (engine, tmp_path / "pstn.media")):
+            listener.bind(str(path))
+            listener.listen()
+        engine.setblocking(False)
+        result = CliRunner().invoke(main, ["--span", str(tmp_path / "pstn"), "--no-input"])
+        assert result.exit_code == 1
+        assert "pstn/line: somebody listens there already" in result.output
+        with pytest.raises(BlockingIOError):
+            engine.accept()
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
         ("dance", "'dance', expected call, hangup"),
         ("cut a b", "cut: 2 words, expected [span]"),
         ("status x", "nothing"),
+        ("\x0b", "'', expected call, hangup"),
     ],
 )
 def test_other_words_are_refused(line: str, words: str) -> None:

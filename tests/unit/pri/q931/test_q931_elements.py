@@ -65,6 +65,7 @@ OCTETS: list[tuple[str, ie.InformationElement]] = [
     ("a983010283", ie.ChannelIdentification((1, 2, 3))),
     ("a993800001", ie.ChannelIdentification((1, 24), map_octets=3)),
     ("a99380010002", ie.ChannelIdentification((1, 16, 31), map_octets=4)),
+    ("a993ffffffff", ie.ChannelIdentification(tuple(range(32)), map_octets=4)),
     ("ac", ie.ChannelIdentification(selection=ie.ChannelSelection.NONE, d_channel=True)),
     ("ab", ie.ChannelIdentification(selection=ie.ChannelSelection.ANY)),
     ("a9", ie.ChannelIdentification()),

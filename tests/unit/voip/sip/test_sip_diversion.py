@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from gateway.identity import Number, Presentation, Redirection, RedirectionReason, Screening, TypeOfNumber
@@ -179,8 +180,10 @@ def test_history_is_written() -> None:
         (
             "History-Info",
             "<sip:1@gw.example.com>;index=1, "
-            '"Desk" <sip:2@gw.example.com;cause=486>;index=1.1;mp=1, '
-            "<sip:300@pbx.example.com;transport=tcp;cause=408>;index=1.1.1;mp=1.1",
+            # The third of three, of whom only the number is known.
+            "<sip:unknown@unknown.invalid;cause=486>;index=1.1;mp=1, "
+            '"Desk" <sip:2@gw.example.com;cause=404>;index=1.1.1;mp=1.1, '
+            "<sip:300@pbx.example.com;transport=tcp;cause=408>;index=1.1.1.1;mp=1.1.1",
         ),
     )
 
@@ -193,7 +196,9 @@ def test_first_diverter_is_written_only_if_it_is_another() -> None:
     ):
         (diversion,) = diversion_fields(redirection, TRUNK)
         assert diversion[1].endswith(f"counter={redirection.count}")
-        assert history_fields(redirection, TARGET, TRUNK)[0][1].count("index=") == 2
+        history = history_fields(redirection, TARGET, TRUNK)[0][1]
+        assert history.count("index=") == redirection.count + 1
+        assert history.count("unknown.invalid") == redirection.count - 1
 
 
 def test_hidden_diverter_is_told_to_a_trunk_only() -> None:
@@ -208,5 +213,18 @@ def test_hidden_diverter_is_told_to_a_trunk_only() -> None:
 def test_what_is_written_is_read_back() -> None:
     for redirection in (TWICE, Redirection(LAST, RedirectionReason.BUSY, 1, name="Desk")):
         assert redirection_of(invite(*diversion_fields(redirection, TRUNK))) == redirection
-    read = redirection_of(invite(*history_fields(TWICE, TARGET, TRUNK)))
-    assert read == Redirection(Number("2"), RedirectionReason.NO_REPLY, 2, Number("1"), RedirectionReason.BUSY, "Desk")
+        # History-Info says nothing of screening.
+        read = msgspec.structs.replace(redirection, number=Number("2"))
+        assert redirection_of(invite(*history_fields(redirection, TARGET, TRUNK))) == read
+
+
+def test_of_both_headers_the_one_that_tells_of_more_diversions_counts() -> None:
+    once, thrice = Redirection(Number("9"), RedirectionReason.BUSY), TWICE
+    diversion, history = diversion_fields(once, TRUNK), history_fields(thrice, TARGET, TRUNK)
+    assert redirection_of(invite(*diversion, *history)) == msgspec.structs.replace(thrice, number=Number("2"))
+    diversion, history = diversion_fields(thrice, TRUNK), history_fields(once, TARGET, TRUNK)
+    assert redirection_of(invite(*diversion, *history)) == thrice
+    # As many: Diversion, which says more of each.
+    diversion = diversion_fields(once, TRUNK)
+    history = history_fields(Redirection(Number("8")), TARGET, TRUNK)
+    assert redirection_of(invite(*diversion, *history)) == once

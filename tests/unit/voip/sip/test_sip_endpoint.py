@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.cause import Cause
@@ -17,6 +18,7 @@ from gateway.voip.sip.flow import TCP, UDP, Flow, Resolve, Send, literal_address
 from gateway.voip.sip.hop import AdvertisedAddress, Listener, reply_flow
 from gateway.voip.sip.message import Response
 from gateway.voip.sip.peers import PeerSettings, PeerTable, SipSettings
+from gateway.voip.sip.strangers import NAMES_AGAIN
 from gateway.voip.sip.values import Via
 from tests.unit.voip.sip.sip_far_end import FarEnd, sdp
 from tests.unit.voip.sip.sip_pair import A_ADDRESS, B_ADDRESS, FakeMedia, simple_setup
@@ -142,12 +144,14 @@ def test_full_transaction_table_is_503_with_retry_after_and_keeps_nothing() -> N
     assert far.endpoint.legs == {}
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_random_datagrams_never_raise(data: bytes) -> None:
     far = FarEnd()
     far.give(data)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_damaged_requests_never_raise(data: st.DataObject) -> None:
     far = FarEnd()
@@ -163,6 +167,7 @@ def test_damaged_requests_never_raise(data: st.DataObject) -> None:
     far.assert_clean()
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_damaged_responses_never_raise(data: st.DataObject) -> None:
     far = FarEnd()
@@ -184,6 +189,7 @@ def test_damaged_responses_never_raise(data: st.DataObject) -> None:
     assert notes.names().count("Released") == 1
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_damaged_requests_in_a_dialog_never_raise_and_leave_nothing(data: st.DataObject) -> None:
     far = FarEnd()
@@ -245,7 +251,7 @@ def test_streams_beyond_the_limit_are_closed(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(endpoint_module, "MAX_STREAMS", 1)
     far = FarEnd(transport=TCP)
     far.give(b"O")
-    far.give(b"O", replace(far.flow, connection=2))
+    far.give(b"O", msgspec.structs.replace(far.flow, connection=2))
     assert len(far.closed) == 1
 
 
@@ -361,6 +367,53 @@ def test_peers_on_one_address_are_told_apart_by_port() -> None:
     found = table.match(Flow(UDP, "192.0.2.1", 9999))
     assert found is not None
     assert found.name == "x"
+
+
+def test_call_of_a_stranger_makes_us_ask_for_names_again_but_not_often() -> None:
+    far = FarEnd(
+        settings=lambda settings: replace(
+            settings, context=None, peers=(*settings.peers, PeerSettings("n", "pbx.example.org"))
+        )
+    )
+    asked: list[Resolve] = []
+
+    def drain() -> None:
+        while (output := far.endpoint.poll()) is not None:
+            if isinstance(output, Resolve):
+                asked.append(output)
+
+    drain()
+    assert len(asked) == 1
+    new_address = Flow(UDP, "198.51.100.7", 5060)
+    call = far.request("INVITE", body=sdp(), send=False).to_bytes()
+    for _ in range(3):
+        far.endpoint.receive(call, new_address, far.now)
+        drain()
+    assert len(asked) == 2
+    far.endpoint.resolved("pbx.example.org", ("198.51.100.7",), far.now)
+    far.endpoint.receive(call, new_address, far.now)
+    drain()
+    assert far.offers[0][1].source == "n"
+    another = far.request("INVITE", body=sdp(), send=False).to_bytes()
+    far.endpoint.receive(another, Flow(UDP, "198.51.100.8", 5060), far.now + NAMES_AGAIN)
+    drain()
+    assert len(asked) == 3
+
+
+def test_the_flow_to_a_peer_follows_its_name_to_a_new_address() -> None:
+    peer = PeerSettings("x", "pbx.example.org", 5070)
+    table = PeerTable([peer])
+
+    def listener_for(transport: str, address: str) -> int | None:
+        return 0
+
+    assert table.flow(peer, listener_for) is None
+    for address in ("192.0.2.8", "192.0.2.9"):
+        table.resolved("pbx.example.org", (address,))
+        for _ in range(2):
+            assert table.flow(peer, listener_for) == Flow("UDP", address, 5070)
+    table.resolved("pbx.example.org", ())
+    assert table.flow(peer, listener_for) == Flow("UDP", "192.0.2.9", 5070)
 
 
 def test_names_are_asked_for_and_match_once_resolved() -> None:

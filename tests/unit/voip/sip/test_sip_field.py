@@ -37,6 +37,8 @@ def test_answer_that_renumbers_payload_types_is_sent_what_it_named() -> None:
     far.take_request("ACK")
     (_, settings) = far.media.history[-1]
     assert (settings.codec, settings.payload_type, settings.dtmf_payload_type) == (Codec.ALAW, 97, 96)
+    # The far end sends with the numbers of our description (RFC 3264 6.1).
+    assert (settings.receive_payload_type, settings.receive_dtmf_payload_type) == (8, 101)
 
 
 @pytest.mark.parametrize("address", ["224.2.1.1/127", "239.1.2.3", "255.255.255.255", "240.0.0.1"])

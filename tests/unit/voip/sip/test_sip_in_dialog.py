@@ -11,6 +11,7 @@ from gateway.core import SECOND
 from gateway.identity import Number, Party, Screening
 from gateway.leg import Held, Identified, Keypad
 from gateway.media.api import Codec, Direction
+from gateway.voip.sip.flow import UDP, Flow
 from gateway.voip.sip.message import Request
 from gateway.voip.sip.peers import DtmfMode
 from tests.unit.voip.sip.sip_far_end import ALLOW_UPDATE, FarEnd, direction, sdp
@@ -181,6 +182,13 @@ def test_options_in_a_dialog_says_what_we_can_do() -> None:
     response = far.take_response(200)
     assert "INVITE" in response.allow
     assert "100rel" in response.supported
+
+
+@pytest.mark.parametrize("flow", [None, Flow(UDP, "198.51.100.7", 5060)])
+def test_refer_outside_a_dialog_is_declined_too(flow: Flow | None) -> None:
+    far = FarEnd()
+    far.request("REFER", ("Refer-To", "<sip:1@b>"), flow=flow)
+    far.take_response(603)
 
 
 def test_refer_is_declined() -> None:

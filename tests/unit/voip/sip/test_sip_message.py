@@ -174,6 +174,28 @@ def test_cancel_is_tied_to_its_invite() -> None:
     assert "Require" not in cancel.headers
 
 
+ECHOED = {
+    "plain": "Via: SIP/2.0/UDP a;branch=z9hG4bK1\r\nFrom: <sip:a@a>;tag=1\r\nTo: <sip:b@b>\r\n",
+    "compact": "v: SIP/2.0/UDP a;branch=z9hG4bK1\r\nf: <sip:a@a>;tag=1\r\nt: <sip:b@b>\r\n",
+    "proxied": (
+        "Via: SIP/2.0/UDP p;branch=z9hG4bK2\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1\r\nRecord-Route: <sip:p;lr>\r\n"
+        "From: <sip:a@a>;tag=1\r\nTo: <sip:b@b>\r\nTimestamp: 5\r\n"
+    ),
+    "two To": "Via: SIP/2.0/UDP a;branch=z9hG4bK1\r\nFrom: <sip:a@a>;tag=1\r\nTo: <sip:b@b>\r\nTo: <sip:c@b>\r\n",
+    "no From": "Via: SIP/2.0/UDP a;branch=z9hG4bK1\r\nTo: <sip:b@b>\r\n",
+}
+
+
+@pytest.mark.parametrize("status", [100, 180, 200, 486])
+@pytest.mark.parametrize("fields", ECHOED.values(), ids=ECHOED.keys())
+def test_echoed_lines_are_the_fields_of_a_response(fields: str, status: int) -> None:
+    text = f"INVITE sip:b@b SIP/2.0\r\n{fields}Call-ID: 1\r\nCSeq: 1 INVITE\r\nSubject: x\r\n"
+    request = parse(f"{text}Content-Length: 0\r\n\r\n".encode())
+    assert isinstance(request, Request)
+    written = parse(f"SIP/2.0 {status} X\r\n{request.echoed(status, 'mine')}\r\n".encode())
+    assert written.headers == request.response(status, to_tag="mine").headers
+
+
 def test_ack_of_a_failure_has_the_responses_to_and_the_invites_via() -> None:
     request = invite(("Route", "<sip:p;lr>"))
     ack = request.ack(request.response(486, to_tag="t"))
@@ -204,3 +226,23 @@ def test_source_is_not_stamped_where_the_via_says_it() -> None:
 def test_reason_phrases() -> None:
     assert reason_phrase(486) == "Busy Here"
     assert reason_phrase(499) == "Request Failure"
+
+
+def test_an_address_read_once_is_not_changed_by_what_is_made_of_it() -> None:
+    first = parse(b"SIP/2.0 200 OK\r\nTo: <sip:b@b>;tag=1\r\nContact: <sip:c@b>\r\n\r\n")
+    first.to.with_param("tag", "2")
+    first.contacts[0].with_param("expires", "5")
+    again = parse(b"SIP/2.0 180 Ringing\r\nTo: <sip:b@b>;tag=1\r\nContact: <sip:c@b>\r\n\r\n")
+    assert again.to.params == {"tag": "1"}
+    assert again.contacts[0].params == {}
+
+
+def test_stamping_one_request_leaves_the_next_from_the_same_hop_alone() -> None:
+    text = "OPTIONS sip:b SIP/2.0\r\nVia: SIP/2.0/UDP a.example:5062;branch=z9hG4bK{0};rport\r\n\r\n"
+    for number in range(2):
+        request = parse(text.format(number).encode())
+        assert isinstance(request, Request)
+        assert request.via.params == {"branch": f"z9hG4bK{number}", "rport": None}
+        request.stamp_source("192.0.2.1", 1024)
+        stamped = f"SIP/2.0/UDP a.example:5062;branch=z9hG4bK{number};rport=1024;received=192.0.2.1"
+        assert request.headers.get("Via") == str(request.via) == str(request.vias[0]) == stamped

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import msgspec
 import pytest
 
@@ -323,12 +321,43 @@ def test_answer_settles_what_we_send() -> None:
     answer = make_answer(offer, PEER)
     result = apply_answer(offer, answer.description, LOCAL)
     assert settings_of(result) == RtpSettings("192.0.2.2", 20000, 20001, Codec.ALAW, 8, 101)
-    assert settings_of(answer) == replace(settings_of(result), address="192.0.2.1", port=10000, rtcp_port=10001)
+    assert settings_of(answer) == msgspec.structs.replace(
+        settings_of(result), address="192.0.2.1", port=10000, rtcp_port=10001
+    )
+
+
+@pytest.mark.parametrize("encoding", ["PCMA", "telephone-event"])
+def test_payload_type_of_thousands_of_digits_is_none(encoding: str) -> None:
+    endless = "9" * 5_000
+    offer = description(f"m=audio 4000 RTP/AVP {endless} 8", f"a=rtpmap:{endless} {encoding}/8000")
+    settings = settings_of(make_answer(offer, LOCAL))
+    assert (settings.payload_type, settings.dtmf_payload_type) == (8, None)
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("m=audio 4000 RTP/AVP 18", 305),
+        ("m=audio 4000 RTP/SAVP 8", 302),
+        ("m=audio 0 RTP/AVP 8", 304),
+        ("m=image 4000 udptl t38", 304),
+    ],
+)
+def test_refusal_has_the_warning_that_belongs_to_it(line: str, code: int) -> None:
+    with pytest.raises(SipError) as caught:
+        make_answer(description(line), LOCAL)
+    assert (caught.value.status, caught.value.warning) == (488, code)
 
 
 def test_answer_may_number_events_otherwise() -> None:
     answer = description("m=audio 4000 RTP/AVP 8 96", "a=rtpmap:96 telephone-event/8000")
-    assert settings_of(apply_answer(make_offer(LOCAL), answer, LOCAL)).dtmf_payload_type == 96
+    offer = make_offer(LOCAL)
+    settings = settings_of(apply_answer(offer, answer, LOCAL))
+    assert (settings.dtmf_payload_type, settings.receive_dtmf_payload_type) == (96, 101)
+    assert (settings.payload_type, settings.receive_payload_type) == (8, 8)
+    again = make_offer(LOCAL, offer, settings)
+    assert again.media[0].rtpmaps()["101"].encoding == "telephone-event"  # RFC 3264 8.3.2: ours keep their meaning
+    assert "96" not in again.media[0].formats
 
 
 def test_answer_in_our_hold_cannot_open_the_way_back() -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.voip.sip.errors import SipError
-from gateway.voip.sip.headers import COMPACT_FORMS
+from gateway.voip.sip.headers import COMPACT_FORMS, Headers, header_key
 from gateway.voip.sip.message import Request, Response
 from gateway.voip.sip.parser import MAX_HEADERS, MAX_LINE, MAX_MESSAGE, StreamParser, parse
 
@@ -113,13 +115,25 @@ def test_datagram_size_limit() -> None:
 
 def test_header_count_limit() -> None:
     assert len(parse(START + b"X: y\r\n" * MAX_HEADERS + b"\r\n").headers) == MAX_HEADERS
-    assert error_of(START + b"X: y\r\n" * (MAX_HEADERS + 1) + b"\r\n").status == 400
+    assert error_of(START + b"X: y\r\n" * (MAX_HEADERS + 1) + b"\r\n").status == 513
 
 
 def test_line_length_limit_counts_folded_lines_as_one() -> None:
     assert parse(START + b"X: " + b"y" * (MAX_LINE - 3) + b"\r\n\r\n")
-    assert error_of(START + b"X: " + b"y" * (MAX_LINE - 2) + b"\r\n\r\n").status == 400
-    assert error_of(START + b"X: " + b"\r\n y" * MAX_LINE + b"\r\n\r\n").status == 400
+    assert error_of(START + b"X: " + b"y" * (MAX_LINE - 2) + b"\r\n\r\n").status == 513
+    assert error_of(START + b"X: " + b"\r\n y" * MAX_LINE + b"\r\n\r\n").status == 513
+
+
+def test_request_uri_beyond_the_line_length_is_414() -> None:
+    request = b"OPTIONS sip:" + b"9" * MAX_LINE + b"@b SIP/2.0\r\nVia: SIP/2.0/UDP a\r\n\r\n"
+    assert error_of(request).status == 414
+
+
+@pytest.mark.parametrize("much", [b"X: y\r\n" * (MAX_HEADERS + 1), b"X: " + b"y" * MAX_LINE + b"\r\n"])
+def test_request_that_is_too_long_can_be_answered(much: bytes) -> None:
+    refused = error_of(START + b"Via: SIP/2.0/UDP a\r\n" + much + b"\r\n").request
+    assert refused is not None
+    assert refused.via.host == "a"
 
 
 def test_stream_cuts_messages_wherever_the_bytes_break() -> None:
@@ -169,3 +183,27 @@ def test_stream_limits() -> None:
 def test_error_tells_status_and_text() -> None:
     assert str(SipError(400, "bad")) == "bad (400)"
     assert str(SipError(None, "noise")) == "noise"
+
+
+_NAMES = st.sampled_from(["Via", "via", "v", "Call-ID", "X-Charge", "x-charge", "Supported", "Content-Type", "Zz"])
+_WRITTEN = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=12)
+
+
+@given(st.lists(st.tuples(_NAMES, st.sampled_from([":", ": ", " : ", ":\t", ":  "]), _WRITTEN), max_size=12))
+def test_fields_are_the_same_however_their_blanks_stand(fields: list[tuple[str, str, str]]) -> None:
+    text = "".join(f"{name}{colon}{value}\r\n" for name, colon, value in fields)
+    headers = parse(START + f"{text}Content-Length: 0\r\n\r\n".encode()).headers
+    expected = [(name, value.strip(" \t")) for name, _, value in fields]
+    assert list(headers)[:-1] == expected
+    assert headers == Headers([*expected, ("Content-Length", "0")])
+    for name, _ in expected:
+        assert headers.get_all(name) == [v for n, v in expected if header_key(n) == header_key(name)]
+        assert headers.get(name) == headers.get_all(name)[0]
+
+
+@pytest.mark.parametrize("line", ["Via", "Subject x", "No token: y", ": z", "Sub ject: y"])
+def test_a_line_that_is_no_field_is_400_among_proper_ones(line: str) -> None:
+    error = error_of(START + f"To: <sip:a@b>\r\n{line}\r\nFrom: <sip:c@d>\r\n\r\n".encode())
+    assert error.status == 400
+    assert error.request is not None
+    assert error.request.headers.get("to") == "<sip:a@b>"

@@ -11,9 +11,10 @@ from gateway.core import SECOND
 from gateway.leg import Alerting, Progress
 from gateway.media.api import Codec
 from gateway.voip.sip.message import Request, Response
-from gateway.voip.sip.peers import PeerSettings, Reliability, SessionTimers
+from gateway.voip.sip.peers import PeerKind, PeerSettings, Reliability, SessionTimers
 from gateway.voip.sip.sdp import SessionDescription
 from gateway.voip.sip.timers import SipTimer
+from gateway.voip.sip.user_to_user import TO_KIND
 from tests.unit.voip.sip.sip_far_end import ALLOW_UPDATE, FarEnd, sdp
 
 RELIABLE = ("Require", "100rel")
@@ -28,7 +29,7 @@ def test_reliable_183_gets_prack_inside_its_early_dialog() -> None:
     assert prack.headers.get("rack") == f"314 {invite.cseq.number} INVITE"
     assert prack.cseq.number == invite.cseq.number + 1
     assert prack.to.tag == "far"
-    assert notes.events[-1] == Progress(inband=True)
+    assert notes.events[-1] == Progress(inband=True, conveyed=TO_KIND[PeerKind.TRUNK])
     assert leg.stream in far.media.rtp
 
 

@@ -87,6 +87,20 @@ def attempt(action: Callable[[], object]) -> None:
         action()
 
 
+def messages_in(chunks: list[bytes]) -> list[str]:
+    """The start lines found in a stream that comes in ``chunks``."""
+    stream = StreamParser()
+    found: list[str] = []
+    try:
+        for chunk in chunks:
+            stream.feed(chunk)
+            while (message := stream.next_message()) is not None:
+                found.append(message.start_line)
+    except SipError:
+        found.append("broken")
+    return found
+
+
 @st.composite
 def mutated(draw: st.DrawFn, originals: list[bytes]) -> bytes:
     data = bytearray(draw(st.sampled_from(originals)))
@@ -135,24 +149,12 @@ def test_mutated_descriptions(data: bytes) -> None:
 @given(mutated(VALID), st.lists(st.integers(1, 200), max_size=20))
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 def test_stream_finds_the_same_messages_however_it_is_cut(data: bytes, cuts: list[int]) -> None:
-    def read(chunks: list[bytes]) -> list[str]:
-        stream = StreamParser()
-        found: list[str] = []
-        try:
-            for chunk in chunks:
-                stream.feed(chunk)
-                while (message := stream.next_message()) is not None:
-                    found.append(message.start_line)
-        except SipError:
-            found.append("broken")
-        return found
-
     whole = data + VALID[0]
     chunks, at = [], 0
     for cut in cuts:
         chunks.append(whole[at : at + cut])
         at += cut
-    assert read([*chunks, whole[at:]]) == read([whole])
+    assert messages_in([*chunks, whole[at:]]) == messages_in([whole])
 
 
 @given(st.text(max_size=80))

@@ -99,6 +99,7 @@ def test_what_the_field_sends_is_taken(data: bytes) -> None:
         HEAD + b"m=audio 65536 RTP/AVP 0\r\n",
         HEAD + b"m=audio 1/x RTP/AVP 0\r\n",
         HEAD + b"a=x\ry\r\n",
+        HEAD + b"m=audio 1 RTP/AVP 0 \0 \x1f\r\n",
         b"\xff\xfe",
     ],
 )

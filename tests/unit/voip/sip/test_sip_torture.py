@@ -250,7 +250,7 @@ def test_unreason_and_noreason_phrases() -> None:
 def test_bext01_names_what_is_not_supported() -> None:
     rejection = check_request(request("bext01"))
     assert rejection is not None
-    assert dict(rejection.headers)["Unsupported"] == "nothingsupportsthis, nothingsupportsthiseither"
+    assert dict(rejection.headers)["Unsupported"] == "nothingSupportsThis, nothingSupportsThisEither"
 
 
 def test_invut_says_what_is_accepted() -> None:

@@ -210,16 +210,21 @@ def test_stream_that_cannot_be_framed_is_closed() -> None:
     run(scenario)
 
 
-def test_connections_beyond_the_limit_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connection_beyond_the_limit_takes_the_place_of_the_one_silent_longest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport_module, "MAX_CONNECTIONS", 2)
 
     async def scenario() -> None:
         node = Node()
         await node.start("tcp:127.0.0.1:0")
-        pairs = [await asyncio.open_connection("127.0.0.1", node.listeners[0].port) for _ in range(3)]
-        # Which of the three is refused is the order of accepting: the last.
+        pairs = []
+        for _ in range(2):
+            pairs.append(await asyncio.open_connection("127.0.0.1", node.listeners[0].port))
+        pairs[0][1].write(b"\r\n\r\n")
+        assert await asyncio.wait_for(pairs[0][0].readexactly(2), 5) == b"\r\n"
+        await node.until(lambda: node.transport.connections == 2)
+        pairs.append(await asyncio.open_connection("127.0.0.1", node.listeners[0].port))
         with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
-            await asyncio.wait_for(pairs[2][0].readexactly(1), 5)
+            await asyncio.wait_for(pairs[1][0].readexactly(1), 5)
         assert node.transport.connections == 2
         for _, writer in pairs:
             writer.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from gateway.cause import Cause
@@ -22,8 +23,11 @@ from gateway.voip.sip.message import Request
 from gateway.voip.sip.peers import PeerKind, RedirectionHeader
 from gateway.voip.sip.reason import q850_reason
 from gateway.voip.sip.sdp import SessionDescription
+from gateway.voip.sip.user_to_user import TO_KIND
 from tests.unit.voip.sip.sip_far_end import FarEnd, sdp
 from tests.unit.voip.sip.sip_pair import A_ADDRESS, B_ADDRESS, Notes, simple_setup
+
+BEYOND_ISDN = TO_KIND[PeerKind.TRUNK]
 
 # -- the INVITE --
 
@@ -73,13 +77,14 @@ def test_restricted_caller_is_anonymous_in_from_and_asserted_with_privacy_to_a_t
     assert b"2125550000" not in invite.to_bytes()
 
 
-@pytest.mark.parametrize("header", [RedirectionHeader.DIVERSION, RedirectionHeader.HISTORY_INFO, RedirectionHeader.OFF])
+@pytest.mark.parametrize("header", RedirectionHeader)
 def test_diverted_call_says_so_in_the_peers_way(header: RedirectionHeader) -> None:
     far = FarEnd(peer=lambda peer: replace(peer, redirection=header))
     redirection = Redirection(Number("5551000"), RedirectionReason.BUSY)
-    _, _, invite = far.call_out(replace(simple_setup(), redirection=redirection))
-    assert ("diversion" in invite.headers) == (header is RedirectionHeader.DIVERSION)
-    assert ("history-info" in invite.headers) == (header is RedirectionHeader.HISTORY_INFO)
+    _, _, invite = far.call_out(msgspec.structs.replace(simple_setup(), redirection=redirection))
+    both = header is RedirectionHeader.BOTH
+    assert ("diversion" in invite.headers) == (both or header is RedirectionHeader.DIVERSION)
+    assert ("history-info" in invite.headers) == (both or header is RedirectionHeader.HISTORY_INFO)
 
 
 def test_unknown_peer_gives_no_leg() -> None:
@@ -161,6 +166,7 @@ def test_media_engine_that_does_not_answer_releases_the_call() -> None:
     far.run(7)
     assert notes.released is not None
     assert notes.released.cause is Cause.RESOURCE_UNAVAILABLE
+    assert notes.released.timer == "timer of the media engine's reply"
 
 
 # -- early media: field.md 6 --
@@ -171,7 +177,7 @@ def test_180_without_sdp_rings_without_audio() -> None:
     _, notes, invite = far.call_out()
     far.answer(invite, 100, tag=None)
     far.answer(invite, 180)
-    assert notes.events[1:] == [Alerting(inband=False)]
+    assert notes.events[1:] == [Alerting(inband=False, conveyed=BEYOND_ISDN)]
     assert far.media.history == []
 
 
@@ -179,7 +185,7 @@ def test_180_with_sdp_rings_with_the_far_ends_tone() -> None:
     far = FarEnd()
     leg, notes, invite = far.call_out()
     far.answer(invite, 180, body=sdp())
-    assert notes.events[1:] == [Alerting(inband=True)]
+    assert notes.events[1:] == [Alerting(inband=True, conveyed=BEYOND_ISDN)]
     assert leg.stream is not None
     assert far.media.rtp[leg.stream].address == B_ADDRESS
     assert far.media.rtp[leg.stream].port == 20_000
@@ -191,7 +197,11 @@ def test_183_with_sdp_then_180_without_keeps_the_far_ends_audio() -> None:
     _, notes, invite = far.call_out()
     far.answer(invite, 183, body=sdp())
     far.answer(invite, 180)
-    assert notes.events[1:] == [Proceeding(), Progress(inband=True), Alerting(inband=True)]
+    assert notes.events[1:] == [
+        Proceeding(),
+        Progress(inband=True, conveyed=BEYOND_ISDN),
+        Alerting(inband=True, conveyed=BEYOND_ISDN),
+    ]
     assert len(far.media.history) == 1
 
 
@@ -200,21 +210,24 @@ def test_180_without_sdp_then_183_with_sdp_brings_audio_later() -> None:
     _, notes, invite = far.call_out()
     far.answer(invite, 180)
     far.answer(invite, 183, body=sdp())
-    assert notes.events[1:] == [Alerting(inband=False), Progress(inband=True)]
+    assert notes.events[1:] == [
+        Alerting(inband=False, conveyed=BEYOND_ISDN),
+        Progress(inband=True, conveyed=BEYOND_ISDN),
+    ]
 
 
 def test_183_without_sdp_is_progress_without_audio() -> None:
     far = FarEnd()
     _, notes, invite = far.call_out()
     far.answer(invite, 183)
-    assert notes.events[1:] == [Proceeding(), Progress(inband=False)]
+    assert notes.events[1:] == [Proceeding(), Progress(inband=False, conveyed=BEYOND_ISDN)]
 
 
 def test_183_with_a_cause_hands_it_on() -> None:
     far = FarEnd()
     _, notes, invite = far.call_out()
     far.answer(invite, 183, ("Reason", "Q.850;cause=1"), body=sdp())
-    assert notes.events[-1] == Progress(inband=True, cause=Cause.UNALLOCATED_NUMBER)
+    assert notes.events[-1] == Progress(inband=True, cause=Cause.UNALLOCATED_NUMBER, conveyed=BEYOND_ISDN)
 
 
 def test_answer_without_ringing() -> None:
@@ -234,7 +247,7 @@ def test_forwarding_and_queueing_are_progress(status: int) -> None:
     far = FarEnd()
     _, notes, invite = far.call_out()
     far.answer(invite, status)
-    assert notes.events[1:] == [Proceeding(), Progress(inband=False)]
+    assert notes.events[1:] == [Proceeding(), Progress(inband=False, conveyed=BEYOND_ISDN)]
 
 
 def test_repeated_180_is_reported_once() -> None:
@@ -249,7 +262,7 @@ def test_180_without_a_tag_still_rings() -> None:
     far = FarEnd()
     _, notes, invite = far.call_out()
     far.answer(invite, 180, tag=None)
-    assert notes.events[1:] == [Alerting(inband=False)]
+    assert notes.events[1:] == [Alerting(inband=False, conveyed=BEYOND_ISDN)]
     assert far.endpoint.dialogs == {}
 
 

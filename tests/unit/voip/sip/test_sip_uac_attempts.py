@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from gateway.cause import Cause
@@ -26,7 +27,7 @@ from tests.unit.voip.sip.sip_pair import A_ADDRESS, B_ADDRESS, Notes, simple_set
 
 def test_overlap_484_waits_for_digits_and_sends_the_longer_number() -> None:
     far = FarEnd()
-    leg, notes, invite = far.call_out(replace(simple_setup("416"), complete=False))
+    leg, notes, invite = far.call_out(msgspec.structs.replace(simple_setup("416"), complete=False))
     far.answer(invite, 484)
     assert far.names() == ["ACK"]
     assert notes.released is None
@@ -44,7 +45,7 @@ def test_overlap_484_waits_for_digits_and_sends_the_longer_number() -> None:
 
 def test_overlap_digits_that_came_meanwhile_go_out_with_the_484() -> None:
     far = FarEnd()
-    leg, _, invite = far.call_out(replace(simple_setup("416"), complete=False))
+    leg, _, invite = far.call_out(msgspec.structs.replace(simple_setup("416"), complete=False))
     leg.digits("555", False, far.now)
     assert far.take() == []
     far.answer(invite, 484)
@@ -55,7 +56,7 @@ def test_overlap_digits_that_came_meanwhile_go_out_with_the_484() -> None:
 
 def test_overlap_that_ends_after_484_is_an_invalid_number() -> None:
     far = FarEnd()
-    leg, notes, invite = far.call_out(replace(simple_setup("416"), complete=False))
+    leg, notes, invite = far.call_out(msgspec.structs.replace(simple_setup("416"), complete=False))
     far.answer(invite, 484)
     leg.digits("", True, far.now)
     far.drain()
@@ -66,7 +67,7 @@ def test_overlap_that_ends_after_484_is_an_invalid_number() -> None:
 
 def test_release_while_waiting_for_digits_leaks_nothing() -> None:
     far = FarEnd()
-    leg, notes, invite = far.call_out(replace(simple_setup("416"), complete=False))
+    leg, notes, invite = far.call_out(msgspec.structs.replace(simple_setup("416"), complete=False))
     far.answer(invite, 484)
     leg.release(Cause.NORMAL_CALL_CLEARING, far.now)
     far.assert_clean()
@@ -154,7 +155,7 @@ def test_to_names_neither_port_nor_transport() -> None:
 
 @pytest.mark.parametrize(("hops", "sent"), [(None, "70"), (200, "70"), (11, "10"), (1, "0")])
 def test_invite_has_one_hop_less_than_the_call_came_with(hops: int | None, sent: str) -> None:
-    _, _, invite = FarEnd().call_out(replace(simple_setup(), hops=hops))
+    _, _, invite = FarEnd().call_out(msgspec.structs.replace(simple_setup(), hops=hops))
     assert invite.headers.get("Max-Forwards") == sent
 
 
@@ -163,7 +164,7 @@ def test_call_without_hops_left_is_not_placed() -> None:
     leg = far.endpoint.new_leg("b", far.now)
     assert isinstance(leg, SipLeg)
     leg.listener = notes = Notes()
-    leg.place(replace(simple_setup(), hops=0), far.now)
+    leg.place(msgspec.structs.replace(simple_setup(), hops=0), far.now)
     assert far.take() == []
     assert notes.released is not None
     assert notes.released.cause is Cause.EXCHANGE_ROUTING_ERROR
@@ -213,7 +214,7 @@ def test_challenge_goes_to_the_credentials_and_the_invite_is_repeated() -> None:
 
 def test_request_longer_than_1300_octets_goes_by_tcp_and_falls_back_to_udp() -> None:
     far = FarEnd(transport=TCP, peer=lambda peer: replace(peer, transport=UDP))
-    setup = replace(simple_setup(), caller=Party(Number("2125550000"), "x" * 80))
+    setup = msgspec.structs.replace(simple_setup(), caller=Party(Number("2125550000"), "x" * 80))
     far.endpoint.settings = replace(far.endpoint.settings, user_agent="y" * 800)
     _, _, invite = far.call_out(setup)
     assert len(invite.to_bytes()) > 1300

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from gateway.cause import Cause
 from gateway.identity import Number, Party, Screening
-from gateway.leg import Leg, LegEvent, MediaChanged, Offered, Released
+from gateway.leg import Bearer, Leg, LegEvent, MediaChanged, Offered, Released
 from gateway.media.api import Codec, Failure
-from gateway.voip.sip.flow import UDP, Flow
-from gateway.voip.sip.message import Response
+from gateway.voip.sip.endpoint import MAX_PONGS
+from gateway.voip.sip.flow import TCP, UDP, Flow
+from gateway.voip.sip.message import Request, Response
+from gateway.voip.sip.parser import parse
 from gateway.voip.sip.reason import q850_reason
 from gateway.voip.sip.sdp import SessionDescription
+from gateway.voip.sip.strangers import STRANGERS_RATE
 from tests.unit.voip.sip.sip_far_end import FarEnd, sdp
 from tests.unit.voip.sip.sip_pair import B_ADDRESS, Notes, simple_setup
 
@@ -355,8 +359,119 @@ def test_stranger_is_not_believed_whom_it_asserts() -> None:
 def test_without_a_default_context_a_stranger_is_forbidden_at_once() -> None:
     far = FarEnd(settings=lambda settings: replace(settings, context=None))
     far.request("INVITE", body=sdp(), flow=STRANGER)
-    assert far.names() == ["100 INVITE", "403 INVITE"]
+    assert far.names() == ["403 INVITE"]
     assert far.offers == []
+
+
+@pytest.mark.parametrize("method", ["INVITE", "OPTIONS", "BYE", "REFER"])
+def test_strangers_leave_nothing_behind_where_they_may_not_call(method: str) -> None:
+    far = FarEnd(settings=lambda settings: replace(settings, context=None))
+    request = far.request(method, flow=STRANGER)
+    first = far.raw[-1]
+    assert far.endpoint.idle
+    far.give(request.to_bytes(), STRANGER)
+    # RFC 3261 8.2.7: the same request has the same answer, its To tag among it.
+    assert far.raw[-1] == first
+    assert far.endpoint.idle
+
+
+def test_malformed_invite_of_a_stranger_leaves_nothing_behind() -> None:
+    far = FarEnd()
+    far.request("INVITE", ("Require", "nothing"), body=sdp(), flow=STRANGER)
+    far.take_response(420)
+    assert far.endpoint.idle
+
+
+def test_strangers_have_a_share_of_the_calls_and_peers_the_rest() -> None:
+    far = FarEnd(settings=lambda settings: replace(settings, max_calls=8))
+    for _ in range(8):
+        far.request("INVITE", body=sdp(), flow=STRANGER)
+    assert len(far.offers) == 2
+    assert far.endpoint.counters.overload == 6
+    far.take()
+    for leg, _, _ in list(far.offers):
+        leg.release(Cause.NORMAL_CALL_CLEARING, far.now)
+    far.drain()
+    far.request("INVITE", body=sdp(), flow=STRANGER)
+    assert len(far.offers) == 3
+
+
+def test_peer_is_served_while_strangers_flood() -> None:
+    far = FarEnd(settings=lambda settings: replace(settings, context=None))
+    for _ in range(2 * STRANGERS_RATE):
+        far.request("INVITE", body=sdp(), flow=STRANGER)
+    assert far.endpoint.idle
+    assert far.names() == ["403 INVITE"] * STRANGERS_RATE
+    far.request("INVITE", body=sdp())
+    assert len(far.offers) == 1
+    far.take()
+    far.run(0.01)
+    for _ in range(STRANGERS_RATE):
+        far.request("OPTIONS", flow=STRANGER)
+    assert far.names() == ["200 OPTIONS"] * (STRANGERS_RATE // 100)
+
+
+def test_stranger_on_tcp_that_sends_too_much_is_closed() -> None:
+    far = FarEnd(transport=TCP, settings=lambda settings: replace(settings, context=None))
+    request = far.request("OPTIONS", send=False).to_bytes()
+    flow = Flow(TCP, "198.51.100.7", 40000, 9, 1)
+    far.give(request * STRANGERS_RATE, flow)
+    assert far.names() == ["200 OPTIONS"] * STRANGERS_RATE
+    assert far.closed == []
+    far.give(request, flow)
+    assert far.names() == []
+    assert [each.flow for each in far.closed] == [flow]
+    far.give(request)
+    assert far.names() == ["200 OPTIONS"]
+
+
+def test_burst_of_keep_alives_is_not_answered_one_by_one() -> None:
+    far = FarEnd(transport=TCP)
+    far.give(b"\r\n" * 10_000)
+    assert far.raw == [b"\r\n"] * MAX_PONGS
+    assert far.endpoint.counters.keepalives == 5_000
+
+
+def test_strangers_are_all_heard_where_they_may_call() -> None:
+    far = FarEnd()
+    for _ in range(2 * STRANGERS_RATE):
+        far.request("OPTIONS", flow=STRANGER)
+    assert len(far.take()) == 2 * STRANGERS_RATE
+
+
+def test_refused_offer_says_why() -> None:
+    far = FarEnd()
+    far.request("INVITE", body=sdp(formats="18"))
+    refusal = far.take()[-1]
+    assert isinstance(refusal, Response)
+    assert (refusal.status, refusal.headers.get("Warning")) == (
+        488,
+        '305 gateway "offer cannot be taken: no codec in common"',
+    )
+
+
+def test_sips_is_refused_while_there_is_no_tls() -> None:
+    far = FarEnd()
+    request = far.request("INVITE", body=sdp(), send=False)
+    far.give(request.to_bytes().replace(b" sip:", b" sips:", 1))
+    assert far.names() == ["416 INVITE"]
+    assert far.offers == []
+
+
+def test_invite_as_in_rfc_2543_needs_no_contact() -> None:
+    far = FarEnd()
+    old = (
+        b"INVITE sip:5551234@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.2\r\nFrom: <sip:2125550000@192.0.2.2>\r\n"
+        b"To: <sip:5551234@192.0.2.1>\r\nCall-ID: old\r\nCSeq: 56 INVITE\r\nContent-Type: application/sdp\r\n\r\n"
+    )
+    far.give(old + sdp())
+    leg, _, _ = far.offers[0]
+    leg.answer(None, far.now)
+    far.run(1)
+    leg.release(Cause.NORMAL_CALL_CLEARING, far.now)
+    far.run(40)
+    targets = {message.uri_text for message in map(parse, far.raw) if isinstance(message, Request)}
+    assert targets == {"sip:2125550000@192.0.2.2"}
 
 
 @pytest.mark.parametrize("cause", [Cause.UNALLOCATED_NUMBER, Cause.CALL_REJECTED, Cause.NO_ROUTE_TO_DESTINATION])
@@ -489,7 +604,7 @@ def test_unrestricted_bearer_is_refused() -> None:
     leg = far.endpoint.new_leg("b", far.now)
     assert not isinstance(leg, Cause)
     leg.listener = notes = Notes()
-    leg.place(replace(simple_setup(), speech=False), far.now)
+    leg.place(msgspec.structs.replace(simple_setup(), bearer=Bearer.UNRESTRICTED), far.now)
     assert far.take() == []
     assert notes.released is not None
     assert notes.released.cause is Cause.BEARER_CAPABILITY_NOT_IMPLEMENTED

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.voip.sip.message import Request, Response
+from gateway.voip.sip.uri import MAX_URI
 from gateway.voip.sip.validation import SINGLE_HEADERS, check_request, check_response
 
 FIELDS = {
@@ -97,6 +98,10 @@ def test_version_and_request_uri() -> None:
     assert status(request(uri="mailto:a@b")) == 416
     assert status(request(uri="sip:a@b?Route=x")) == 400
     assert status(request(uri="<sip:a@b>")) == 400
+
+
+def test_request_uri_that_is_too_long_is_414() -> None:
+    assert status(request(uri=f"sip:{'9' * MAX_URI}@b")) == 414
 
 
 def test_ack_and_cancel_are_not_refused_for_require() -> None:

@@ -1,0 +1,144 @@
+/* The yardstick for the engine: what N standing calls cost in bare system calls on this machine. For each call 50 times a
+ * second one block is read from a seqpacket socket, one packet sent by UDP, one received, one block written; nothing is
+ * done with them. A process beside it is the far ends.
+ *
+ *   bare-calls CALLS SECONDS      prints the percentage of a core that a call costs
+ */
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { CALLS_MAX = 512, BLOCK = 160, PACKET = 172, TICK_NS = 5000000, PHASES = 4, SETTLE_TICKS = 200 };
+
+struct end {
+    int udp, line;
+    struct sockaddr_in own, far;
+};
+
+static struct end ours[CALLS_MAX], theirs[CALLS_MAX];
+
+static void die(const char *what)
+{
+    perror(what);
+    exit(1);
+}
+
+static int udp_socket(struct sockaddr_in *own)
+{
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+    socklen_t size = sizeof *own;
+
+    *own = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    if (fd < 0 || bind(fd, (const struct sockaddr *)own, size) || getsockname(fd, (struct sockaddr *)own, &size))
+        die("UDP socket");
+    return fd;
+}
+
+static void open_call(struct end *our, struct end *their)
+{
+    int pair[2];
+
+    our->udp = udp_socket(&our->own);
+    their->udp = udp_socket(&their->own);
+    our->far = their->own;
+    their->far = our->own;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, pair))
+        die("socketpair");
+    our->line = pair[0];
+    their->line = pair[1];
+}
+
+static void send_voice(const struct end *e)
+{
+    static const uint8_t voice[PACKET] = {0x80};
+
+    (void)sendto(e->udp, voice, PACKET, MSG_DONTWAIT, (const struct sockaddr *)&e->far, sizeof e->far);
+    (void)send(e->line, voice, BLOCK, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+static bool receive_voice(const struct end *e)
+{
+    uint8_t voice[512];
+    struct sockaddr_in from;
+    socklen_t size = sizeof from;
+    ssize_t packet = recvfrom(e->udp, voice, sizeof voice, MSG_DONTWAIT, (struct sockaddr *)&from, &size);
+
+    return recv(e->line, voice, sizeof voice, MSG_DONTWAIT) == BLOCK && packet == PACKET;
+}
+
+static void add_tick(struct timespec *next)
+{
+    next->tv_nsec += TICK_NS;
+    if (next->tv_nsec >= 1000000000) {
+        next->tv_nsec -= 1000000000;
+        next->tv_sec++;
+    }
+}
+
+/* Each call at one tick of four, as in the engine; ticks without a call are slept through. */
+static unsigned run(const struct end *ends, unsigned count, unsigned ticks, struct timespec *next)
+{
+    unsigned missing = 0;
+
+    for (unsigned tick = 0; !ticks || tick < ticks; tick++) {
+        add_tick(next);
+        if (tick % PHASES >= count)
+            continue;
+        (void)clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, next, NULL);
+        for (unsigned i = tick % PHASES; i < count; i += PHASES) {
+            missing += !receive_voice(&ends[i]);
+            send_voice(&ends[i]);
+        }
+    }
+    return missing;
+}
+
+static double used(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+int main(int argc, char **argv)
+{
+    unsigned count = argc == 3 ? (unsigned)strtoul(argv[1], NULL, 10) : 0;
+    unsigned seconds = argc == 3 ? (unsigned)strtoul(argv[2], NULL, 10) : 0;
+    struct timespec next;
+    unsigned missing;
+    double before;
+    pid_t far;
+
+    if (!count || count > CALLS_MAX || !seconds || seconds > 3600) {
+        (void)fprintf(stderr, "usage: bare-calls CALLS SECONDS\n");
+        return 2;
+    }
+    for (unsigned i = 0; i < count; i++)
+        open_call(&ours[i], &theirs[i]);
+    (void)clock_gettime(CLOCK_MONOTONIC, &next);
+    far = fork();
+    if (far < 0)
+        die("fork");
+    if (!far) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        (void)run(theirs, count, 0, &next);
+    }
+    (void)run(ours, count, SETTLE_TICKS, &next);
+    before = used();
+    missing = run(ours, count, seconds * PHASES * 50, &next);
+    (void)printf("%.4f\n", (used() - before) * 100.0 / seconds / count);
+    (void)fprintf(stderr, "%u calls, %u s: %u of %u found nothing\n", count, seconds, missing, count * seconds * 50);
+    (void)kill(far, SIGKILL);
+    (void)waitpid(far, NULL, 0);
+    return 0;
+}

@@ -1,0 +1,1 @@
+"""Fuzz targets: whatever comes in, only the protocol's own error comes out. ``python -m tests.fuzz`` runs them."""
