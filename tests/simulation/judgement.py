@@ -9,6 +9,7 @@ answer that there was not, and every call has its one record.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from gateway.cause import Cause
@@ -108,6 +109,7 @@ class Judgement:
         slowest = max(latency, *(line.latency for line in branch.lines.values()))
         self.margin = 6 * slowest + 20 * MILLISECOND
         self._records: dict[int, list[CallRecord]] = {}
+        self._refusals: Counter[int] = Counter()
         self.agreed = self.held = 0
         # A 200 waits for the PRACK of what went before it (RFC 3262 3).
         self._reliable = False
@@ -129,6 +131,11 @@ class Judgement:
                 self._records.setdefault(script.number, []).append(record)
             elif self.strict:
                 self.breaches.append(f"record {record.id} belongs to no call: {record.caller}")
+        for refusal in gateway.refused:
+            number = refusal.refused.setup.caller.number
+            script = self.branch.story.by_caller(number.digits) if number is not None else None
+            if script is not None:
+                self._refusals[script.number] += 1
         for script in self.branch.story.scripts.values():
             self._script(script)
         return self.breaches
@@ -153,16 +160,16 @@ class Judgement:
         if self.strict:
             self._strict(script, caller, records)
             return
-        if not self.branch.gateway.restarts and len(records) > 1:
+        if not self.branch.gateway.restarts and len(records) > 1 and not _repeated(caller, records):
             self._wrong(script, f"{len(records)} records")
         if len(records) == 1:
             self._lenient(script, caller, records[0])
 
     def _strict(self, script: Script, caller: Side, records: list[CallRecord]) -> None:
+        told = len(records) + self._refusals[script.number]
+        if told != 1:
+            self._wrong(script, f"{told} records")
         if len(records) != 1:
-            unrecorded = caller.technology == "pri" and caller.cause in NO_CHANNEL and not records
-            if not unrecorded:
-                self._wrong(script, f"{len(records)} records")
             return
         record = records[0]
         callee = script.callees[-1] if script.callees and record.attempts else None
@@ -277,6 +284,11 @@ class Judgement:
             for each in records
         ]
         self.breaches.append(f"{script}: {text}; {'; '.join(facts)}; {[_told(side) for side in script.sides]}")
+
+
+def _repeated(caller: Side, records: list[CallRecord]) -> bool:
+    """Whether an exchange repeated a SETUP (T303) whose answer the line kept back: then that is one more call."""
+    return caller.technology == "pri" and len(records) == 2 and records[0].answer is None
 
 
 def _name(cause: Cause | None) -> str:
