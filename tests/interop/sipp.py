@@ -13,9 +13,11 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -109,6 +111,16 @@ def bound(port: int, transport: str) -> bool:
     return False
 
 
+@cache
+def _media_port_option(program: str) -> str:
+    """Sipp 3.7 has another word for the port of its voice, and 3.7.2 no longer knows the old one."""
+    told = subprocess.run([program, "-v"], capture_output=True, text=True, timeout=10, check=False).stdout
+    found = re.search(r"SIPp v(\d+)\.(\d+)", told)
+    if found is None:
+        raise PeerError(f"{program} -v tells no version: {told[:100]!r}")
+    return "-min_rtp_port" if (int(found[1]), int(found[2])) >= (3, 7) else "-mp"
+
+
 class Sipp(Program):
     """A running sipp, as caller (with ``remote``) or called side. ``port`` is where it is."""
 
@@ -150,7 +162,8 @@ class Sipp(Program):
         words: list[object] = [
             program,
             *([f"{remote[0]}:{remote[1]}"] if remote else []),
-            *("-sf", file, "-i", "127.0.0.1", "-p", port, "-bind_local", "-mi", "127.0.0.1", "-mp", rtp_port),
+            *("-sf", file, "-i", "127.0.0.1", "-p", port, "-bind_local", "-mi", "127.0.0.1"),
+            *(_media_port_option(program), rtp_port),
             *("-t", {"udp": "u1", "tcp": "t1"}[transport], "-m", calls, "-r", rate, "-l", limit, "-s", service),
             *("-nostdin", "-timeout", seconds, "-timeout_error", "-cp", free_port(), "-recv_timeout", seconds * 1000),
             *("-trace_stat", "-stf", f"{prefix}.csv", "-fd", 1, "-trace_logs", "-log_file", f"{prefix}.log"),

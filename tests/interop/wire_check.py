@@ -63,13 +63,16 @@ def write_sip(path: Path, messages: Iterable[bytes]) -> Path:
     return path
 
 
+_TRUTH = {"True": "1", "False": "0"}
+
+
 def tshark(path: Path, *arguments: str) -> list[list[str]]:
-    """The rows of ``tshark -T fields`` over ``path``, tab-separated."""
+    """The rows of ``tshark -T fields`` over ``path``. Truth is 1 and 0, which from 4.2 on it writes as words."""
     command = [find_program("tshark", PACKAGE), "-n", "-r", str(path), "-T", "fields", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TSHARK_SECONDS, check=False)
     if done.returncode:
         raise PeerError(f"tshark failed ({done.returncode}): {done.stderr}")
-    return [line.split("\t") for line in done.stdout.splitlines()]
+    return [[_TRUTH.get(value, value) for value in line.split("\t")] for line in done.stdout.splitlines()]
 
 
 def _problems(path: Path, packets: Sequence[bytes], wanted: Callable[[bytes], str], severity: int) -> list[Problem]:
