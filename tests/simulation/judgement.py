@@ -255,7 +255,9 @@ class Judgement:
                 self._wrong(script, f"recorded as {cause.name}, the caller gave {_name(expected)}")
         elif not caller.ours or (caller.hung_up or 0) > record.end + self.margin:
             expected = onward(cause, caller)
-            if caller.cause is not expected:
+            glare = caller.technology == "pri" and caller.cause is Cause.REQUESTED_CIRCUIT_NOT_AVAILABLE
+            # The loser of a glare takes any refusal for want of a channel as such (gateway.pri.leg).
+            if caller.cause is not expected and not (glare and expected in NO_CHANNEL):
                 self._wrong(script, f"the caller heard {_name(caller.cause)}, expected {expected.name}")
         if callee is None or record.attempts[-1].cause is None:
             return
