@@ -90,6 +90,8 @@ async def test_the_phone_holds_and_resumes(tmp_path: Path) -> None:
         script = await sip.offered()
         await phone.command("hold")
         await script.event(Held)
+        # Until its re-INVITE is answered and acknowledged the phone refuses the next one.
+        await phone.until(lambda: sum("ACK sip:1000@" in line for line in phone.lines) == 2, "the ACK of the hold", 5)
         await phone.command("resume")
         await script.event(Resumed)
         await phone.hang_up()
