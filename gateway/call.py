@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from enum import StrEnum
-from typing import Protocol
 
 from msgspec.structs import replace
 
 from gateway import leg as words
-from gateway.call_history import Attempt, History
+from gateway.call_end import FAILURE_TONE, RELEASE_GUARD, EndingCall
+from gateway.call_history import Attempt
+from gateway.call_states import Purpose, State, Switch
 from gateway.cause import Cause
 from gateway.core import SECOND
 from gateway.identity import MAX_DIGITS, Party
 from gateway.leg import Conveyed, Leg, LegEvent
 from gateway.media import api as media_api
-from gateway.media.api import Failure, Media, Opened, Tone
 from gateway.routing.dialplan import (
     Destination,
     EchoDestination,
@@ -33,161 +32,57 @@ from gateway.routing.dialplan import (
     Refused,
     RejectDestination,
     Route,
-    Routing,
     TonedDestination,
     TrunkDestination,
 )
+
+__all__ = ["FAILURE_TONE", "MAX_SERVICE", "Call", "Purpose", "State", "Switch"]
 
 log = logging.getLogger(__name__)
 
 # A channel that was taken in the same moment from the other side (glare) is no reason to give a call up.
 MAX_CHANNEL_RETRIES = 2
-# How long a released leg may take to be gone; Q.931 T305 + 2 × T308 (38 s) and SIP's 64 × T1 (32 s) are below it.
-RELEASE_GUARD = 60 * SECOND
 MAX_EARLY_TONE = 60 * SECOND
 # A caller who vanished without a word, or a prompt whose engine died: only time ends such a call.
 MAX_SERVICE = 1800 * SECOND
-FAILURE_TONE = 20 * SECOND
-"""How long a caller may listen to the tone that an operator set for a cause; below T306 (30 s) of a network side."""
-MAX_NOTES = 16
 _NO_LEG = {
     Cause.NO_CIRCUIT_AVAILABLE: "no channel is free",
     Cause.NETWORK_OUT_OF_ORDER: "no line is up",
 }
 """Why there is no leg towards a destination, for the call record."""
+_VOICE_ONLY = (
+    TrunkDestination,
+    PhoneDestination,
+    IaxDestination,
+    PlayDestination,
+    EchoDestination,
+    MilliwattDestination,
+)
+"""Destinations whose voice passes a codec: only another line carries 64 kbit/s as they are (RFC 4040 is not had)."""
 
 
-class State(StrEnum):
-    """Where a call stands."""
-
-    DIALLING = "dialling"
-    TRYING = "trying"
-    ALERTING = "alerting"
-    ANSWERED = "answered"
-    RELEASING = "releasing"
-    ENDED = "ended"
-
-
-_NEXT: dict[State, frozenset[State]] = {
-    State.DIALLING: frozenset({State.TRYING, State.RELEASING}),
-    State.TRYING: frozenset({State.ALERTING, State.ANSWERED, State.RELEASING}),
-    State.ALERTING: frozenset({State.TRYING, State.ANSWERED, State.RELEASING}),
-    State.ANSWERED: frozenset({State.RELEASING}),
-    State.RELEASING: frozenset({State.ENDED}),
-    State.ENDED: frozenset(),
-}
-
-
-class Purpose(StrEnum):
-    """What a call's timer is for."""
-
-    RELEASE_GUARD = "release guard"
-    TONE_LIMIT = "tone limit"
-    RING_LIMIT = "ring limit"
-    NOTHING_TO_HEAR = "nothing to hear"
-
-
-class Switch(Protocol):
-    """What a call asks of the one that owns it."""
-
-    @property
-    def media(self) -> Media:
-        """The media engine."""
-
-    def route(self, context: str, setup: words.Setup) -> Routing:
-        """Ask the dial plan."""
-
-    def continues(self, cause: Cause) -> bool:
-        """Whether a destination that failed with ``cause`` lets the next one be tried."""
-
-    def ordered(self, destinations: Sequence[Destination]) -> Sequence[Destination]:
-        """``destinations`` in the order in which they are best tried now."""
-
-    def open_leg(self, destination: PriDestination | TrunkDestination | PhoneDestination, now: int) -> Leg | Cause:
-        """A fresh outgoing leg towards ``destination``, or why there can be none."""
-
-    def ringback(self) -> Tone:
-        """Ringing tone of this gateway's country."""
-
-    def failure_tone(self, cause: Cause) -> Tone | None:
-        """What a caller hears whose call failed with ``cause``; None: the caller's own side tells by the cause."""
-
-    def start_timer(self, call: Call, purpose: Purpose, deadline: int) -> None:
-        """(Re)start one of the call's timers."""
-
-    def stop_timer(self, call: Call, purpose: Purpose) -> None:
-        """Stop one of the call's timers."""
-
-    def watch(self, stream: int, call: Call) -> None:
-        """Send the media events of ``stream`` to ``call``."""
-
-    def unwatch(self, stream: int) -> None:
-        """No more media events of ``stream``."""
-
-    def ended(self, call: Call, now: int) -> None:
-        """The call is over, both legs are gone; take its record."""
-
-
-class Call:
+class Call(EndingCall):
     """A call from its offer to its record. Construct, then ``begin``."""
 
     def __init__(self, identity: str, switch: Switch, leg: Leg, offered: words.Offered, now: int) -> None:
-        self.identity = identity
-        self.state = State.DIALLING
-        self.incoming = leg
-        self.outgoing: Leg | None = None
-        self.setup = offered.setup
+        super().__init__(identity, switch, leg, offered.setup, now)
         self.context = offered.context
         self.source = offered.source
-        self.history = History(now)
-        self._switch = switch
-        self._media = switch.media
         self._destinations: Sequence[Destination] = ()
         self._next = 0
         self._ring_seconds: int | None = None
         self._open_ended = False
+        # Digits that came after the route was found.
+        self._further = ""
         self._retries = 0
-        self._proceeded = False
-        self._outgoing_inband = False
-        self._outgoing_heard = False
-        self._early_audio = False
-        self._incoming_gone = False
-        self._own_stream: int | None = None
         self._timed_out = False
-        # Whether a limit of time was ever set: most calls have none.
-        self._limited = False
-        self._wired: tuple[int, int] | None = None
         self._last_cause = Cause.NO_ROUTE_TO_DESTINATION
-        # What the call will have failed of when its tone has been heard.
-        self._failure: tuple[Cause, str, str] | None = None
-        # Asked once, not with every state.
-        self._verbose = log.isEnabledFor(logging.DEBUG)
         leg.listener = self
 
     def begin(self, now: int) -> None:
         """Route the call as far as its number goes."""
         self._watch(self.incoming.stream)
         self._route(now)
-
-    def hang_up(self, now: int, cause: Cause = Cause.NORMAL_CALL_CLEARING, by: str = "operator") -> None:
-        """End the call from our side."""
-        self._release(cause, by, now)
-
-    def abandon(self, now: int) -> None:
-        """Wait no longer for the legs of a call that is being released."""
-        self._note("a leg did not end in time")
-        self._end(now)
-
-    @property
-    def has_voice(self) -> bool:
-        """Whether the call has any stream in the media engine."""
-        legs = (self.incoming, self.outgoing)
-        return self._own_stream is not None or any(leg is not None and leg.stream is not None for leg in legs)
-
-    def lose_voice(self, now: int) -> None:
-        """The media engine is gone, and the call's voice with it."""
-        self._note("the media engine failed")
-        self._release(Cause.TEMPORARY_FAILURE, "gateway", now)
 
     # -- routing --
 
@@ -223,9 +118,15 @@ class Call:
 
     def _try(self, destination: Destination, now: int) -> bool:
         """Start one destination; False when the next one is to be tried."""
+        if not self.setup.speech and isinstance(destination, _VOICE_ONLY):
+            self._leave_out(destination)
+            return False
         match destination:
             case PriDestination() | TrunkDestination() | PhoneDestination():
                 return self._place(destination, now)
+            case TonedDestination(cause=cause) if not self.setup.speech:
+                self._fail(cause, "dial plan", now)
+                return True
             case PlayDestination() | EchoDestination() | MilliwattDestination() | TonedDestination():
                 self._serve(destination, now)
                 return True
@@ -237,8 +138,17 @@ class Call:
                 self._last_cause = Cause.SERVICE_NOT_IMPLEMENTED
                 return False
 
+    def _leave_out(self, destination: Destination) -> None:
+        """``destination`` carries voice alone: a way of a line that failed or is to come says more of the call."""
+        cause = Cause.BEARER_CAPABILITY_NOT_IMPLEMENTED
+        attempts = self.history.attempts
+        if all(attempt.cause is cause for attempt in attempts):
+            self._last_cause = cause
+        attempts.append(Attempt(str(destination), "", cause, "carries speech only"))
+
     def _place(self, destination: PriDestination | TrunkDestination | PhoneDestination, now: int) -> bool:
-        number = self.setup.called.digits if isinstance(destination, PhoneDestination) else destination.number
+        phone = isinstance(destination, PhoneDestination)
+        number = self.setup.called.digits if phone else destination.number + self._further
         attempt = Attempt(str(destination), number)
         self.history.attempts.append(attempt)
         leg = self._switch.open_leg(destination, now)
@@ -247,12 +157,15 @@ class Call:
             attempt.text = _NO_LEG.get(leg, "")
             return not self._switch.continues(leg) and self._give_up(leg, now)
         self.outgoing = leg
+        self.history.connected = None
         self._outgoing_inband = self._outgoing_heard = False
         leg.listener = self
-        self._proceed(now)
+        complete = self.setup.complete or not self._open_ended
+        if complete:
+            # To a caller that dials on it would say that no more digits are wanted (Q.931 5.1.5.1).
+            self._proceed(now)
         if self._ring_seconds is not None:
             self._limit(Purpose.RING_LIMIT, now + self._ring_seconds * SECOND)
-        complete = self.setup.complete or not self._open_ended
         setup = self.setup
         if number != setup.called.digits or complete is not setup.complete:
             setup = replace(setup, called=replace(setup.called, digits=number), complete=complete)
@@ -260,15 +173,6 @@ class Call:
             setup = replace(setup, alternatives=True)
         leg.place(setup, now)
         return True
-
-    def _limit(self, purpose: Purpose, deadline: int) -> None:
-        self._limited = True
-        self._switch.start_timer(self, purpose, deadline)
-
-    def _lift(self, *purposes: Purpose) -> None:
-        if self._limited:
-            for purpose in purposes:
-                self._switch.stop_timer(self, purpose)
 
     def _give_up(self, cause: Cause, now: int) -> bool:
         self._fail(cause, self._who_refused(), now)
@@ -279,12 +183,8 @@ class Call:
         if not attempts:
             return "dial plan"
         # Without a leg nobody was asked.
-        return "far end" if attempts[-1].leg else "gateway"
-
-    def _proceed(self, now: int) -> None:
-        if not self._proceeded:
-            self._proceeded = True
-            self.incoming.proceed(now)
+        last = next((attempt for attempt in reversed(attempts) if attempt.cause is self._last_cause), attempts[-1])
+        return "far end" if last.leg else "gateway"
 
     # -- events --
 
@@ -307,19 +207,28 @@ class Call:
         match event:
             case words.Digits(digits, complete):
                 if self.state is State.DIALLING:
-                    called = replace(self.setup.called, digits=(self.setup.called.digits + digits)[:MAX_DIGITS])
-                    self.setup = replace(self.setup, called=called, complete=complete)
+                    self._take_digits(digits, complete)
                     self._route(now)
                 elif self.outgoing is not None:
+                    if self._open_ended and not self._proceeded:
+                        self._take_digits(digits, complete)
+                        self._further += digits
+                        self.history.attempts[-1].number += digits
+                        if complete:
+                            self._proceed(now)
                     self.outgoing.digits(digits, complete, now)
             case _:
                 if self.outgoing is not None:
                     self._pass_on(self.outgoing, event, now)
 
+    def _take_digits(self, digits: str, complete: bool) -> None:
+        called = replace(self.setup.called, digits=(self.setup.called.digits + digits)[:MAX_DIGITS])
+        self.setup = replace(self.setup, called=called, complete=complete)
+
     def _on_outgoing(self, event: LegEvent, now: int) -> None:
         match event:
             case words.Proceeding():
-                pass
+                self._proceed(now)
             case words.Progress(inband, cause, conveyed):
                 if self.state is not State.ANSWERED:
                     self._progress(inband, cause, now, conveyed)
@@ -340,9 +249,10 @@ class Call:
                 leg.hold(now)
             case words.Resumed():
                 leg.resume(now)
-            case words.Identified(connected):
-                self.history.connected = connected
-                leg.identify(connected, now)
+            case words.Identified(party):
+                if leg is self.incoming:
+                    self.history.connected = party = self._completed(party)
+                leg.identify(party, now)
             case words.Notified(description):
                 leg.notify(description, now)
             case words.Transferred(target):
@@ -396,41 +306,28 @@ class Call:
 
     # -- before answer --
 
-    def _progress(self, inband: bool, cause: Cause | None, now: int, conveyed: Conveyed | None = None) -> None:
-        if inband:
-            self._stop_own_voice()
-            self._early_audio = self._outgoing_inband = True
-        self._wire()
-        self.incoming.progress(inband, now, cause, conveyed)
-
-    def _alert(self, inband: bool, now: int, conveyed: Conveyed | None = None) -> None:
-        if self.history.alerting is None:
-            self.history.alerting = now
-        self._set_state(State.ALERTING)
-        self._outgoing_inband = self._outgoing_inband or inband
-        # Ringing without audio after early media: the audio goes on if there is any (RFC 3960 3.2).
-        inband = inband or (self._outgoing_inband and self._outgoing_heard)
-        # A caller whose voice path is open already (early media, an announcement of a destination that failed) or
-        # who depends on us for tones hears nothing unless we ring.
-        if not inband and (self._early_audio or self.incoming.technology == "pri"):
-            self._own_voice(self._switch.ringback(), "ringback")
-            inband = True
-        elif inband:
-            self._stop_own_voice()
-        self._early_audio = self._early_audio or inband
-        self._wire()
-        self.incoming.alert(inband, now, conveyed)
-
     def _answer(self, connected: Party | None, now: int, conveyed: Conveyed | None = None) -> None:
         if self.state is State.ANSWERED:
             return
         self._lift(Purpose.RING_LIMIT)
         self.history.answered = now
+        connected = self._completed(connected) if connected is not None else self.history.connected
         self.history.connected = connected
         self._set_state(State.ANSWERED)
         self._stop_own_voice()
         self._wire()
         self.incoming.answer(connected, now, conveyed)
+
+    def _completed(self, party: Party) -> Party:
+        """``party`` with what was said before: a name may come alone, before the number or after it."""
+        known = self.history.connected
+        if known is None:
+            return party
+        if party.number is None:
+            return replace(party, number=known.number, network=known.network)
+        if party.name is None and known.number is None:
+            return replace(party, name=known.name, name_presentation=known.name_presentation)
+        return party
 
     # -- services of the gateway itself --
 
@@ -459,67 +356,7 @@ class Call:
         self._limit(Purpose.TONE_LIMIT, now + MAX_SERVICE)
         self._answer(None, now)
 
-    # -- voice --
-
-    def _own_voice(self, tone: Tone, what: str) -> None:
-        if self._own_stream is None:
-            self._adopt_voice(self._media.open_tone(tone, f"{self.identity} {what}", self._on_own_voice))
-
-    def _adopt_voice(self, stream: int) -> None:
-        self._stop_own_voice()
-        self._own_stream = stream
-        self._watch(stream)
-
-    def _on_own_voice(self, reply: Opened | Failure) -> None:
-        if isinstance(reply, Failure):
-            self._note(f"no voice of our own: {reply.text}")
-            log.error("call %s: the media engine cannot make a sound: %s", self.identity, reply.text)
-            if self.outgoing is None:
-                # Nobody is left in silence. Replies come without a time: what is due at once happens next.
-                self._switch.start_timer(self, Purpose.NOTHING_TO_HEAR, 0)
-
-    def _stop_own_voice(self) -> None:
-        if self._own_stream is not None and not self._serving:
-            self._unwatch(self._own_stream)
-            self._media.close(self._own_stream)
-            self._own_stream = None
-            self._wired = None
-
-    @property
-    def _serving(self) -> bool:
-        return self.outgoing is None and self.state is State.ANSWERED
-
-    def _wire(self) -> None:
-        """Connect what the caller is to hear now: our own voice, else the outgoing leg; only what has changed."""
-        if self.state in (State.RELEASING, State.ENDED):
-            return
-        hears = self.incoming.stream
-        speaks = self._own_stream
-        if speaks is None and self.outgoing is not None:
-            speaks = self.outgoing.stream
-        if hears is None or speaks is None or self._wired == (hears, speaks):
-            return
-        if not self._early_audio and self.state is not State.ANSWERED:
-            return
-        self._wired = (hears, speaks)
-        self._media.connect(hears, speaks)
-
-    def _other(self, stream: int) -> Leg | None:
-        if stream == self.incoming.stream:
-            return self.outgoing
-        if self.outgoing is not None and stream == self.outgoing.stream:
-            return self.incoming
-        return None
-
-    def _watch(self, stream: int | None) -> None:
-        if stream is not None:
-            self._switch.watch(stream, self)
-
-    def _unwatch(self, stream: int | None) -> None:
-        if stream is not None:
-            self._switch.unwatch(stream)
-
-    # -- the end --
+    # -- a leg is over --
 
     def _on_released(self, leg: Leg, event: words.Released, now: int) -> None:
         self._unwatch(leg.stream)
@@ -542,10 +379,6 @@ class Call:
         else:
             return
         self._end_if_over(now)
-
-    def _end_if_over(self, now: int) -> None:
-        if self.state is State.RELEASING and self._incoming_gone and self.outgoing is None:
-            self._end(now)
 
     def _on_outgoing_failed(self, leg: Leg, event: words.Released, now: int) -> None:
         self._last_cause = event.cause
@@ -572,79 +405,3 @@ class Call:
         else:
             by, text = ("gateway", event.text) if timed_out else self._ended_by(event, "called")
             self._fail(event.cause, by, now, text)
-
-    def _ended_by(self, event: words.Released, side: str) -> tuple[str, str]:
-        """Who ended the call, ``side`` or a timer of ours, and what is to be said of it."""
-        if not event.timer:
-            return side, event.text if side == "called" else ""
-        text = f"{event.timer} expired"
-        self._note(f"{text} towards the {'caller' if side == 'caller' else 'called side'}")
-        return "gateway", text
-
-    def _keep_ringing(self) -> None:
-        """A caller who heard it ring goes on hearing that while the next destination is tried."""
-        if self.history.alerting is not None and self._early_audio:
-            self._own_voice(self._switch.ringback(), "ringback")
-            self._wire()
-
-    def _fail(self, cause: Cause, by: str, now: int, text: str = "") -> None:
-        """The call leads nowhere: tell the caller's side by the cause, or with a tone first if one is set for it.
-
-        A SIP caller gets the final status, a PSTN caller DISCONNECT; each side makes its own tone of that, so that
-        nobody is left in silence.
-        """
-        tone = self._switch.failure_tone(cause)
-        if tone is None or self._incoming_gone or self._failure is not None or self.state is State.RELEASING:
-            self._release(cause, by, now, text)
-            return
-        self._failure = cause, by, text
-        self._lift(Purpose.RING_LIMIT)
-        self._set_state(State.TRYING)
-        self._proceed(now)
-        self._stop_own_voice()
-        self._own_voice(tone, "failure")
-        self._early_audio = True
-        self.incoming.progress(True, now, cause)
-        self._wire()
-        self._limit(Purpose.TONE_LIMIT, now + FAILURE_TONE)
-
-    def _release(self, cause: Cause, by: str, now: int, text: str = "") -> None:
-        if self.state in (State.RELEASING, State.ENDED):
-            return
-        self.history.cause = cause
-        self.history.released_by = by
-        self.history.ended = now
-        self._set_state(State.RELEASING)
-        self._lift(Purpose.TONE_LIMIT, Purpose.RING_LIMIT)
-        self._switch.start_timer(self, Purpose.RELEASE_GUARD, now + RELEASE_GUARD)
-        if self._own_stream is not None:
-            self._unwatch(self._own_stream)
-            self._media.close(self._own_stream)
-            self._own_stream = None
-        if self.outgoing is not None:
-            self.outgoing.release(cause, now, text)
-        if not self._incoming_gone:
-            self.incoming.release(cause, now, text)
-        self._end_if_over(now)
-
-    def _end(self, now: int) -> None:
-        self._set_state(State.ENDED)
-        self._switch.stop_timer(self, Purpose.RELEASE_GUARD)
-        self._unwatch(self.incoming.stream)
-        if self._incoming_gone:
-            # Call and leg would keep each other in memory until the collector comes by.
-            self.incoming.listener = None
-        self._switch.ended(self, now)
-
-    def _note(self, text: str) -> None:
-        if len(self.history.notes) < MAX_NOTES:
-            self.history.notes.append(text)
-
-    def _set_state(self, state: State) -> None:
-        if state is self.state:
-            return
-        if state not in _NEXT[self.state]:
-            raise AssertionError(f"call {self.identity}: {self.state.value} -> {state.value} is not a transition")
-        if self._verbose:
-            log.debug("call %s: %s -> %s", self.identity, self.state.value, state.value)
-        self.state = state

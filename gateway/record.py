@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import lru_cache
+from itertools import repeat
+from operator import itemgetter
 from pathlib import Path
 
 import msgspec
@@ -20,6 +22,7 @@ from msgspec.structs import replace
 
 from gateway.cause import Cause
 from gateway.identity import Number, Party, Redirection
+from gateway.media.api import Statistics
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +31,8 @@ VERSION = 1
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIMES = ("start", "routed", "ringing", "answer", "end")
+_ROUNDED = tuple(field.name for field in msgspec.structs.fields(Statistics) if field.type is float)
+_to_round = itemgetter(*_ROUNDED)
 _encoder = msgspec.json.Encoder()
 
 
@@ -37,7 +42,7 @@ class RecordError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class WallClock:
-    """The wall clock against the monotonic one, both microseconds: read both once, then map."""
+    """The wall clock against the monotonic one, both microseconds: read both at once, then map."""
 
     wall: int
     monotonic: int
@@ -269,10 +274,15 @@ def leg_document(leg: Mapping[str, object]) -> Mapping[str, object]:
     media = leg.get("media")
     if not isinstance(media, Mapping):
         return leg
-    rounded = {name: round(value, 2) if value.__class__ is float else value for name, value in media.items()}
-    lost, received = media.get("lost"), media.get("packets_received")
-    if isinstance(lost, int) and isinstance(received, int):
+    rounded = dict(media)
+    try:
+        # Without a loop of our own: there are nine of them on each side of every call.
+        rounded.update(zip(_ROUNDED, map(round, _to_round(media), repeat(2)), strict=True))
+        lost, received = media["lost"], media["packets_received"]
         rounded["loss_percent"] = round(100 * lost / (lost + received), 2) if lost + received > 0 else 0.0
+    except (KeyError, TypeError):
+        # A record read from a file that somebody else wrote.
+        return leg
     return {**leg, "media": rounded}
 
 

@@ -16,6 +16,7 @@ import msgspec
 
 from gateway.assembly import cause_rules, pri_settings, sip_settings
 from gateway.call import Call, Purpose
+from gateway.call_voice import VoicedCall
 from gateway.cause import Cause
 from gateway.config.model import Configuration
 from gateway.core import SECOND, TimerQueue
@@ -429,12 +430,12 @@ class Switch:
         name = self._rules.tone.get(cause)
         return None if name is None else self._tones.named(name)
 
-    def start_timer(self, call: Call, purpose: Purpose, deadline: int) -> None:
+    def start_timer(self, call: VoicedCall, purpose: Purpose, deadline: int) -> None:
         """(Re)start one of the call's timers."""
         self._timers.start((call.identity, purpose), deadline)
         self._note_due(deadline)
 
-    def stop_timer(self, call: Call, purpose: Purpose) -> None:
+    def stop_timer(self, call: VoicedCall, purpose: Purpose) -> None:
         """Stop one of the call's timers."""
         self._timers.stop((call.identity, purpose))
 

@@ -9,7 +9,7 @@ from os.path import normpath
 
 from gateway.config.draft import Draft
 from gateway.config.fields import Reader
-from gateway.config.model import MEDIA_CODECS, Span, SwitchType
+from gateway.config.model import MEDIA_CODECS, CodecName, Span, SwitchType
 from gateway.config.problems import KeyPath, did_you_mean
 from gateway.config.routes import check_routes
 from gateway.config.timers import check_together as check_timers_together
@@ -134,6 +134,9 @@ def _peers(reader: Reader, draft: Draft) -> None:
     for path, peer in draft.peers():
         if not peer.allow:
             reader.error((*path, "allow"), "expected at least one codec", [])
+        elif CodecName.ALL in peer.disallow and draft.written(*path, "allow") is None:
+            text = "expected allow beside it, with the codecs that remain"
+            reader.error((*path, "disallow"), text, draft.written(*path, "disallow"))
         elif not peer.codecs and all(name in MEDIA_CODECS for name in peer.allow):
             reader.error((*path, "disallow"), "expected to leave a codec of allow", draft.written(*path, "disallow"))
         elif not peer.codecs:

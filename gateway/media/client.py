@@ -14,6 +14,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from gateway.core import SECOND
 from gateway.media import wire
@@ -36,7 +37,7 @@ from gateway.media.api import (
     Tone,
     WentSilent,
 )
-from gateway.media.wire import ListEntry, Opcode, WireError
+from gateway.media.wire import HEADER_BYTES, PACKET_MAX, ListEntry, Opcode, WireError
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ PENDING_MAX = 4096
 ADDRESSES_MAX = 1024
 TONES_MAX = 256
 STREAM_MAX = 0x7FFF_FFFF
+_header = partial(wire.HEADER.pack, wire.MAGIC, wire.VERSION)
 NOT_CONNECTED = "no connection to the media engine"
 SWEEP = SECOND
 SWEEPS = 3  # a reply that is missing for 2 to 3 s is given up
@@ -89,7 +91,8 @@ class MediaClient:
         self._out: list[bytes] = []
         self._out_size = 0
         self._events: deque[MediaEvent] = deque()
-        self._refused: deque[Callable[[], None]] = deque()
+        self.refused: deque[Callable[[], None]] = deque()
+        """Whom the next ``poll()`` tells that nothing comes of a request."""
         self._addresses: dict[str, tuple[int, bytes]] = {}
         self._tones: dict[Tone, bytes] = {}
         self._listed: list[ListEntry] = []
@@ -213,8 +216,8 @@ class MediaClient:
 
     def poll(self) -> Transmit | MediaEvent | None:
         """The next output; all requests made since the last call go out in one packet."""
-        while self._refused:
-            self._refused.popleft()()
+        while self.refused:
+            self.refused.popleft()()
         if self._packets:
             return Transmit(self._packets.popleft())
         if self._out:
@@ -347,7 +350,7 @@ class MediaClient:
         return known
 
     def _refuse_open(self, stream: int, code: int, text: str, on_reply: OnOpened) -> int:
-        self._refused.append(lambda: on_reply(Failure(code, text)))
+        self.refused.append(lambda: on_reply(Failure(code, text)))
         return stream
 
     def _open_path(self, opcode: Opcode, path: str, most: int, body: bytes, on_reply: OnOpened) -> int:
@@ -371,7 +374,7 @@ class MediaClient:
 
     def _ask(self, opcode: Opcode, stream: int, on_reply: OnStatistics) -> None:
         if stream not in self.streams:
-            self._refused.append(lambda: on_reply(Failure(errno.ENOENT, f"no stream {stream}")))
+            self.refused.append(lambda: on_reply(Failure(errno.ENOENT, f"no stream {stream}")))
             return
 
         def answered(reply: bytes | Failure) -> None:
@@ -386,10 +389,10 @@ class MediaClient:
 
     def _request(self, opcode: Opcode, stream: int, body: bytes, on_reply: OnReply) -> None:
         if not self.up:
-            self._refused.append(lambda: on_reply(Failure(errno.ENOTCONN, NOT_CONNECTED)))
+            self.refused.append(lambda: on_reply(Failure(errno.ENOTCONN, NOT_CONNECTED)))
             return
         if len(self._pending) >= PENDING_MAX:
-            self._refused.append(lambda: on_reply(Failure(errno.EAGAIN, f"{PENDING_MAX} requests wait for a reply")))
+            self.refused.append(lambda: on_reply(Failure(errno.EAGAIN, f"{PENDING_MAX} requests wait for a reply")))
             return
         if Opcode.OPEN_RTP <= opcode <= Opcode.OPEN_RECORDER:
             self.streams.add(stream)
@@ -405,12 +408,13 @@ class MediaClient:
             self._write(opcode, 0, stream, body)
 
     def _write(self, opcode: Opcode, request: int, stream: int, body: bytes) -> None:
-        size = wire.HEADER.size + len(body)
-        if self._out_size + size > wire.PACKET_MAX:
+        length = len(body)
+        size = HEADER_BYTES + length
+        if self._out_size + size > PACKET_MAX:
             self._packets.append(b"".join(self._out))
             self._out.clear()
             self._out_size = 0
-        self._out.append(wire.HEADER.pack(wire.MAGIC, wire.VERSION, opcode, request, stream, len(body)) + body)
+        self._out.append(_header(opcode, request, stream, length) + body)
         self._out_size += size
 
     # -- messages of the engine --

@@ -138,18 +138,21 @@ class EngineConnection:
         self._set_timer()
 
     def drain(self) -> bool:
-        """Send and hand on everything the client has; call after making requests. False if there was nothing."""
-        something = False
-        while (output := self.client.poll()) is not None:
-            something = True
+        """Send and hand on everything the client has; call after making requests. True if others were told anything."""
+        poll = self.client.poll
+        told = bool(self.client.refused)
+        sent = False
+        while (output := poll()) is not None:
             if isinstance(output, Transmit):
+                sent = True
                 self._send(output.data)
             else:
+                told = True
                 self._on_event(output, self._clock())
-        if something:
+        if sent:
             # Only a request starts the client's timer.
             self._set_timer()
-        return something
+        return told
 
     def _set_timer(self) -> None:
         at = self.client.next_timer()

@@ -22,6 +22,8 @@ RETRY_FIRST = 0.1
 """Seconds until an engine that ended is started again; doubles while it does not stay up, up to RETRY_LAST."""
 RETRY_LAST = 10.0
 GOOD_SECONDS = 5.0
+STOP_SECONDS = 1.0
+"""How long an engine may take to end when it is told to; then it is killed."""
 _CREDENTIALS = struct.Struct("3i")
 
 
@@ -48,6 +50,7 @@ class EngineKeeper:
         self._retry = RETRY_FIRST
         self._since = 0.0
         self._restarting: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
 
     @property
     def pid(self) -> int | None:
@@ -67,15 +70,19 @@ class EngineKeeper:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.no_more()
         if self._restarting is not None:
-            self._restarting.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._restarting
+            # Not cancelled: an engine that is being started would be left behind.
+            await self._restarting
         if self._foreign is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._foreign, signal.SIGTERM)
         self._unwatch()
-        await asyncio.to_thread(self._engine.stop)
+        await asyncio.to_thread(self._engine.stop, STOP_SECONDS)
+
+    def no_more(self) -> None:
+        """The program is about to end: an engine that ends from now on is not started again."""
+        self._stopping.set()
 
     def _watch(self) -> None:
         loop = asyncio.get_running_loop()
@@ -83,7 +90,7 @@ class EngineKeeper:
         try:
             self._watched = os.pidfd_open(self._foreign or self._engine.pid)
         except ProcessLookupError:
-            self._start_again()
+            self._start_again("not ours")
         else:
             loop.add_reader(self._watched, self._ended)
 
@@ -97,22 +104,29 @@ class EngineKeeper:
         self._unwatch()
         status = self._engine.stop() if self._foreign is None else None
         self._foreign = None
-        log.error("the media engine ended (%s) and is started again", "not ours" if status is None else status)
-        self._start_again()
+        self._start_again("not ours" if status is None else str(status))
 
-    def _start_again(self) -> None:
+    def _start_again(self, status: str) -> None:
         loop = asyncio.get_running_loop()
         if loop.time() - self._since >= GOOD_SECONDS:
             self._retry = RETRY_FIRST
-        self._restarting = loop.create_task(self._restart())
+        self._restarting = loop.create_task(self._restart(status))
 
-    async def _restart(self) -> None:
+    async def _restart(self, status: str) -> None:
+        ended = f"the media engine ended ({status})"
         while True:
-            await asyncio.sleep(self._retry)
+            # Whoever ends a whole process group ends us as well, and that may be heard of a moment later.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), self._retry)
+            if self._stopping.is_set():
+                return
+            if ended:
+                log.error("%s and is started again", ended)
+                ended = ""
             self._retry = min(2 * self._retry, RETRY_LAST)
             try:
                 await asyncio.to_thread(self._engine.start)
-            except RuntimeError as error:
+            except (RuntimeError, OSError) as error:
                 log.error("%s; next try in %.1f s", error, self._retry)
             else:
                 self.restarts += 1

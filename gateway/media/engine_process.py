@@ -57,14 +57,14 @@ class EngineProcess:
             status = self.stop()
             raise RuntimeError(f"media engine {self._command[0]} did not get ready, exit status {status}")
 
-    def stop(self) -> int:
-        """End the engine and return its exit status (negative: signal)."""
+    def stop(self, patience: float = STOP_SECONDS) -> int:
+        """End the engine, by force after ``patience`` seconds, and return its exit status (negative: signal)."""
         process, self._process = self._process, None
         if process is None:
             return 0
         process.terminate()
         try:
-            status = process.wait(STOP_SECONDS)
+            status = process.wait(patience)
         except subprocess.TimeoutExpired:
             process.kill()
             status = process.wait()

@@ -72,6 +72,7 @@ class Kind(IntEnum):
 
 
 HEADER = Struct("<HBBIII")
+HEADER_BYTES = HEADER.size
 CODE = Struct("<i")
 HELLO = Struct("<HHII")
 HELLO_REPLY = Struct("<iB3xIII")
@@ -129,14 +130,14 @@ def messages(packet: bytes) -> Iterator[tuple[int, int, int, bytes]]:
     """Yield (opcode, request, stream, body) of each message in ``packet``; raises WireError at the first bad one."""
     at, size = 0, len(packet)
     while at < size:
-        if size - at < HEADER.size:
-            raise WireError(f"{size - at} octets left, expected a header of {HEADER.size}")
+        if size - at < HEADER_BYTES:
+            raise WireError(f"{size - at} octets left, expected a header of {HEADER_BYTES}")
         magic, version, opcode, request, stream, length = HEADER.unpack_from(packet, at)
         if magic != MAGIC:
             raise WireError(f"magic {magic:#06x}, expected {MAGIC:#06x}")
         if version != VERSION:
             raise WireError(f"protocol version {version}, expected {VERSION}")
-        at += HEADER.size
+        at += HEADER_BYTES
         if length > BODY_MAX or length > size - at:
             raise WireError(f"body of {length} octets, {size - at} left, {BODY_MAX} allowed")
         yield opcode, request, stream, packet[at : at + length]

@@ -19,6 +19,7 @@ from gateway.media.api import Failure, Media
 from gateway.pri.channels import BChannel, BChannelTable, Block, Hunt
 from gateway.pri.lapd import Data, Established, Lapd, MdlError, Released, Transmit
 from gateway.pri.leg import PriLeg
+from gateway.pri.leg_voice import VoicedLeg
 from gateway.pri.q931.call import Q931Call
 from gateway.pri.q931.link import Q931Link, Trace
 from gateway.pri.q931.primitives import (
@@ -53,6 +54,9 @@ SAME_SIDE_FRAMES = 3
 
 COUNTERS_WAIT = SECOND
 """How long the end of a leg waits for the last counters of its stream (own; SIP's ``statistics`` is the same)."""
+
+ERROR_PAUSE = SECOND
+"""Time between two errors of the data link that are told (own): a looped line has one with every frame."""
 
 OnOffer = Callable[[Leg, Offered, int], Listener | None]
 
@@ -146,7 +150,7 @@ class PriTrunk:
         self.patience = settings.patience
         """Microseconds after which the PROGRESS that ``PriSettings.progress_after`` speaks of goes out."""
         self.legs: dict[Q931Call, PriLeg] = {}
-        self.failed_legs: deque[PriLeg] = deque()
+        self.failed_legs: deque[VoicedLeg] = deque()
         """Legs without voice, which ``handle_timer`` ends: it is due as long as there are any."""
         self.shortest_timer = min(
             *self.lapd.durations,
@@ -163,7 +167,7 @@ class PriTrunk:
         self._on_offer = on_offer
         self._wake = wake
         self._on_not_offered = on_not_offered
-        self._timers: TimerQueue[tuple[PriLeg | None, LegTimer]] = TimerQueue()
+        self._timers: TimerQueue[tuple[VoicedLeg | None, LegTimer]] = TimerQueue()
         self._events: deque[tuple[PriLeg, LegEvent]] = deque()
         self._outputs: deque[TrunkOutput] = deque()
         self._suspects: set[tuple[int, int]] = set()
@@ -172,6 +176,9 @@ class PriTrunk:
         self._wanted = False
         # Frames of the wrong side when the link was last up, or None once the operator was told.
         self._wrong_side: int | None = 0
+        # When the next error of the data link may be told, and how many were not.
+        self._next_error = 0
+        self._untold_errors = 0
 
     # -- state --
 
@@ -268,7 +275,9 @@ class PriTrunk:
                 self._link_released()
             else:
                 self._judge_side()
-                return output
+                if self._now >= self._next_error:
+                    return self._told(output)
+                self._untold_errors += 1
 
     # -- calls --
 
@@ -329,7 +338,7 @@ class PriTrunk:
         self.legs.pop(leg.call, None)
         leg.call.user = None
 
-    def start_leg_timer(self, leg: PriLeg, timer: LegTimer, now: int) -> None:
+    def start_leg_timer(self, leg: VoicedLeg, timer: LegTimer, now: int) -> None:
         """(Re)start a timer of a leg, with the time the settings give it."""
         settings = self.settings
         # These two most calls have, and stop themselves.
@@ -345,18 +354,18 @@ class PriTrunk:
                 length = settings.name_wait if timer is LegTimer.NAME else settings.interdigit
         self._timers.start((leg, timer), now + length)
 
-    def stop_leg_timer(self, leg: PriLeg, timer: LegTimer) -> None:
+    def stop_leg_timer(self, leg: VoicedLeg, timer: LegTimer) -> None:
         """Stop a timer of a leg."""
         self._timers.stop((leg, timer))
 
-    def stop_leg_timers(self, leg: PriLeg) -> None:
+    def stop_leg_timers(self, leg: VoicedLeg) -> None:
         """Stop all timers of a leg but those that it knows to run."""
         if leg.timing:
             leg.timing = False
             for timer in (LegTimer.INTERDIGIT, LegTimer.NAME, LegTimer.HOLD):
                 self._timers.stop((leg, timer))
 
-    def media_failed(self, leg: PriLeg, failure: Failure) -> None:
+    def media_failed(self, leg: VoicedLeg, failure: Failure) -> None:
         """The engine could not open the leg's channel; the leg ends with the next ``handle_timer``, which is due."""
         self.note(f"{leg.name}: no voice on its channel: {failure.text}")
         self.failed_legs.append(leg)
@@ -433,6 +442,12 @@ class PriTrunk:
         self._wrong_side = None
         side = self.settings.side.value
         self.note(f"no data link: both ends play the {side} side, or the line is looped")
+
+    def _told(self, error: MdlError) -> MdlError:
+        """``error`` with how many were not told before it; the link's statistics have them all."""
+        self._next_error = self._now + ERROR_PAUSE
+        untold, self._untold_errors = self._untold_errors, 0
+        return MdlError(error.code, f"{error.text} ({untold} others before it)") if untold else error
 
     def _link_released(self) -> None:
         if self.q931.up:

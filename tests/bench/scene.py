@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -45,7 +46,6 @@ class BenchScene:
         self._probe = probe
         self._services: list[Service] = []
         self.exchange: Control
-        self._status: Control
 
     async def __aenter__(self) -> BenchScene:
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,6 @@ class BenchScene:
         self._services.append(await Service.start("gateway", words, self.directory / "gateway.log"))
         try:
             self.exchange = await Control.connect(self.directory / "exchange.sock", self._services[0])
-            self._status = await Control.connect(self.directory / "status.sock", self._services[1])
             await self._until(self._lines_up, "the lines to come up", UP_SECONDS)
         except BaseException:
             await self._stop_services()
@@ -76,7 +75,6 @@ class BenchScene:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.exchange.close()
-        await self._status.close()
         await self._stop_services()
 
     async def _stop_services(self) -> None:
@@ -92,8 +90,16 @@ class BenchScene:
                 raise PeerError(f"waited {within:.0f} s for {what}; exchange: {busy}\n{self._services[-1].tail()}")
             await asyncio.sleep(0.1)
 
+    async def _status(self) -> Mapping[str, Any]:
+        """What the gateway says of itself, over a connection of its own: one that stays is told of every call's end."""
+        control = await Control.connect(self.directory / "status.sock", self._services[1])
+        try:
+            return await control.command("status")
+        finally:
+            await control.close()
+
     async def _lines_up(self) -> bool:
-        status = await self._status.command("status")
+        status = await self._status()
         far = await self.exchange.command("status")
         # While their restart is under way, channels take no calls.
         return all(span["data_link"] for span in status["spans"].values()) and all(
@@ -102,13 +108,13 @@ class BenchScene:
 
     async def calls(self) -> int:
         """Calls that the gateway has now."""
-        return len((await self._status.command("status"))["calls"])
+        return len((await self._status())["calls"])
 
     async def until_calls(self, count: int, within: float = 60.0) -> None:
         """Wait until the gateway has ``count`` calls, all answered."""
 
         async def there() -> bool:
-            calls = (await self._status.command("status"))["calls"]
+            calls = (await self._status())["calls"]
             return len(calls) == count and all(call["state"] == "answered" for call in calls)
 
         await self._until(there, f"{count} standing calls", within)

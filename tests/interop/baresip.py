@@ -179,7 +179,9 @@ class Baresip(Program):
         self._tokens += 1
         token = str(self._tokens)
         reply = self._replies[token] = asyncio.get_running_loop().create_future()
-        text = json.dumps({"command": command, "params": parameters, "token": token}).encode()
+        asked = {"command": command, "token": token} | ({"params": parameters} if parameters else {})
+        # From 1.1 on "" is a parameter too: a call of no name, say.
+        text = json.dumps(asked).encode()
         self._writer.write(b"%d:%b," % (len(text), text))
         try:
             answer = await asyncio.wait_for(reply, within)

@@ -8,6 +8,7 @@ set. A list of header lines is a keyword argument ``headers``.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import csv
 import os
 import re
@@ -29,6 +30,7 @@ PACKAGE = "sip-tester"
 SCENARIOS = Path(__file__).parent / "sipp"
 BIND_SECONDS = 5.0
 POLL_SECONDS = 0.01
+PORT_TRIES = 3
 BURST_SOCKET_BUFFER = 1 << 20
 
 DEFAULTS: Mapping[str, str] = {
@@ -111,6 +113,10 @@ def bound(port: int, transport: str) -> bool:
     return False
 
 
+class PortTakenError(PeerError):
+    """sipp did not get its port."""
+
+
 @cache
 def _media_port_option(program: str) -> str:
     """Sipp 3.7 has another word for the port of its voice, and 3.7.2 no longer knows the old one."""
@@ -132,7 +138,19 @@ class Sipp(Program):
         super().__init__(name, process)
 
     @classmethod
-    async def start(
+    async def start(cls, scenario: str, directory: Path, *, port: int | None = None, **arguments: Any) -> Sipp:
+        """Start ``scenario``; it ends by itself after ``calls`` calls or ``seconds``, whichever is first.
+
+        The called side is ready when this returns. ``transport`` is udp or tcp; ``echo`` sends RTP back. Where the
+        port is ours to choose, one that somebody else took in the meantime is left for another.
+        """
+        for _ in range(PORT_TRIES - 1):
+            with contextlib.suppress(PortTakenError) if port is None else contextlib.nullcontext():
+                return await cls._begin(scenario, directory, port=port, **arguments)
+        return await cls._begin(scenario, directory, port=port, **arguments)
+
+    @classmethod
+    async def _begin(
         cls,
         scenario: str,
         directory: Path,
@@ -150,10 +168,6 @@ class Sipp(Program):
         options: Iterable[str] = (),
         **arguments: object,
     ) -> Sipp:
-        """Start ``scenario``; it ends by itself after ``calls`` calls or ``seconds``, whichever is first.
-
-        The called side is ready when this returns. ``transport`` is udp or tcp; ``echo`` sends RTP back.
-        """
         program = find_program("sipp", PACKAGE)
         port = port or free_port()
         rtp_port = free_port(even=True)
@@ -191,7 +205,7 @@ class Sipp(Program):
             if self.process.returncode is not None or time.monotonic() > deadline:
                 code = self.process.returncode
                 await self.stop()
-                raise PeerError(f"{self.name} does not listen at port {self.port} (exit {code})\n{self.tail()}")
+                raise PortTakenError(f"{self.name} does not listen at port {self.port} (exit {code})\n{self.tail()}")
             await asyncio.sleep(POLL_SECONDS)
 
     async def __aenter__(self) -> Sipp:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from gateway.voip.sip.codecs import CODECS
 from gateway.voip.sip.peers import PeerKind, PeerSettings
 from tests.interop.baresip import Baresip
 from tests.interop.our_sip import OurSip, answer, refuse, ring, trunk
+from tests.interop.program import PeerError
 from tests.interop.scenario import scenario
 
 PLAN = {"1": answer, "3": ring, "4": refuse(Cause.USER_BUSY)}
@@ -90,9 +92,9 @@ async def test_the_phone_holds_and_resumes(tmp_path: Path) -> None:
         script = await sip.offered()
         await phone.command("hold")
         await script.event(Held)
-        # Until its re-INVITE is answered and acknowledged the phone refuses the next one.
-        await phone.until(lambda: sum("ACK sip:1000@" in line for line in phone.lines) == 2, "the ACK of the hold", 5)
-        await phone.command("resume")
+        # baresip 1.1 resumes and says "Invalid argument", as there is no other call to put on hold.
+        with contextlib.suppress(PeerError):
+            await phone.command("resume")
         await script.event(Resumed)
         await phone.hang_up()
         await script.event(Released)

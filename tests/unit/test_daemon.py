@@ -9,14 +9,20 @@ import json
 import os
 import random
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway.cause import Cause
 from gateway.config import Configuration, parse
 from gateway.daemon import Daemon
+from gateway.identity import Number, Party
+from gateway.leg import NotOffered, Setup
+from gateway.record import read_records
+from gateway.switch import CallRefused
 from gateway.trace import TraceLine
 from gateway.voip.sip.transport import ListenError
 
@@ -163,3 +169,20 @@ def test_a_trace_that_cannot_be_written_ends_and_the_gateway_goes_on(
 
     running(tmp_path, test, trace=Full())
     assert caplog.text.count("the trace cannot be written: No space left") == 1
+
+
+def test_records_follow_the_wall_clock_that_is_set_while_the_gateway_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_to = 4_000_000_000
+
+    async def test(daemon: Daemon) -> None:
+        monkeypatch.setattr(time, "time_ns", lambda: set_to * 1_000_000_000)
+        setup = Setup(called=Number("600"), caller=Party())
+        refused = NotOffered(setup, "from-pstn", "pstn", "pri", Cause.INCOMPATIBLE_DESTINATION, "no voice")
+        daemon.switch._ended.append(CallRefused("x", refused, daemon.clock()))
+        daemon.drain()
+
+    running(tmp_path, test)
+    (record,) = read_records(tmp_path / "calls.jsonl")
+    assert set_to - 1 <= record.end // 1_000_000 <= set_to

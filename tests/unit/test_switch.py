@@ -457,6 +457,21 @@ def test_a_call_whose_far_end_says_nothing_at_the_end_has_its_record_all_the_sam
     scene.switch.abandon_calls(scene.now)
     scene.settle()
     assert [one.cause for one in scene.records] == [41]
+    assert scene.records[0].incoming["trunk"] == "pstn"
+    assert scene.records[0].incoming["channel"] == 31
+
+
+def test_a_call_to_a_far_end_that_says_nothing_at_the_end_says_where_it_went() -> None:
+    scene = Scene()
+    scene.from_sip("95550106")
+    scene.run(1)
+    scene.frames_lost = True
+    scene.switch.shut_down(scene.now)
+    scene.run(1)
+    scene.switch.abandon_calls(scene.now)
+    scene.settle()
+    (attempt,) = scene.records[0].attempts
+    assert (attempt.cause, attempt.leg["trunk"], attempt.leg["channel"]) == (41, "pstn", 1)
 
 
 def test_one_way_audio_is_noted_in_the_record() -> None:

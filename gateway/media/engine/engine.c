@@ -1,6 +1,8 @@
 #include "engine.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -211,6 +213,21 @@ void engine_ticks(struct engine *e)
     control_flush(e);
 }
 
+/* Linux before 5.11, or a container host that old, has no such system call: two others do the same. */
+static int wait_until(int outer, struct epoll_event *events, int room, const struct timespec *limit)
+{
+    struct pollfd p = {.fd = outer, .events = POLLIN};
+    sigset_t none;
+    int count;
+
+    (void)sigemptyset(&none); /* signals come here and nowhere else: one that came before would not wake us */
+    count = epoll_pwait2(outer, events, room, limit, &none);
+    if (count >= 0 || (errno != ENOSYS && errno != EPERM))
+        return count;
+    count = ppoll(&p, 1, limit, &none);
+    return count <= 0 ? count : epoll_wait(outer, events, room, 0);
+}
+
 /* Waits for the next tick or request, at most so long. */
 static int wait(const struct engine *e, struct epoll_event *events, int room, int milliseconds)
 {
@@ -224,7 +241,7 @@ static int wait(const struct engine *e, struct epoll_event *events, int room, in
         most = 0;
     limit.tv_sec = (time_t)(most / 1000000);
     limit.tv_nsec = (long)(most % 1000000 * 1000);
-    return epoll_pwait2(e->outer, events, room, most == INT64_MAX ? NULL : &limit, NULL);
+    return wait_until(e->outer, events, room, most == INT64_MAX ? NULL : &limit);
 }
 
 int engine_step(struct engine *e, int milliseconds)

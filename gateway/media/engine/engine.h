@@ -43,7 +43,8 @@ struct engine {
 /* engine.c */
 int engine_open(struct engine *e, const struct options *options);
 void engine_close(struct engine *e);
-/* Waits for the next tick or request, at most so long (-1: for ever), and does what is due; 0 or an errno. */
+/* Waits for the next tick or request, at most so long (-1: for ever), and does what is due; 0 or an errno. While it waits
+ * no signal is blocked: who blocks one otherwise has it there and cannot miss it. */
 int engine_step(struct engine *e, int milliseconds);
 /* Runs the ticks that are due at `now`. */
 void engine_ticks(struct engine *e);

@@ -178,6 +178,7 @@ int main(int argc, char **argv)
                               .delay_milliseconds = 200,
                               .realtime = true};
     struct sigaction action = {.sa_handler = on_signal};
+    sigset_t ends;
     bool leave = false;
     int err = parse(argc, argv, &options, &leave);
 
@@ -185,6 +186,10 @@ int main(int argc, char **argv)
         return err;
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
+    sigemptyset(&ends);
+    sigaddset(&ends, SIGTERM);
+    sigaddset(&ends, SIGINT);
+    sigprocmask(SIG_BLOCK, &ends, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
     err = engine_open(&engine, &options);
     if (err)

@@ -141,7 +141,10 @@ int rtcp_receive(struct rtcp *r, const void *data, size_t size, const struct rtc
                 take_report(r, &c, arrival->ssrc, arrival->ntp);
         }
         for (unsigned i = 0; type == BYE && i < count && !c.bad; i++)
-            r->bye = cursor_be32(&c) == arrival->source || r->bye;
+            if (cursor_be32(&c) == arrival->source && !c.bad) {
+                r->bye = true;
+                r->bye_at = arrival->at;
+            }
         if (c.bad)
             return EBADMSG;
     }

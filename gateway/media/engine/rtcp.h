@@ -26,6 +26,7 @@ struct rtcp {
     uint32_t remote_lost;
     double remote_jitter;   /* milliseconds */
     bool bye;               /* the source is gone: no more reports about it */
+    int64_t bye_at;
 };
 
 void rtcp_reset(struct rtcp *r, uint64_t random);

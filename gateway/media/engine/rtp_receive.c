@@ -10,6 +10,7 @@ enum {
     DATAGRAM_MAX = 2048,
     PACKETS_AT_ONCE = 64, /* a flood at one port takes no more of a frame's time */
     OLD_US = 15000,       /* a packet that waited so long has others behind it */
+    BYE_US = 1000000,     /* what comes so long after a BYE was not on its way before it */
     NOISE_UNKNOWN = 65,   /* -dBov */
 };
 
@@ -100,6 +101,8 @@ static size_t take_rtp(struct engine *e, struct stream *s, const uint8_t *data, 
         rtp_own_ssrc(e, s, &p);
     if (!in_sequence(s, &p))
         return 0;
+    if (r->rtcp.bye && arrival - r->rtcp.bye_at > BYE_US)
+        r->rtcp.bye = false; /* who changes a session may say goodbye and go on with the same SSRC */
     s->packets_received++;
     s->octets_received += p.size;
     bridge_heard(e, s);

@@ -6,7 +6,11 @@
 #include "engine.h"
 #include "law.h"
 
-enum { PACKET_MS_MAX = PACKET_SAMPLES_MAX / 8, ECHO_PACKETS = 250 /* 5 s; none comes back later */ };
+enum {
+    PACKET_MS_MAX = PACKET_SAMPLES_MAX / 8,
+    ECHO_PACKETS = 250,     /* 5 s; none comes back later */
+    CONFLICT_US = 50000000, /* ten RTCP intervals */
+};
 
 int rtp_open(struct engine *e, struct stream *s, int family, const uint8_t *address)
 {
@@ -125,12 +129,17 @@ static bool is_echo(const struct rtp_part *r, const struct rtp_packet *p)
     return (uint16_t)(r->sequence - p->sequence) < ECHO_PACKETS && r->stamp - p->stamp < ECHO_PACKETS * SAMPLES;
 }
 
-/* RFC 3550 8.2: in a collision the old one says goodbye and another is chosen. An echo would follow to any other. */
+/* RFC 3550 8.2: in a collision the old one says goodbye and another is chosen, but once only for one far end, as a loop
+ * that counts anew would follow to any other. */
 void rtp_own_ssrc(struct engine *e, struct stream *s, const struct rtp_packet *p)
 {
     struct rtp_part *r = &s->rtp;
+    bool again = e->now < r->conflict_until;
 
     if (is_echo(r, p))
+        return;
+    r->conflict_until = e->now + CONFLICT_US;
+    if (again)
         return;
     if (s->packets_sent != r->packets_before)
         send_report(e, s, true);

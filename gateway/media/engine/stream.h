@@ -55,6 +55,7 @@ struct rtp_part {
     union address remote_rtcp;
     struct rtcp rtcp;
     uint64_t packets_before, octets_before; /* sent with another SSRC */
+    int64_t conflict_until; /* the far end has had our SSRC: again is a loop, not chance */
 };
 
 struct tdm_part {

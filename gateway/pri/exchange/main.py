@@ -9,14 +9,19 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import re
 import signal
+import stat
 import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
+from typing import TextIO
 
 import click
 
-from gateway.control_socket import CommandError, plainly
+from gateway.control_socket import MAX_LINE, CommandError, plainly
 from gateway.core import MILLISECOND
 from gateway.media.api import Law
 from gateway.media.engine_keeper import EngineKeeper
@@ -59,12 +64,23 @@ def read_words(line: str) -> dict[str, object]:
     return request
 
 
-async def _standard_input(program: ExchangeProgram) -> None:
+async def _lines_of(file: TextIO) -> Callable[[], Awaitable[bytes]]:
+    """What reads the next line of ``file``; only of what may keep us waiting can the loop say when one is there."""
+    mode = os.fstat(file.fileno()).st_mode
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or file.isatty()):
+        return partial(asyncio.to_thread, file.buffer.readline, MAX_LINE)
     reader = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), file)
+    return reader.readline
+
+
+async def _standard_input(program: ExchangeProgram) -> None:
+    if sys.stdin is None:
+        return
+    read_line = await _lines_of(sys.stdin)
     while True:
         try:
-            line = (await reader.readline()).decode("utf-8", "replace")
+            line = (await read_line()).decode("utf-8", "replace")
             if not line:
                 return
             if not line.strip():

@@ -35,13 +35,21 @@ CARRIED = frozenset({ProgressIndicator, *_ACCESS})
 
 _CLASSES = {name: kind for kind, name in _ACCESS.items()}
 _SETUP = ("calling_subaddress", "called_subaddress", "low_layer", "high_layer", "user_user")
-# Clause 3: what may be in which message; Q.951 for the connected subaddress.
-_SENT: Mapping[MessageType, tuple[str, ...]] = {
+Allowed = Mapping[MessageType, tuple[str, ...]]
+SENT: Allowed = {
     MessageType.SETUP: _SETUP,
     MessageType.ALERTING: ("high_layer", "user_user"),
     MessageType.PROGRESS: ("high_layer", "user_user"),
     MessageType.CONNECT: ("subaddress", "low_layer", "high_layer", "user_user"),
 }
+"""What may be in which message: Q.931 clause 3, and Q.951 for the connected subaddress."""
+SENT_NATIONAL: Allowed = {
+    MessageType.SETUP: _SETUP,
+    MessageType.ALERTING: ("user_user",),
+    MessageType.PROGRESS: ("user_user",),
+    MessageType.CONNECT: ("low_layer", "user_user"),
+}
+"""The same in North America, where no connected subaddress and no selection of high layers come back."""
 # What goes first where not everything has room: the call itself needs none of it, terminals need some.
 _BY_WORTH = ("called_subaddress", "low_layer", "high_layer", "subaddress", "calling_subaddress", "user_user")
 _LONGEST: Mapping[str, int] = {
@@ -54,6 +62,8 @@ _LONGEST: Mapping[str, int] = {
 }
 _INTERWORKING: Mapping[int, Interworking] = {int(value): value for value in Interworking}
 _REFERENCE = CallReference(1)
+_CHANNEL = 5
+"""Octets of the Channel identification that the first answer to a SETUP gets as well, whichever it is."""
 
 
 def read_conveyed(message: Message) -> Conveyed | None:
@@ -77,9 +87,9 @@ def read_conveyed(message: Message) -> Conveyed | None:
 
 
 def with_access(
-    kind: MessageType, elements: tuple[InformationElement, ...], conveyed: Conveyed
+    kind: MessageType, elements: tuple[InformationElement, ...], conveyed: Conveyed, sent: Allowed = SENT
 ) -> tuple[InformationElement, ...]:
-    """``elements`` of a message and what it takes along besides, as long as there is room (Q.921 N201)."""
+    """``elements`` of a message and what ``sent`` lets it take along, as long as there is room (Q.921 N201)."""
     if (
         conveyed.user_user is None
         and conveyed.high_layer is None
@@ -90,7 +100,7 @@ def with_access(
     ):
         # Nearly always.
         return elements
-    allowed = _SENT[kind]
+    allowed = sent[kind]
     wanted = [
         (name, contents)
         for name in _BY_WORTH
@@ -99,6 +109,8 @@ def with_access(
     if not wanted:
         return elements
     room = MAX_MESSAGE - len(encode(Message(kind, _REFERENCE, elements)))
+    if kind is not MessageType.SETUP:
+        room -= _CHANNEL
     found: list[InformationElement] = []
     for name, contents in wanted:
         if len(contents) + 2 <= room:

@@ -8,6 +8,7 @@ from gateway.cause import Location
 from gateway.core import SECOND
 from gateway.identity import Party, Presentation
 from gateway.pri.lapd import Side
+from gateway.pri.q931.conveyed import SENT_NATIONAL
 from gateway.pri.q931.ie import Facility, InformationElement
 from gateway.pri.q931.ie.rose import NameOperation, PartyName, information_follows, name_facility, read_name
 from gateway.pri.q931.ie.text import CHARSET_NATIONAL
@@ -32,6 +33,7 @@ class NationalIsdn2(Variant):
     notifies = False
     notifies_hold = False
     original_called_number = True
+    conveyed = SENT_NATIONAL
     display_charset = CHARSET_NATIONAL
     start_restart: Mapping[Side, StartRestart] = {
         Side.USER: StartRestart.CHANNELS,

@@ -23,7 +23,7 @@ from gateway.identity import (
 from gateway.leg import Bearer, Met, Setup
 from gateway.media.api import Law
 from gateway.pri.lapd import Side
-from gateway.pri.q931.conveyed import CARRIED, read_conveyed, with_access
+from gateway.pri.q931.conveyed import CARRIED, SENT, read_conveyed, with_access
 from gateway.pri.q931.ie import (
     AUDIO_A_LAW,
     AUDIO_MU_LAW,
@@ -163,6 +163,8 @@ class Variant:
     two_calling_numbers = False
     """Whether a network tells of a caller's own number besides its own (EN 300 092-1)."""
     connected_number = True
+    conveyed = SENT
+    """What messages may bring from end to end."""
     locations: Mapping[Side, Location] = {Side.USER: Location.USER, Side.NETWORK: Location.PUBLIC_LOCAL}
 
     # -- channels --
@@ -203,7 +205,7 @@ class Variant:
         if setup.redirection is not None:
             elements += self.redirection_elements(setup.redirection)
         if setup.conveyed is not None:
-            return with_access(MessageType.SETUP, tuple(elements), setup.conveyed)
+            return with_access(MessageType.SETUP, tuple(elements), setup.conveyed, self.conveyed)
         return tuple(elements)
 
     def progress_elements(self, met: Iterable[Met], side: Side) -> tuple[ProgressIndicator, ...]:

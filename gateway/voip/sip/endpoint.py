@@ -90,11 +90,11 @@ class SipEndpoint:
         self.transactions = Transactions(self.timers, self.durations, rng, self._send)
         self.waits = self.transactions.waits
         self.peers = PeerTable(settings.peers)
-        self.strangers = Strangers(settings, self.peers, self.transactions)
+        self.dialogs: dict[DialogKey, Session] = {}
+        self.strangers = Strangers(settings, self.peers, self.transactions, self.dialogs)
         advertised = AdvertisedAddress(settings.listeners, local_for)
         self.outbound = Outbound(self.transactions, settings.listeners, advertised, self._send)
         self.legs: dict[str, SipLeg] = {}
-        self.dialogs: dict[DialogKey, Session] = {}
         # The same dialogs by Call-ID and the whole values of To and From, as the far end repeats them.
         self._sessions: dict[tuple[str, str, str], Session] = {}
         self._on_offer = on_offer

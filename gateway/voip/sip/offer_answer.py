@@ -114,6 +114,9 @@ def make_offer(
         formats = [(number if row.codec == current.codec else row.payload_type, row) for row in rows]
         if current.dtmf_payload_type is not None:
             event_payload = current.dtmf_payload_type if our_event is None else our_event
+        elif event_payload == number:
+            # The far end put the codec there: one number, one meaning.
+            event_payload += 1
     payloads, attributes = _audio(
         tuple(formats),
         event_payload if local.telephone_event else None,

@@ -153,7 +153,7 @@ def _parse_head(head: bytes) -> tuple[Request | Response, int | None]:
 def _check_size(message: Request | Response, text: str, lines: list[str]) -> None:
     """Refuse too many fields, or one or a start line that is too long, with what there is to answer to."""
     count = len(lines)
-    longest = max(text.find("\r\n"), *map(len, lines))
+    longest = max(map(len, [text.partition("\r\n")[0], *lines]))
     if count <= MAX_HEADERS and longest <= MAX_LINE:
         return
     del lines[MAX_HEADERS:]

@@ -222,6 +222,11 @@ class Session:
         if self.send("BYE", now, reason_fields(cause, text)) is None:
             self._over(now)
 
+    @property
+    def addresses(self) -> tuple[str, str]:
+        """Where the first request went to or came from, and where the next one goes."""
+        return self.flow.address, self._flow().address
+
     def _flow(self) -> Flow:
         # Where the last request went the next one goes too, unless something changed.
         dialog = self.dialog

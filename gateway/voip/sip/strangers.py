@@ -5,10 +5,17 @@ A flood of theirs must leave time and room for peers. What is refused here is an
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
 from gateway.core import SECOND
+from gateway.voip.sip.dialog import DialogKey
 from gateway.voip.sip.message import Request
 from gateway.voip.sip.peers import PeerTable, SipSettings
 from gateway.voip.sip.transactions import Transactions
+
+if TYPE_CHECKING:
+    from gateway.voip.sip.session import Session
 
 STRANGERS_RATE = 400
 """Datagrams, or messages on streams, a second that are read of all strangers where they may not call."""
@@ -16,13 +23,21 @@ STRANGERS_SHARE = 4
 """One in so many calls and transactions is for strangers."""
 NAMES_AGAIN = 10 * SECOND
 """How often at most the calls of strangers make us ask for the addresses of our peers' names."""
+PARTNERS_AGAIN = SECOND
+"""How often at most a flood makes us look up whom we are in calls with."""
 _EACH = SECOND // STRANGERS_RATE
 
 
 class Strangers:
     """``calls`` is how many legs are of calls that no peer owns; the endpoint counts them."""
 
-    def __init__(self, settings: SipSettings, peers: PeerTable, transactions: Transactions) -> None:
+    def __init__(
+        self,
+        settings: SipSettings,
+        peers: PeerTable,
+        transactions: Transactions,
+        dialogs: Mapping[DialogKey, Session],
+    ) -> None:
         self.calls = 0
         self._peers = peers
         self._transactions = transactions
@@ -32,6 +47,9 @@ class Strangers:
         # When all that was heard will have been paid for.
         self._free_at = 0
         self._ask_at = 0
+        self._dialogs = dialogs
+        self._partners: frozenset[str] = frozenset()
+        self._look_at = 0
 
     def unheard(self, address: str, now: int) -> bool:
         """True if a message from ``address`` is to be dropped unread, as if lost on the way."""
@@ -39,9 +57,22 @@ class Strangers:
             return False
         free_at = max(self._free_at, now) + _EACH
         if free_at - now > SECOND:
-            return True
+            return not self._is_partner(address, now)
         self._free_at = free_at
         return False
+
+    def _is_partner(self, address: str, now: int) -> bool:
+        """True if a call of a peer's leads to ``address``: a trunk's far ends often have others than the trunk."""
+        if now >= self._look_at:
+            self._look_at = now + PARTNERS_AGAIN
+            self._partners = frozenset(self._addresses())
+        return address in self._partners
+
+    def _addresses(self) -> Iterator[str]:
+        for session in self._dialogs.values():
+            yield from session.addresses
+        for transaction in self._transactions.all:
+            yield transaction.flow.address
 
     def status_for(self, request: Request) -> int:
         """The final response to a request outside of our dialogs; 200 for OPTIONS, 0 for an INVITE to be looked at."""

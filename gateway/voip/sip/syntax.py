@@ -104,7 +104,7 @@ def parse_params(text: str) -> Params:
     params: Params = {}
     if not text:
         return params
-    if text[:5] == ";tag=" and text.count(";") == 1 and " " not in text and "\t" not in text:
+    if text[:5] == ";tag=" and text.count(";") == 1 and text.isprintable() and " " not in text and '"' not in text:
         # The one that every From and To has.
         params["tag"] = text[5:]
         return params

@@ -245,7 +245,7 @@ class OutgoingInvite:
         transaction = self._transaction
         if transaction is None or self._cancel is not None or self._provisional_seen:
             return
-        self._host.suspects.add(self._peer.name, now)
+        self._suspect(now)
         if isinstance(transaction, ClientInvite):
             transaction.stop_repeating()
         self.cancel(Cause.NORMAL_CALL_CLEARING, "", now)
@@ -257,6 +257,11 @@ class OutgoingInvite:
             text=f"no response within {waited / SECOND:g} s",
         )
 
+    def _suspect(self, now: int) -> None:
+        # Who is silent after a redirection is not the peer, which did answer.
+        if self._target is None:
+            self._host.suspects.add(self._peer.name, now)
+
     # -- responses --
 
     def on_response(self, transaction: ClientTransaction, response: Response, now: int) -> None:
@@ -264,6 +269,9 @@ class OutgoingInvite:
         status = response.status
         if self._hurrying:
             self._stop_hurrying()
+        if self._host.suspects.names and self._target is None:
+            # It may answer from another address than the one it is called at.
+            self._host.suspects.heard(self._peer.name)
         current = transaction.number == self._cseq
         if current:
             # Outbound may have put another in its place (TCP that could not be had, now UDP).
@@ -299,7 +307,7 @@ class OutgoingInvite:
         if trouble is Trouble.TIMEOUT:
             timer = "timer B"
             if self._cancel is None:
-                self._host.suspects.add(self._peer.name, now)
+                self._suspect(now)
         self._leg.finish(cause, Location.BEYOND_INTERWORKING, now, text=trouble.value, status=status, timer=timer)
 
     def _provisional(self, transaction: ClientTransaction, response: Response, now: int) -> None:

@@ -60,15 +60,19 @@ class Waits:
         """The first in the line of ``timer`` is due."""
         line = self._lines[timer]
         least = now
-        while line:
-            wait = line[0]
-            owner = wait.owner
-            if owner is not None:
-                if wait.at > now:
-                    self._timers.start((self, timer), max(wait.at, least))
+        try:
+            while line:
+                wait = line[0]
+                owner = wait.owner
+                if owner is not None and wait.at > now:
                     return
-                wait.owner = None
-                least = now + GRAIN
-                owner.expire(timer, now)
-            # Its owner may have got in line again, but that is at the end.
-            line.popleft()
+                line.popleft()
+                if owner is not None:
+                    wait.owner = None
+                    least = now + GRAIN
+                    # It may get in line again, at the end.
+                    owner.expire(timer, now)
+        finally:
+            # Whatever went wrong with one: the others still end.
+            if line:
+                self._timers.start((self, timer), max(line[0].at, least))

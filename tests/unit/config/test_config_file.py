@@ -321,6 +321,7 @@ def test_schema_must_be_one(text: str, says: str) -> None:
         (TRUNK.replace("192.0.2.10", "host:0"), "expected a port from 1 to 65535"),
         (TRUNK + 'allow = ["alaw", "g711"]\n', '6: trunk[hq].allow[2] = "g711": expected one of alaw, ulaw'),
         (TRUNK + 'disallow = ["alaw", "ulaw"]\n', "expected to leave a codec of allow"),
+        (TRUNK + 'disallow = ["all"]\n', "expected allow beside it"),
         (TRUNK + 'allow = ["g722"]\n', "expected one of ulaw, alaw among them"),
         (
             TRUNK + 'dtmfmode = "rfc2838"\n',

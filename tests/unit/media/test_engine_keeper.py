@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from gateway.media import engine_keeper
 from gateway.media.engine_keeper import EngineKeeper, engine_at
-from gateway.media.engine_process import EngineProcess
+from gateway.media.engine_process import BINARY, EngineProcess
 from tests.unit.media.engine_harness import build_engine
 
 BOUND = 20.0
@@ -86,3 +89,61 @@ def test_an_engine_that_is_not_there_is_one_clear_error(tmp_path: Path) -> None:
 
     with pytest.raises(RuntimeError, match=r"media engine .*no-engine: No such file or directory"):
         asyncio.run(run())
+
+
+def test_an_engine_that_ends_with_its_program_is_not_started_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    control = str(tmp_path / "media.sock")
+
+    async def run() -> None:
+        async with EngineKeeper(EngineProcess(control)) as keeper:
+            assert keeper.pid is not None
+            os.kill(keeper.pid, signal.SIGTERM)
+            await asyncio.wait_for(until(lambda: keeper.pid is None), BOUND)
+            # The program's own SIGTERM is heard of after the engine's end.
+            keeper.no_more()
+            await asyncio.sleep(3 * engine_keeper.RETRY_FIRST)
+            assert keeper.pid is None
+            assert keeper.restarts == 0
+
+    caplog.set_level(logging.INFO)
+    asyncio.run(run())
+    assert "started again" not in caplog.text
+    assert engine_at(control) is None
+
+
+def test_an_engine_that_is_being_started_at_the_end_is_ended_too(tmp_path: Path) -> None:
+    slow = tmp_path / "slow-engine"
+    slow.write_text(f'#!/bin/sh\necho $$ >>"{tmp_path}/started"\nsleep 0.3\nexec "{BINARY}" "$@"\n')
+    slow.chmod(0o700)
+
+    def started() -> list[int]:
+        return [int(word) for word in (tmp_path / "started").read_text().split()]
+
+    async def run() -> None:
+        async with EngineKeeper(EngineProcess(tmp_path / "media.sock", binary=slow)) as keeper:
+            assert keeper.pid is not None
+            os.kill(keeper.pid, signal.SIGKILL)
+            await asyncio.wait_for(until(lambda: len(started()) == 2), BOUND)
+
+    asyncio.run(run())
+    assert [pid for pid in started() if alive(pid)] == []
+
+
+def test_an_engine_that_hangs_holds_up_the_end_for_a_moment_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_keeper, "STOP_SECONDS", 0.2)
+    pids: list[int] = []
+
+    async def run() -> None:
+        async with EngineKeeper(EngineProcess(tmp_path / "media.sock")) as keeper:
+            assert keeper.pid is not None
+            pids.append(keeper.pid)
+            os.kill(keeper.pid, signal.SIGSTOP)
+
+    begun = time.monotonic()
+    asyncio.run(run())
+    assert time.monotonic() - begun < 5
+    assert not alive(pids[0])

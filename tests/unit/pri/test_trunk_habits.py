@@ -13,7 +13,7 @@ from gateway.cause import Cause, Location
 from gateway.core import SECOND
 from gateway.identity import Number, Party, Redirection, TypeOfNumber
 from gateway.leg import Conveyed, Digits, Keypad, Leg, LegEvent, Listener, Offered, Progress, Released, Setup
-from gateway.pri.lapd import Data, Lapd, Side, Transmit
+from gateway.pri.lapd import Data, Lapd, MdlError, Side, Transmit
 from gateway.pri.leg import PriLeg
 from gateway.pri.q931.ie import (
     SPEECH_A_LAW,
@@ -406,6 +406,29 @@ def test_user_information_that_makes_the_setup_too_long_is_left_out() -> None:
         assert (message.first(UserUser) is not None) is fits
         assert message.octets is not None
         assert len(message.octets) <= MAX_MESSAGE
+
+
+def test_errors_of_the_link_are_told_once_a_second_with_how_many_were_not() -> None:
+    switch = Switch()
+    unsolicited = b"\x00\x01\x73"  # UA of the network with F=1
+    before = len(switch.notes)
+
+    def hear(times: int) -> list[str]:
+        for _ in range(times):
+            switch.trunk.receive_frame(unsolicited, switch.now)
+            switch.settle()
+        return [note.text for note in switch.notes[before:] if isinstance(note, MdlError)]
+
+    text = "unsolicited UA with F=1"
+    assert hear(1) == [text]
+    assert hear(40) == [text]
+    switch.wait(1)
+    assert hear(2) == [text, f"{text} (40 others before it)"]
+    switch.wait(5)
+    assert hear(1)[2:] == [f"{text} (1 others before it)"]
+    switch.wait(5)
+    assert hear(1)[3:] == [text]
+    assert switch.trunk.lapd.statistics.mdl_errors == {"C": 45}
 
 
 # -- who is who --

@@ -1,9 +1,15 @@
 #include "../engine.h"
 
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -409,6 +415,63 @@ static void hostile_packets_do_not_end_a_stream(void)
     steps(3);
 }
 
+static volatile sig_atomic_t signalled;
+
+static void on_signal(int number)
+{
+    signalled = number;
+}
+
+static void a_signal_from_before_the_wait_ends_it(void)
+{
+    const struct sigaction action = {.sa_handler = on_signal};
+    sigset_t blocked;
+
+    signalled = 0;
+    (void)sigemptyset(&blocked);
+    (void)sigaddset(&blocked, SIGTERM);
+    CHECK_EQUAL(sigprocmask(SIG_BLOCK, &blocked, NULL), 0);
+    CHECK_EQUAL(sigaction(SIGTERM, &action, NULL), 0);
+    CHECK_EQUAL(raise(SIGTERM), 0);
+    CHECK_EQUAL(engine_step(&engine, 1000), 0);
+    CHECK_EQUAL(signalled, SIGTERM);
+}
+
+/* As Linux before 5.11, and container hosts that refuse what they do not know. */
+static void forbid_epoll_pwait2(unsigned err)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_epoll_pwait2, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | err),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = sizeof filter / sizeof *filter, .filter = filter};
+
+    CHECK_EQUAL(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+    CHECK_EQUAL(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
+}
+
+/* The last one: what is forbidden stays so. */
+static void a_kernel_without_epoll_pwait2_will_do(void)
+{
+    static const unsigned refusals[] = {ENOSYS, EPERM};
+
+    for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
+        int control;
+        int64_t begun;
+
+        forbid_epoll_pwait2(refusals[i]);
+        control = hello();
+        begun = engine.now;
+        CHECK_EQUAL(engine_step(&engine, 30), 0);
+        CHECK(engine.now - begun >= 29000);
+        close(control);
+        steps(3);
+        a_signal_from_before_the_wait_ends_it();
+    }
+}
+
 int main(void)
 {
     struct options options = {.control = path, .streams = 64, .files = 8, .port_first = 41000, .port_last = 41999,
@@ -425,6 +488,8 @@ int main(void)
     RUN(a_client_that_never_reads_is_cut_off);
     RUN(random_control_messages_break_nothing);
     RUN(hostile_packets_do_not_end_a_stream);
+    RUN(a_signal_from_before_the_wait_ends_it);
+    RUN(a_kernel_without_epoll_pwait2_will_do);
     engine_close(&engine);
     (void)rmdir(directory);
     return 0;

@@ -549,7 +549,37 @@ static void another_with_our_ssrc_makes_us_change_it_but_an_echo_does_not(void)
     send_rtp(0, s->rtp.stamp + 5000000, idle, SAMPLES);
     advance(engine.now + INT64_C(2) * FRAME_US);
     CHECK(s->rtp.ssrc != ssrc);
+    ssrc = speaker = s->rtp.ssrc; /* one that follows sends our packets back, counted anew */
+    for (int i = 0; i < 20; i++) {
+        sequence = (uint16_t)(s->rtp.sequence + 1000 + i);
+        send_rtp(0, s->rtp.stamp + 5000000, idle, SAMPLES);
+        advance(engine.now + INT64_C(2) * FRAME_US);
+    }
+    CHECK_EQUAL(s->rtp.ssrc, ssrc);
     speaker = 99;
+    end();
+}
+
+static void a_source_that_goes_on_after_its_goodbye_is_reported_again(void)
+{
+    const struct stream *s;
+    uint8_t rtcp[] = {0x80, 201, 0, 1, 0, 0, 0, 99, 0x81, 203, 0, 1, 0, 0, 0, 99};
+    struct rtcp_arrival arrival = {.source = 99};
+
+    begin(101);
+    s = stream_find(&engine.streams, RTP);
+    send_audio(idle);
+    advance(engine.now + INT64_C(2) * FRAME_US);
+    arrival.at = engine.now;
+    CHECK_EQUAL(rtcp_receive(&stream_find(&engine.streams, RTP)->rtp.rtcp, rtcp, sizeof rtcp, &arrival), 0);
+    send_audio(idle); /* was on its way */
+    advance(engine.now + INT64_C(2) * FRAME_US);
+    CHECK(s->rtp.rtcp.bye);
+    advance(engine.now + INT64_C(60) * FRAME_US);
+    send_audio(idle);
+    advance(engine.now + INT64_C(2) * FRAME_US);
+    CHECK(!s->rtp.rtcp.bye);
+    CHECK_EQUAL(s->packets_received, 3);
     end();
 }
 
@@ -627,6 +657,7 @@ int main(void)
     RUN(events_have_a_number_of_their_own_each_way);
     RUN(comfort_noise_is_no_silence);
     RUN(another_with_our_ssrc_makes_us_change_it_but_an_echo_does_not);
+    RUN(a_source_that_goes_on_after_its_goodbye_is_reported_again);
     RUN(silence_is_told_after_its_time_and_once);
     RUN(the_line_gets_fifty_blocks_a_second_come_what_may);
     engine_close(&engine);

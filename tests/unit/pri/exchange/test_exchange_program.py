@@ -8,7 +8,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 from click.testing import CliRunner
@@ -240,6 +240,28 @@ def test_line_that_is_too_long_does_not_end_the_reading_of_standard_input(
     said = capsys.readouterr()
     assert "exchange: " in said.err
     assert said.out.splitlines()[-1] == '{"done": "status"}'
+
+
+@pytest.mark.parametrize(("text", "said"), [("status\ncut a\n", ["status", "cut"]), ("", [])])
+def test_standard_input_may_be_a_file(
+    text: str, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Program:
+        async def command(self, request: dict[str, object]) -> object:
+            return request["command"]
+
+    (tmp_path / "commands").write_text(text)
+
+    async def run(stdin: TextIO | None) -> None:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        await asyncio.wait_for(_standard_input(Program()), BOUND)  # type: ignore[arg-type]
+
+    with (tmp_path / "commands").open() as file:
+        asyncio.run(run(file))
+    with Path(os.devnull).open() as nothing:
+        asyncio.run(run(nothing))
+    asyncio.run(run(None))
+    assert capsys.readouterr().out.splitlines() == [f'"{word}"' for word in said]
 
 
 @pytest.mark.parametrize("digits", [18, 19, 5000])

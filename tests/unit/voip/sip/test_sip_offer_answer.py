@@ -289,6 +289,13 @@ def test_later_offer_keeps_codec_in_use_and_numbers() -> None:
     assert again.media[0].formats == ("0", "8", "97")
 
 
+def test_later_offer_gives_no_number_two_meanings() -> None:
+    first = answered("m=audio 4000 RTP/AVP 101", "a=rtpmap:101 PCMA/8000")
+    again = make_offer(LOCAL, first.description, first.settings)
+    assert again.media[0].formats == ("101", "0", "102")
+    assert again.media[0].rtpmaps()["102"].encoding == "telephone-event"
+
+
 def test_later_offer_keeps_refused_streams_in_their_places() -> None:
     first = answered("m=video 5000 RTP/AVP 31", "m=audio 4000 RTP/AVP 8")
     again = make_offer(LOCAL, first.description, first.settings)

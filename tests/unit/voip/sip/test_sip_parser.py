@@ -207,3 +207,10 @@ def test_a_line_that_is_no_field_is_400_among_proper_ones(line: str) -> None:
     assert error.status == 400
     assert error.request is not None
     assert error.request.headers.get("to") == "<sip:a@b>"
+
+
+@pytest.mark.parametrize("start", ["OPTIONS sip:{} SIP/2.0", "SIP/2.0 200 {}"])
+def test_a_start_line_that_is_too_long_and_all_there_is_gives_an_error(start: str) -> None:
+    line = start.format("x" * MAX_LINE)
+    assert error_of(f"{line}\r\n\r\n".encode()).status == (414 if line.startswith("OPTIONS") else None)
+    assert error_of(f"{line}\r\n".encode()).status == (414 if line.startswith("OPTIONS") else None)

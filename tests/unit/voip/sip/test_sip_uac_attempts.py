@@ -14,7 +14,7 @@ from gateway.leg import (
     Answered,
 )
 from gateway.media.api import Direction
-from gateway.voip.sip.flow import TCP, UDP
+from gateway.voip.sip.flow import TCP, UDP, Flow
 from gateway.voip.sip.leg import SipLeg
 from gateway.voip.sip.message import Request, Response
 from gateway.voip.sip.peers import PeerSettings
@@ -311,3 +311,29 @@ def test_answer_with_a_broken_body_is_acknowledged_and_ended() -> None:
     far.give(response.to_bytes())
     assert far.names() == ["ACK", "BYE"]
     assert notes.released is not None
+
+
+# -- another way to go --
+
+
+def test_a_redirection_to_a_silent_place_makes_no_suspect_of_the_peer_that_redirected() -> None:
+    far = FarEnd(peer=lambda peer: replace(peer, follow_redirects=True))
+    _, notes, invite = far.call_out(msgspec.structs.replace(simple_setup(), alternatives=True))
+    far.answer(invite, 302, ("Contact", "<sip:9999@192.0.2.9:5080>"))
+    far.run(5)
+    assert notes.released is not None
+    assert not far.endpoint.suspects.names
+
+
+def test_a_suspect_that_answers_from_another_address_is_none_any_more() -> None:
+    far = FarEnd()
+    far.call_out(msgspec.structs.replace(simple_setup(), alternatives=True))
+    far.run(5)
+    far.take()
+    assert list(far.endpoint.suspects.names) == ["b"]
+    _, notes, invite = far.call_out(msgspec.structs.replace(simple_setup(), alternatives=True))
+    ringing = invite.response(180, None, "far")
+    ringing.headers.add("Contact", f"<sip:far@{B_ADDRESS}>")
+    far.give(ringing.to_bytes(), Flow(UDP, "192.0.2.77", 5060))
+    assert notes.of(Alerting)
+    assert not far.endpoint.suspects.names

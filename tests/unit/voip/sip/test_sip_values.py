@@ -163,6 +163,12 @@ def test_parameters_keep_order_and_the_first_of_a_name() -> None:
     assert format_params(params) == ';a=1;b;c="x;y"'
 
 
+def test_quote_that_never_ends_is_refused_in_a_tag_too() -> None:
+    for text in (';tag="', ';tag=1"', ';x=1;tag="'):
+        with pytest.raises(SipError):
+            parse_params(text)
+
+
 def test_quoting_and_unquoting() -> None:
     assert quote('a"b\\c\r\n') == '"a\\"b\\\\c  "'
     assert unquote(quote('a"b\\c')) == 'a"b\\c'

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from gateway.core import MILLISECOND, SECOND, TimerQueue
 from gateway.voip.sip.timers import SipTimer, durations
 from gateway.voip.sip.transaction import Timers
@@ -97,3 +99,20 @@ def test_who_waits_again_stands_at_the_end_of_the_line() -> None:
     bench.run(60 * SECOND)
     assert bench.ended == [("a", T4), ("b", T4 + 3 * SECOND), ("a", 2 * T4), ("a", 3 * T4)]
     assert len(bench.timers) == 0
+
+
+def test_one_that_breaks_does_not_keep_the_others_waiting_for_ever() -> None:
+    bench = Bench()
+
+    class Broken:
+        def expire(self, timer: SipTimer, now: int) -> None:
+            raise RuntimeError("broken")
+
+    bench.waits.start(Broken(), SipTimer.K, 0)
+    bench.waits.start(Owner(bench, "next"), SipTimer.K, 1)
+    with pytest.raises(RuntimeError):
+        bench.run(T4)
+    bench.run(60 * SECOND)
+    bench.waits.start(Owner(bench, "later"), SipTimer.K, 60 * SECOND)
+    bench.run(120 * SECOND)
+    assert [name for name, _ in bench.ended] == ["next", "later"]
