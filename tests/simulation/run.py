@@ -14,7 +14,7 @@ import click
 from tests.simulation.verdict import Verdict, run_seed
 
 MAX_FAILURES = 10
-"""Failed runs that are told in full; further ones are counted."""
+"""Failed runs that are told in full; of further ones only the seed is."""
 
 
 @click.command(help="Run whole branches in virtual time, one a seed.")
@@ -40,6 +40,9 @@ def main(seeds: int, calls: int, first: int, seed: int | None, story: bool, faul
         if story or (verdict.breaches and failed <= MAX_FAILURES):
             _clear()
             click.echo("\n".join([*verdict.story, str(verdict)]))
+        elif verdict.breaches:
+            _clear()
+            click.echo(f"seed {verdict.seed}: {len(verdict.breaches)} breaches")
         _progress(done, len(chosen), failed, total, time.monotonic() - started)
     _clear()
     seconds = time.monotonic() - started
