@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import json
 import logging
 import socket
-import stat
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+
+from gateway.stale_socket import make_way
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class ControlServer:
     async def start(self) -> None:
         """Listen; OSError if the path cannot be used, or somebody listens there."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        _make_way(self.path)
+        make_way(self.path, socket.SOCK_STREAM)
         self._server = await asyncio.start_unix_server(self._client, str(self.path), limit=MAX_LINE)
         self.path.chmod(0o600)
 
@@ -95,25 +95,6 @@ class ControlServer:
             return {"ok": True, **await self._handler(request)}
         except (CommandError, ValueError, RecursionError) as error:
             return {"ok": False, "error": str(error)}
-
-
-def _make_way(path: Path) -> None:
-    """Remove a socket that nobody listens at any more; OSError if somebody does, or if it is something else."""
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise FileExistsError(errno.EEXIST, "exists and is no socket", str(path))
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink(missing_ok=True)
-            return
-        except BlockingIOError:
-            pass
-    raise OSError(errno.EADDRINUSE, "somebody listens there already", str(path))
 
 
 def plainly(error: Exception) -> str:

@@ -33,7 +33,7 @@ from gateway.pri.exchange.program import MAX_SPANS, ExchangeProgram
 from gateway.pri.lapd import LapdTimer, Side
 from gateway.pri.settings import VARIANTS, PriSettings
 from gateway.pri.span.endpoint import SpanError
-from gateway.pri.span.virtual import make_way
+from gateway.pri.span.virtual import refuse_taken
 
 _USUAL = {"e1": "euroisdn", "t1": "ni2"}
 """The switch type of a line if none is asked for."""
@@ -193,7 +193,7 @@ def main(
         for span in spans:
             span.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Before the media engine is touched, which is another exchange's if that has this span.
-            make_way(span / "line")
+            refuse_taken(span / "line")
         engine = EngineProcess(
             spans[0].with_name(f"{spans[0].name}.media"), log=spans[0].with_name("exchange-media.log")
         )

@@ -9,7 +9,6 @@ import asyncio
 import os
 import select
 import socket
-import stat
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from gateway.pri.channels import Line
 from gateway.pri.span.endpoint import SpanEnd, SpanError, SpanStatistics, channel_path, monotonic_microseconds
 from gateway.pri.span.faults import FaultInjector
 from gateway.pri.span.layer1 import CountersRead, Layer1Timer, LineChanged
+from gateway.stale_socket import make_way
 
 __all__ = ["SpanError", "SpanStatistics", "VirtualSpan", "VirtualSpanServer", "channel_path"]
 
@@ -284,7 +284,7 @@ def _alive(channel: socket.socket) -> bool:
 
 def _listen(path: Path, mode: int) -> socket.socket:
     """A listening socket at ``path``, in place of a dead one; SpanError if somebody listens or it is something else."""
-    make_way(path)
+    refuse_taken(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
     try:
         # Before bind, so that the socket is never there with wider rights; after, as the umask may have narrowed them.
@@ -298,22 +298,9 @@ def _listen(path: Path, mode: int) -> socket.socket:
     return listener
 
 
-def make_way(path: Path) -> None:
-    """Remove a socket that nobody listens at any more; SpanError if somebody does, or if it is something else."""
+def refuse_taken(path: Path) -> None:
+    """Remove a channel's socket that nobody listens at; SpanError if somebody does, or if it is something else."""
     try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise SpanError(f"{path}: exists and is no socket")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK) as probe:
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink(missing_ok=True)
-            return
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise SpanError(f"{path}: in use ({error.strerror})") from error
-    raise SpanError(f"{path}: somebody listens there already")
+        make_way(path, socket.SOCK_SEQPACKET)
+    except OSError as error:
+        raise SpanError(f"{path}: {error.strerror}") from error
