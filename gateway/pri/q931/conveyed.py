@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from gateway.leg import Conveyed, Interworking, Met
 from gateway.pri.q931.errors import ContentError
 from gateway.pri.q931.ie import (
+    CATALOGUE,
     CalledPartySubaddress,
     CallingPartySubaddress,
     ConnectedSubaddress,
@@ -52,14 +53,7 @@ SENT_NATIONAL: Allowed = {
 """The same in North America, where no connected subaddress and no selection of high layers come back."""
 # What goes first where not everything has room: the call itself needs none of it, terminals need some.
 _BY_WORTH = ("called_subaddress", "low_layer", "high_layer", "subaddress", "calling_subaddress", "user_user")
-_LONGEST: Mapping[str, int] = {
-    "calling_subaddress": 21,
-    "called_subaddress": 21,
-    "subaddress": 21,
-    "low_layer": 16,
-    "high_layer": 3,
-    "user_user": 129,
-}
+_LONGEST = {name: CATALOGUE[int(kind.identifier)].longest for kind, name in _ACCESS.items()}
 _INTERWORKING: Mapping[int, Interworking] = {int(value): value for value in Interworking}
 _REFERENCE = CallReference(1)
 _CHANNEL = 5
