@@ -149,3 +149,23 @@ async def test_a_hundred_calls_with_every_tenth_frame_lost(tmp_path: Path) -> No
         result = await product.exchange.command("load-result")
         assert (result["answered"], result["failed"]) == (100, 0)
         assert len(product.records()) == 100
+
+
+@scenario
+async def test_resets_of_the_data_link_lose_no_call(tmp_path: Path) -> None:
+    timers = "[timers.q921]\nT200_ms = 100\n"
+    async with Product(tmp_path, extra=timers, exchange_options=("--t200-ms", "100")) as product:
+        async with await product.answering(calls=60, trace=False) as phone:
+            await product.exchange.command("load", called=DID, rate=10, calls=60, hold=300)
+            for _ in range(3):
+                await asyncio.sleep(1.2)
+                # Longer than N200 + 1 times T200: the exchange gives the link up and begins anew.
+                os.kill(product.gateway_pid, signal.SIGSTOP)
+                await asyncio.sleep(0.45)
+                os.kill(product.gateway_pid, signal.SIGCONT)
+            await phone.succeed(30)
+        await product.until_idle(15)
+        result = await product.exchange.command("load-result")
+        assert (result["answered"], result["failed"]) == (60, 0)
+        assert "reset=True" in product.log
+        assert len(product.records()) == 60

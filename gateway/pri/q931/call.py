@@ -24,6 +24,7 @@ from gateway.pri.q931.ie import (
 )
 from gateway.pri.q931.message import CALL_CONTROL, CallReference, Message, MessageType
 from gateway.pri.q931.primitives import Primitive
+from gateway.pri.q931.recovery import catch_up, repeat_answer, repeat_clearing, repeat_setup
 from gateway.pri.q931.states import CLEARING, State
 from gateway.pri.q931.timers import SETUP_TRANSMISSIONS, Q931Timer
 
@@ -41,13 +42,16 @@ class Q931Call(ClearingCall):
     The time is that of the link (``Q931Link.now``), which its owner sets with every call into the link.
     """
 
-    __slots__ = ("_complete", "_waiting_digits")
+    __slots__ = ("_complete", "_waiting_digits", "last_answer", "repeats")
 
     def __init__(self, link: Q931Link, reference: CallReference, *, originated: bool) -> None:
         super().__init__(link, reference, originated=originated)
         self._complete = False
         # Digits that came before the far end was ready for them (SETUP not yet acknowledged).
         self._waiting_digits: list[tuple[str, bool]] = []
+        # On the called side: CALL PROCEEDING, ALERTING or CONNECT, whichever went out last.
+        self.last_answer: Message | None = None
+        self.repeats = 0
 
     # -- requests of the calling side --
 
@@ -102,7 +106,7 @@ class Q931Call(ClearingCall):
         if self.originated or self.state not in (self.chain.setup, self.chain.overlap):
             return False
         self.stop(Q931Timer.T302)
-        self.send(MessageType.CALL_PROCEEDING, self._with_channel(elements))
+        self._tell(MessageType.CALL_PROCEEDING, elements)
         self.set_state(self.chain.proceeding)
         return True
 
@@ -126,7 +130,7 @@ class Q931Call(ClearingCall):
             return False
         self._proceed_first()
         self.stop(Q931Timer.T302)
-        self.send(MessageType.ALERTING, self._with_channel(elements))
+        self._tell(MessageType.ALERTING, elements)
         self.set_state(chain.alerting)
         return True
 
@@ -137,7 +141,7 @@ class Q931Call(ClearingCall):
             return False
         self._proceed_first()
         self.stop(Q931Timer.T302)
-        self.send(MessageType.CONNECT, self._with_channel(elements))
+        self._tell(MessageType.CONNECT, elements)
         self.set_state(chain.connect)
         if chain.connect is State.ACTIVE:
             self.indicate(Primitive.CONNECTED)
@@ -178,6 +182,12 @@ class Q931Call(ClearingCall):
         if self.channel is None:
             return elements
         return (self.link.channel_identification(self.channel.timeslot), *elements)
+
+    def _tell(self, kind: MessageType, elements: Elements) -> None:
+        """Send how far the call is, and keep it in case that it gets lost."""
+        elements = self._with_channel(elements)
+        self.send(kind, elements)
+        self.last_answer = Message(kind, self.reference, elements, CALL_CONTROL)
 
     def _proceed_first(self) -> None:
         if self.link.variant.proceeding_first and self.state is self.chain.setup:
@@ -347,6 +357,25 @@ class Q931Call(ClearingCall):
             self.stop(Q931Timer.T313)
             self.set_state(State.ACTIVE)
             self.indicate(Primitive.CONNECTED, message)
+
+    # -- after a reset of the link --
+
+    def link_reset(self) -> None:
+        """5.8.8; what waits for an answer is sent again, before its timer runs out."""
+        if self.originated and self.state is self.chain.setup:
+            repeat_setup(self)
+        elif self.state in (self.chain.disconnect_sent, State.RELEASE_REQUEST) and self.clearing_cause is not None:
+            repeat_clearing(self, self.clearing_cause)
+        else:
+            super().link_reset()
+
+    def on_setup_again(self) -> None:
+        """The caller's T303 ran out: what we answered was lost (5.2.1)."""
+        repeat_answer(self)
+
+    def catch_up(self, reported: int, message: Message) -> bool:
+        """Mend what got lost, as the far end's state tells; True if that was done."""
+        return catch_up(self, reported, message)
 
     # -- messages of both sides --
 

@@ -53,7 +53,6 @@ class ClearingCall:
 
     __slots__ = (
         "_cleared",
-        "_clearing_cause",
         "_enquiries",
         "_head",
         "_receivable",
@@ -63,6 +62,7 @@ class ClearingCall:
         "answered",
         "chain",
         "channel",
+        "clearing_cause",
         "ended_by",
         "exclusive",
         "key",
@@ -100,7 +100,7 @@ class ClearingCall:
         self.ended_by: Q931Timer | None = None
         self.user: object | None = None
         self._running: set[Q931Timer] = set()
-        self._clearing_cause: CauseElement | None = None
+        self.clearing_cause: CauseElement | None = None
         self._cleared = False
         self._enquiries = 0
         self._refused_enquiry = False
@@ -198,7 +198,7 @@ class ClearingCall:
             self.send(MessageType.RELEASE_COMPLETE, (element,))
             self.end(element)
             return True
-        self._clearing_cause = element
+        self.clearing_cause = element
         self.set_state(self.chain.disconnect_sent)
         if not self.link.up:
             # Cleared here and now; the far end hears of it by RELEASE when the link is back (5.8.9, option).
@@ -258,7 +258,8 @@ class ClearingCall:
         if log.isEnabledFor(logging.INFO):
             log.info("%r: %s %s", self, "unexpected" if known else "unrecognised", message.name)
         if known and message.message_type is MessageType.SETUP:
-            return  # 5.8.3.2 e)
+            self.on_setup_again()  # 5.8.3.2 e): it is no new call
+            return
         self.report(
             Cause.MESSAGE_NOT_COMPATIBLE
             if known and message.message_type in self.link.handlers
@@ -292,7 +293,7 @@ class ClearingCall:
             self._tell_cleared(cause)
             return
         if self.link.holds_inband(message) and state is not State.ACTIVE and answer is None:
-            self._clearing_cause = cause
+            self.clearing_cause = cause
             self.set_state(self.chain.disconnect_received)
             self.indicate(Primitive.DISCONNECT, message, cause)
             return
@@ -304,8 +305,8 @@ class ClearingCall:
         """Send RELEASE and wait for RELEASE COMPLETE."""
         self.stop_all()
         if cause is not None:
-            self._clearing_cause = cause
-        elements = (self._clearing_cause,) if self._clearing_cause is not None else ()
+            self.clearing_cause = cause
+        elements = (self.clearing_cause,) if self.clearing_cause is not None else ()
         self.send(MessageType.RELEASE, elements)
         self.set_state(State.RELEASE_REQUEST)
         self.transmissions = 1
@@ -335,7 +336,7 @@ class ClearingCall:
         """Free channel and call reference, enter Null; the owner hears RELEASE."""
         self.stop_all()
         if cause is None:
-            cause = self._clearing_cause or self.cause_element(Cause.NORMAL_UNSPECIFIED)
+            cause = self.clearing_cause or self.cause_element(Cause.NORMAL_UNSPECIFIED)
         if self.channel is not None:
             self.link.channels.release(self.channel.timeslot, self)
         self.released = True
@@ -380,6 +381,8 @@ class ClearingCall:
             elif cause.value == Cause.RESPONSE_TO_STATUS_ENQUIRY:
                 answered = True
                 self.stop(Q931Timer.T322)
+        if answered and self.catch_up(reported, message):
+            return
         agrees = reported in COMPATIBLE[state]
         if answered and state is State.ACTIVE:
             agrees = reported in AGREES_WHEN_ACTIVE
@@ -398,7 +401,7 @@ class ClearingCall:
                 self.start(Q931Timer.T309)
         elif self.state in CLEARING:
             self.stop_all_but_t309()
-            self._tell_cleared(self._clearing_cause or self.cause_element(Cause.DESTINATION_OUT_OF_ORDER))
+            self._tell_cleared(self.clearing_cause or self.cause_element(Cause.DESTINATION_OUT_OF_ORDER))
             self.set_state(State.RELEASE_REQUEST)
             if Q931Timer.T309 not in self._running:
                 self.start(Q931Timer.T309)
@@ -420,25 +423,32 @@ class ClearingCall:
             self.enquire()
 
     def link_reset(self) -> None:
-        """5.8.8: messages may be lost. Overlap is cleared, clearing is repeated by its timers, the rest is checked."""
+        """5.8.8: messages may be lost. Overlap is cleared, SETUP and clearing have timers, the rest is asked about."""
         if self.state is self.chain.overlap:
             self.clear(Cause.TEMPORARY_FAILURE, tell=Cause.TEMPORARY_FAILURE)
-        elif self.state is State.ACTIVE:
+        elif self.state not in CLEARING and self.state not in (State.NULL, self.chain.setup):
             self.enquire()
+
+    def on_setup_again(self) -> None:
+        """SETUP came once more for this very call."""
+
+    def catch_up(self, reported: int, message: Message) -> bool:  # noqa: ARG002
+        """The far end is in state ``reported`` by its answer to our enquiry; True if that was dealt with."""
+        return False
 
     # -- timers --
 
     def expire_t305(self) -> None:
         """5.3.3, 5.3.4: DISCONNECT was not answered (T305), or the announcement is over (T306)."""
         self._release(None)
-        if self._clearing_cause is not None:
-            self._tell_cleared(self._clearing_cause)
+        if self.clearing_cause is not None:
+            self._tell_cleared(self.clearing_cause)
 
     def expire_t308(self) -> None:
         """5.3.3, 5.3.4: RELEASE once more; then the call ends here and its channel is restarted."""
         if self.transmissions < RELEASE_TRANSMISSIONS:
             self.transmissions += 1
-            self.send(MessageType.RELEASE, (self._clearing_cause,) if self._clearing_cause is not None else ())
+            self.send(MessageType.RELEASE, (self.clearing_cause,) if self.clearing_cause is not None else ())
             self.start(Q931Timer.T308)
             return
         channel = self.channel
@@ -463,5 +473,6 @@ class ClearingCall:
             self.send(MessageType.STATUS_ENQUIRY, ())
             self.start(Q931Timer.T322)
             return
-        if self.state not in CLEARING:
+        # A call that is being set up has timers of its own.
+        if self.state is State.ACTIVE:
             self.clear(Cause.TEMPORARY_FAILURE, tell=Cause.TEMPORARY_FAILURE)

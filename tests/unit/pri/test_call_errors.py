@@ -381,7 +381,7 @@ def test_5_8_7_3_recognised_element_that_does_not_belong_there_is_let_pass() -> 
     assert call.state is State.OUTGOING_CALL_PROCEEDING
 
 
-def test_5_8_8_link_reset_clears_overlap_and_checks_active_calls() -> None:
+def test_5_8_8_link_reset_clears_overlap_and_checks_the_rest() -> None:
     end = FarEnd()
     overlap = end.call_in(True, State.OVERLAP_SENDING)
     active = end.call_in(True, State.ACTIVE)
@@ -392,7 +392,9 @@ def test_5_8_8_link_reset_clears_overlap_and_checks_active_calls() -> None:
     assert messages[overlap.reference.value].message_type is T.DISCONNECT
     assert cause_of(messages[overlap.reference.value]).value is Cause.TEMPORARY_FAILURE
     assert messages[active.reference.value].message_type is T.STATUS_ENQUIRY
-    assert len(messages) == 2
+    assert messages[alerting.reference.value].message_type is T.STATUS_ENQUIRY
+    assert messages[clearing.reference.value].message_type is T.DISCONNECT
+    assert len(messages) == 4
     assert alerting.state is State.CALL_DELIVERED
     assert clearing.state is State.DISCONNECT_REQUEST
 

@@ -195,7 +195,8 @@ def test_setup_sent_again_is_the_same_call() -> None:
     switch.legs[0].proceed(0)
     switch.setup(CalledPartyNumber("123"))
     assert len(switch.legs) == 1
-    assert switch.sent() == [T.CALL_PROCEEDING]
+    # The answer was lost, or the caller would not have asked again.
+    assert switch.sent() == [T.CALL_PROCEEDING, T.CALL_PROCEEDING]
 
 
 @pytest.mark.parametrize(
