@@ -31,7 +31,7 @@ peers: ## build the test peers that are ours (libpri)
 run: setup ## exchange, gateway and a SIP phone on loopback: a call each way, a verdict, then a live view (ONCE=1: stop after the verdict)
 	@$(BIN)/python -m tests.demo $(if $(ONCE),--once)
 
-.PHONY: test lint format types c-test unit interop-local
+.PHONY: test lint format types c-test unit
 test: setup-test lint types c-test unit peers-test ## all checks: format, lint, types, C warnings and sanitizers, unit, property, simulation tests, packaged peers
 
 lint:
@@ -62,6 +62,13 @@ peers-test: ## tests against real peers: libpri, sipp, baresip, Kamailio, tshark
 	@echo "== peers"
 	@$(BIN)/pytest -n $(PYTEST_WORKERS) tests/interop
 
+.PHONY: interop
+interop: ## more of the world: Asterisk in a root of its own, NAT between network namespaces (root, or user namespaces)
+	@scripts/setup interop
+	@$(MAKE) --no-print-directory engine peers
+	@echo "== the world outside"
+	@$(BIN)/pytest tests/outside
+
 .PHONY: simulate
 SEEDS ?= 2000
 CALLS ?= 500
@@ -69,9 +76,10 @@ simulate: setup ## a branch in virtual time: SEEDS runs of CALLS calls with faul
 	@$(BIN)/python -m tests.simulation.run --seeds $(SEEDS) --calls $(CALLS)
 
 .PHONY: bench
-bench: setup-test ## measure CPU per call and per standing call, set-up delay and memory; writes docs/bench.md
+bench: setup-test ## measure CPU per call and per standing call, beside others, set-up delay and memory; writes docs/bench.md (QUICK=1: a look)
+	@scripts/setup bench || echo "bench: whoever cannot be installed is not measured"
 	@$(MAKE) -s -C gateway/media/engine BUILD=$(BUILD)/engine bench
-	@$(BIN)/python -m tests.bench.run
+	@$(BIN)/python -m tests.bench.run $(if $(QUICK),--quick)
 
 .PHONY: fuzz
 FUZZ_SECONDS ?= 60

@@ -26,6 +26,8 @@ class EndingCall(VoicedCall):
         super().__init__(identity, switch, leg, setup, now)
         self._proceeded = False
         self._incoming_gone = False
+        # Legs in neither place: one that a transfer tries, those that made room for another and are not over yet.
+        self._others: tuple[Leg, ...] = ()
         # Whether a limit of time was ever set: most calls have none.
         self._limited = False
         # What the call will have failed of when its tone has been heard.
@@ -40,10 +42,12 @@ class EndingCall(VoicedCall):
         self._note("a leg did not end in time")
         history = self.history
         if not self._incoming_gone:
-            history.incoming = self.incoming.record()
+            history.keep(self.incoming, history.cause, "")
         if self.outgoing is not None:
-            attempt = history.attempts[-1]
-            attempt.cause, attempt.leg = history.cause, self.outgoing.record()
+            history.keep(self.outgoing, history.cause, "")
+        for leg in self._others:
+            history.keep(leg, history.cause, "")
+        self._others = ()
         self._end(now)
 
     def lose_voice(self, now: int) -> None:
@@ -97,12 +101,14 @@ class EndingCall(VoicedCall):
         self.history.released_by = by
         self.history.ended = now
         self._set_state(State.RELEASING)
-        self._lift(Purpose.TONE_LIMIT, Purpose.RING_LIMIT)
+        self._lift(Purpose.TONE_LIMIT, Purpose.RING_LIMIT, Purpose.TRANSFER_LIMIT, Purpose.VOICE_LIMIT, Purpose.DIGITS)
         self._switch.start_timer(self, Purpose.RELEASE_GUARD, now + RELEASE_GUARD)
         if self._own_stream is not None:
             self._unwatch(self._own_stream)
             self._media.close(self._own_stream)
-            self._own_stream = None
+            self._own_stream = self._hearer = None
+        for leg in self._others:
+            leg.release(cause, now, text)
         if self.outgoing is not None:
             self.outgoing.release(cause, now, text)
         if not self._incoming_gone:
@@ -110,7 +116,7 @@ class EndingCall(VoicedCall):
         self._end_if_over(now)
 
     def _end_if_over(self, now: int) -> None:
-        if self.state is State.RELEASING and self._incoming_gone and self.outgoing is None:
+        if self.state is State.RELEASING and self._incoming_gone and self.outgoing is None and not self._others:
             self._end(now)
 
     def _end(self, now: int) -> None:

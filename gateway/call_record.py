@@ -8,6 +8,7 @@ from gateway.leg import NotOffered
 from gateway.record import (
     AttemptRecord,
     CallRecord,
+    TransferRecord,
     WallClock,
     party_record,
     redirection_record,
@@ -64,6 +65,19 @@ def record_of(call: Call, clock: WallClock) -> CallRecord:
             for a in attempts
         ),
         facts=tuple(sorted(setup.facts)),
+        transfers=tuple(
+            TransferRecord(
+                t.destination,
+                t.number,
+                None if t.cause is None else int(t.cause),
+                t.leg,
+                t.text,
+                clock.at(t.at),
+                t.kind,
+                t.by,
+            )
+            for t in history.transfers
+        ),
         emergency=history.emergency,
         one_way=history.one_way,
         notes=tuple(history.notes),

@@ -45,6 +45,9 @@ class Purpose(StrEnum):
     TONE_LIMIT = "tone limit"
     RING_LIMIT = "ring limit"
     NOTHING_TO_HEAR = "nothing to hear"
+    TRANSFER_LIMIT = "transfer limit"
+    VOICE_LIMIT = "voice limit"
+    DIGITS = "digits"
 
 
 class Switch(Protocol):
@@ -66,8 +69,23 @@ class Switch(Protocol):
     def open_leg(self, destination: PriDestination | TrunkDestination | PhoneDestination, now: int) -> Leg | Cause:
         """A fresh outgoing leg towards ``destination``, or why there can be none."""
 
+    def lacking(
+        self, destination: PriDestination | TrunkDestination | PhoneDestination, wanted: frozenset[str]
+    ) -> frozenset[str]:
+        """Which of the facts ``wanted`` the hop to ``destination`` cannot have."""
+
     def ringback(self) -> Tone:
         """Ringing tone of this gateway's country."""
+
+    @property
+    def directrtpsetup(self) -> bool:
+        """Whether voice may go around the gateway from the first moment."""
+
+    def music_on_hold(self) -> Tone | str | None:
+        """What a side hears that is on hold: a tone, a file by its path, or nothing of ours."""
+
+    def hold_tone(self) -> Tone:
+        """A quiet tone that says that one is on hold, where no file can be played."""
 
     def failure_tone(self, cause: Cause) -> Tone | None:
         """What a caller hears whose call failed with ``cause``; None: the caller's own side tells by the cause."""

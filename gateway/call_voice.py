@@ -32,6 +32,10 @@ class VoicedCall:
         self._outgoing_heard = False
         self._early_audio = False
         self._own_stream: int | None = None
+        # Whom our own voice is for; None is the caller.
+        self._hearer: Leg | None = None
+        # The side that a transfer is under way for is served meanwhile, not by the other side.
+        self._transferring = False
         self._wired: tuple[int, int] | None = None
         # Asked once, not with every state.
         self._verbose = log.isEnabledFor(logging.DEBUG)
@@ -98,12 +102,12 @@ class VoicedCall:
         if self._own_stream is not None and not self._serving:
             self._unwatch(self._own_stream)
             self._media.close(self._own_stream)
-            self._own_stream = None
+            self._own_stream = self._hearer = None
             self._wired = None
 
     @property
     def _serving(self) -> bool:
-        return self.outgoing is None and self.state is State.ANSWERED
+        return self.outgoing is None and self.state is State.ANSWERED and not self._transferring
 
     # -- the wire --
 
@@ -111,16 +115,21 @@ class VoicedCall:
         """Connect what the caller is to hear now: our own voice, else the outgoing leg; only what has changed."""
         if self.state in (State.RELEASING, State.ENDED):
             return
-        hears = self.incoming.stream
+        hearer, speaker = self._pair()
+        hears = hearer.stream
         speaks = self._own_stream
-        if speaks is None and self.outgoing is not None:
-            speaks = self.outgoing.stream
+        if speaks is None and speaker is not None:
+            speaks = speaker.stream
         if hears is None or speaks is None or self._wired == (hears, speaks):
             return
         if not self._early_audio and self.state is not State.ANSWERED:
             return
         self._wired = (hears, speaks)
         self._media.connect(hears, speaks)
+
+    def _pair(self) -> tuple[Leg, Leg | None]:
+        """Who hears, and who speaks if we do not."""
+        return self._hearer or self.incoming, self.outgoing
 
     def _other(self, stream: int) -> Leg | None:
         if stream == self.incoming.stream:

@@ -10,19 +10,20 @@ import gc
 import logging
 import random
 import signal
+import stat
 import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import click
 
-from gateway.assembly import span_directory
+from gateway.assembly import span_directory, tls_settings
 from gateway.call_record import record_of, refusal_record
-from gateway.config import ConfigError, Configuration, load
+from gateway.config import ConfigError, Configuration, examine, read_text
 from gateway.control_socket import CommandError, ControlServer, plainly, text_of
 from gateway.huge_pages import gather
 from gateway.log_lines import log_to
@@ -34,19 +35,30 @@ from gateway.media.engine_process import EngineProcess
 from gateway.pri.span.endpoint import SpanError, monotonic_microseconds
 from gateway.pri.span.layer1 import CountersRead, LineChanged
 from gateway.pri.span.virtual import VirtualSpan
+from gateway.provision.wan import WanWatcher
 from gateway.randomness import PooledRandom
 from gateway.record import CallRecord, RecordWriter, WallClock
 from gateway.run_lock import sole_user
+from gateway.state_file import StateFile
 from gateway.status import status_of
 from gateway.switch import CallEnded, CallRefused, SpanEvent, SpanFrame, Switch
 from gateway.trace import TraceLine
-from gateway.voip.sip.flow import Flow, bracketed
+from gateway.voip.sip.address import NetworkFacts
+from gateway.voip.sip.binding_store import StoreBindings
+from gateway.voip.sip.flow import Flow, Resolve, bracketed
+from gateway.voip.sip.handshakes import Handshakes
 from gateway.voip.sip.hop import Listener
+from gateway.voip.sip.names import Answer
+from gateway.voip.sip.tls import Tls, TlsFileError
 from gateway.voip.sip.transport import ListenError, SipTransport, local_address_for
+
+if TYPE_CHECKING:
+    from gateway.tls_watch import TlsWatch
 
 log = logging.getLogger("gateway")
 
 STATUS_SOCKET = "status.sock"
+BINDINGS_FILE = "bindings.json"
 END_SECONDS = 2.0
 """How long the end of the program waits for far ends to agree that their calls are over."""
 COLLECT_AFTER = 10_000
@@ -86,6 +98,7 @@ class Daemon:
             self.media,
             rng,
             local_for=local_address_for,
+            wall_clock=time.time,
             tracer=None if trace is None else self._write_trace,
         )
         self.engine = EngineConnection(
@@ -102,7 +115,17 @@ class Daemon:
             )
             for span in configuration.spans
         }
-        self.sip = SipTransport(self.switch.sip.settings.listeners, clock, self.drain)
+        self.tls = _tls_watch(configuration)
+        self.sip = SipTransport(
+            self.switch.sip.settings.listeners,
+            clock,
+            self.drain,
+            tls=None if self.tls is None else self.tls.tls,
+            handshakes=Handshakes(self.switch.sip.defence.known),
+            admit=self.switch.sip.admits,
+        )
+        self.bindings = StateFile(gateway.state_path / BINDINGS_FILE, "registrations")
+        self.wan = WanWatcher(configuration.network.wan, clock, self._network)
         self.status = ControlServer(gateway.run_dir / STATUS_SOCKET, self._command)
         self.listeners: tuple[Listener, ...] = ()
         self._timer: asyncio.TimerHandle | None = None
@@ -124,7 +147,12 @@ class Daemon:
             await self.close()
             raise
         self.records.prepare()
+        self._restore_bindings()
         self.engine.start()
+        if self.tls is not None:
+            self.tls.start()
+        # First, so that nobody is told an address that is none outside.
+        await self.wan.start()
         await self.sip.attach(_SipReceiver(self))
         self.drain()
 
@@ -139,6 +167,7 @@ class Daemon:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._quiet.wait(), patience)
         self.switch.abandon_calls(self.clock())
+        self.switch.sip.phones.store_now(self.clock())
         self.drain()
         await self.close()
 
@@ -148,12 +177,27 @@ class Daemon:
             self._timer.cancel()
             self._timer = None
         self._loop = None
+        await self.wan.close()
         self.sip.close()
+        if self.tls is not None:
+            self.tls.close()
         for span in self.spans.values():
             span.close()
         self.engine.close()
         await self.status.close()
+        await self.bindings.close()
         self.records.close()
+
+    def _restore_bindings(self) -> None:
+        data = self.bindings.read()
+        if data is None:
+            return
+        try:
+            count = self.switch.sip.phones.restore(data, self.clock())
+        except ValueError as error:
+            log.error("%s makes no sense: %s; phones can be called once they register again", self.bindings.path, error)
+            return
+        log.info("%d registrations of before are restored", count)
 
     # -- in --
 
@@ -167,6 +211,18 @@ class Daemon:
             )
             self.switch.line_state(span, event.alarm, now)
             self.drain()
+
+    def _network(self, facts: NetworkFacts, now: int) -> None:
+        if self._loop is not None and self.sip.drop_stale():
+            # Calls learn that their connection is gone before they use it to tell of the change.
+            self._loop.call_later(0.01, self._tell_network, facts)
+        else:
+            self.switch.network(facts, now)
+            self.drain()
+
+    def _tell_network(self, facts: NetworkFacts) -> None:
+        self.switch.network(facts, self.clock())
+        self.drain()
 
     def _media_event(self, event: MediaEvent, now: int) -> None:
         if isinstance(event, EngineReady):
@@ -201,6 +257,8 @@ class Daemon:
                     self._record(refusal_record(output.identity, output.refused, output.now, self._wall()))
                 elif isinstance(output, SpanEvent):
                     log.info("span %s: %s", output.span, output.event)
+                elif isinstance(output, StoreBindings):
+                    self.bindings.keep(output.data)
                 else:
                     sip.perform(output)
                 output = poll()
@@ -249,22 +307,50 @@ class Daemon:
             log.error("the trace cannot be written: %s; it ends here, calls go on", error.strerror)
             self._trace = self.switch.tracer = None
 
+    def reload_tls(self) -> None:
+        """Take up certificate, key and CA as they are now; calls and connections go on."""
+        if self.tls is not None:
+            self.tls.reload()
+
+    def _tls_status(self) -> dict[str, object] | None:
+        if self.tls is None:
+            return None
+        handshakes = self.sip.handshakes.statistics()
+        return self.tls.status() | {"connections": self.sip.secure_connections, "handshakes": handshakes}
+
     # -- commands --
 
     async def _command(self, request: Mapping[str, object]) -> Mapping[str, object]:
         match request.get("command"):
             case "status":
-                return status_of(self.switch, self.spans, self.clock(), engine_streams=len(self.media.streams))
+                status = status_of(self.switch, self.spans, self.clock(), engine_streams=len(self.media.streams))
+                return status | {"tls": self._tls_status()}
             case "hangup":
                 call = text_of(request, "call")
                 if not self.switch.hang_up(call, self.clock()):
                     raise CommandError(f"there is no call {call!r}")
                 self.drain()
                 return {}
+            case "pardon":
+                address = text_of(request, "address")
+                if not self.switch.sip.defence.pardon(address):
+                    raise CommandError(f"{address!r} is not shut out")
+                return {}
             case "explain":
                 return {"lines": self.switch.explain(text_of(request, "context"), text_of(request, "number"))}
             case other:
-                raise CommandError(f"command {other!r}, expected status, hangup or explain")
+                raise CommandError(f"command {other!r}, expected status, hangup, pardon or explain")
+
+
+def _tls_watch(configuration: Configuration) -> TlsWatch | None:
+    """Whoever looks after TLS, if anything uses it; raises TlsFileError."""
+    settings = tls_settings(configuration)
+    if settings is None:
+        return None
+    # Late: most of what it takes (cryptography) costs memory and time that a box without TLS need not spend.
+    from gateway.tls_watch import TlsWatch
+
+    return TlsWatch(Tls(settings))
 
 
 class _SipReceiver:
@@ -279,8 +365,8 @@ class _SipReceiver:
     def connection_lost(self, flow: Flow, now: int) -> None:
         self._switch.sip_connection_lost(flow, now)
 
-    def resolved(self, host: str, addresses: tuple[str, ...], now: int) -> None:
-        self._switch.resolved(host, addresses, now)
+    def looked_up(self, question: Resolve, answer: Answer, now: int) -> None:
+        self._switch.looked_up(question, answer, now)
 
 
 def keep_what_is_there() -> None:
@@ -310,6 +396,7 @@ async def _run_alone(
     async with EngineKeeper(EngineProcess(configuration.media_control)) if start_engine else nullcontext() as keeper:
         daemon = Daemon(configuration, trace=trace)
         await daemon.start()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, daemon.reload_tls)
         keep_what_is_there()
         log.info("%s is up: %s", configuration.gateway.name, ", ".join(_where(one) for one in daemon.listeners))
         await stop.wait()
@@ -320,6 +407,23 @@ async def _run_alone(
 
 def _where(listener: Listener) -> str:
     return f"{listener.transport.lower()}:{bracketed(listener.address)}:{listener.port}"
+
+
+def _read(path: Path) -> Configuration:
+    """The configuration, after all that is to be said of it; ends the program if it has an error."""
+    try:
+        configuration, problems = examine(read_text(path), path)
+    except ConfigError as error:
+        configuration, problems = None, list(error.problems)
+    for problem in problems:
+        click.echo(str(problem), err=True)
+    if configuration is None:
+        sys.exit(1)
+    peers = (*configuration.trunks, *configuration.phones)
+    if any(peer.secret is not None and peer.secret.text for peer in peers) and path.stat().st_mode & stat.S_IROTH:
+        text = f"everybody on this host may read it, and there are passwords in it; chmod 640 {path}"
+        click.echo(f"{path}:1: warning: {text}", err=True)
+    return configuration
 
 
 @click.command(
@@ -352,16 +456,7 @@ def main(config: Path | None, check: Path | None, trace: Path | None, start_engi
     path = check or config
     if path is None or (check and config):
         raise click.UsageError("expected either --config FILE or --check FILE")
-    try:
-        configuration = load(path)
-    except ConfigError as error:
-        click.echo(str(error), err=True)
-        sys.exit(1)
-    except OSError as error:
-        click.echo(f"{path}: {error.strerror}", err=True)
-        sys.exit(1)
-    for warning in configuration.warnings:
-        click.echo(str(warning), err=True)
+    configuration = _read(path)
     if check:
         return
     try:
@@ -371,6 +466,6 @@ def main(config: Path | None, check: Path | None, trace: Path | None, start_engi
         else:
             with trace.open("w", encoding="utf-8") as file:
                 asyncio.run(_run(configuration, file, start_engine))
-    except (ListenError, SpanError, RuntimeError, OSError) as error:
+    except (ListenError, SpanError, TlsFileError, RuntimeError, OSError) as error:
         click.echo(f"gateway: {plainly(error)}", err=True)
         sys.exit(1)

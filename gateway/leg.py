@@ -12,7 +12,8 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from gateway.cause import Cause, Location
-from gateway.identity import Number, Party, Redirection
+from gateway.identity import Number, Party, Redirection, RedirectionReason
+from gateway.media.api import Codec
 
 
 class Bearer(Enum):
@@ -56,13 +57,21 @@ class Conveyed(msgspec.Struct, frozen=True):
     user_user: bytes | None = None
 
 
+SECURE_SIGNALLING = "secure_signalling"
+SECURE_MEDIA = "secure_media"
+"""Facts about a hop: its signalling is TLS, its voice SRTP."""
+
+
 class Setup(msgspec.Struct, frozen=True):
     """What a call is asked to be: who calls whom, and how far the number goes.
 
     ``complete`` is False while overlap digits may follow. ``facts`` are what the incoming hop can vouch for
-    (``secure_signalling``, ``secure_media``). ``bearer`` None: voice, as the outgoing side has it. ``hops``: how
+    (``secure_signalling``, ``secure_media``), ``secure_bridge`` those that the outgoing hop must have: a leg that
+    cannot have them fails rather than does without. ``bearer`` None: voice, as the outgoing side has it. ``hops``: how
     many more the call may take (SIP's Max-Forwards, RFC 7332), None where it came from a network that counts none.
     ``alternatives``: there is another way to go, so that a far end that says nothing at all is not waited for long.
+    ``codec`` is that of the caller's voice, None where it has no choice: the same on the other side saves work.
+    ``referred_by``: the URI of who transferred the caller here (RFC 3892), "" if nobody did.
     """
 
     called: Number
@@ -71,9 +80,12 @@ class Setup(msgspec.Struct, frozen=True):
     complete: bool = True
     bearer: Bearer | None = None
     facts: frozenset[str] = frozenset()
+    secure_bridge: frozenset[str] = frozenset()
     conveyed: Conveyed | None = None
     hops: int | None = None
     alternatives: bool = False
+    codec: Codec | None = None
+    referred_by: str = ""
 
     @property
     def speech(self) -> bool:
@@ -85,11 +97,17 @@ class Setup(msgspec.Struct, frozen=True):
 
 
 class Offered(msgspec.Struct, frozen=True):
-    """A new call came in on this leg; ``context`` is where the dial plan begins and ``source`` names trunk or phone."""
+    """A new call came in on this leg; ``context`` is where the dial plan begins and ``source`` names trunk or phone.
+
+    ``replaces``: it is no new call but wants the place of that leg of a standing one (RFC 3891), which it may have.
+    ``note``: what its record is to say of how it came in.
+    """
 
     setup: Setup
     context: str
     source: str
+    replaces: Leg | None = None
+    note: str = ""
 
 
 class NotOffered(msgspec.Struct, frozen=True):
@@ -155,9 +173,25 @@ class Resumed(msgspec.Struct, frozen=True):
 
 
 class Transferred(msgspec.Struct, frozen=True):
-    """The far end asks that the other leg be sent to ``target`` (a number in this leg's context)."""
+    """The far end asks that the other leg be sent to ``target``, a number of the dial plan in ``context``.
+
+    ``replaces``: the far end's leg in its other call, whose other side the transferred leg is to be joined with
+    (attended transfer); ``target`` is then of no account. ``referred_by``: see Setup. Each is answered by ``transfer``.
+    """
 
     target: Number
+    context: str
+    replaces: Leg | None = None
+    referred_by: str = ""
+
+
+class TransferStep(Enum):
+    """How far a transfer got. After DONE and FAILED nothing more is said of it."""
+
+    TRYING = "trying"
+    ALERTING = "alerting"
+    DONE = "done"
+    FAILED = "failed"
 
 
 class MediaChanged(msgspec.Struct, frozen=True):
@@ -178,10 +212,19 @@ class Notified(msgspec.Struct, frozen=True):
     description: int
 
 
+class Forward(msgspec.Struct, frozen=True):
+    """Where a called side wants its call to go: numbers in its own ``context``, to be tried in order."""
+
+    targets: tuple[Number, ...]
+    context: str
+    reason: RedirectionReason = RedirectionReason.UNKNOWN
+
+
 class Released(msgspec.Struct, frozen=True):
     """The leg is over and everything of it is free. ``ours`` is True when we asked for the release.
 
-    ``timer`` is the name of a timer of ours that ended it, not the far end.
+    ``timer`` is the name of a timer of ours that ended it, not the far end. ``forward``: the far end wants the call
+    sent elsewhere, as far as it may call there itself (a phone's call forwarding).
     """
 
     cause: Cause
@@ -189,6 +232,7 @@ class Released(msgspec.Struct, frozen=True):
     ours: bool = False
     text: str = ""
     timer: str = ""
+    forward: Forward | None = None
 
 
 LegEvent = (
@@ -224,7 +268,8 @@ class Leg(Protocol):
 
     An incoming leg gets: proceed, progress, alert, answer, or release. An outgoing leg gets: place once, then digits
     while overlap goes on. Both get hold, resume, identify, keypad and release. After ``release`` the leg still owes one
-    ``Released``. ``listener`` is set by the Call that owns the leg.
+    ``Released``. ``listener`` is set by the Call that owns the leg. ``rtptimeout``: after so many microseconds without
+    any voice from the far end it is taken for gone; 0 is never.
     """
 
     listener: Listener | None
@@ -232,6 +277,7 @@ class Leg(Protocol):
     technology: str
     source: str
     stream: int | None
+    rtptimeout: int
 
     def place(self, setup: Setup, now: int) -> None:
         """Start an outgoing call."""
@@ -265,6 +311,15 @@ class Leg(Protocol):
 
     def notify(self, description: int, now: int) -> None:
         """Tell the far end what happened to the call (see Notified); ignored where it cannot be said."""
+
+    def transfer(self, step: TransferStep, now: int, cause: Cause | None = None) -> None:
+        """Tell the far end how the transfer goes that it asked for; ``cause`` why it FAILED."""
+
+    def begin_with(self, caller: Leg) -> None:
+        """Before ``place``: it is for ``caller``, whose voice may go around the gateway from the first moment."""
+
+    def join(self, other: Leg | None, now: int) -> None:
+        """Both sides talk and the gateway need not hear them: voice may go around it; None: it has to be here."""
 
     def release(self, cause: Cause, now: int, text: str = "") -> None:
         """End the leg with ``cause``, whatever its state."""

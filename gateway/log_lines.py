@@ -12,6 +12,13 @@ from typing import TextIO
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
+def plain(text: str) -> str:
+    """``text`` on one line, for any terminal: what does not print is escaped. Far ends have their words in it."""
+    return "".join(
+        [each if each.isprintable() else each.encode("unicode_escape", "replace").decode("ascii") for each in text]
+    )
+
+
 class LineFormatter(logging.Formatter):
     """``FORMAT``, with the local time to milliseconds; its seconds are formatted once a second."""
 
@@ -34,7 +41,10 @@ class LineFormatter(logging.Formatter):
         """The line of ``record``, and the traceback after it if there is one."""
         if record.exc_info or record.exc_text or record.stack_info:
             return super().format(record)
-        return f"{self.formatTime(record)} {record.levelname} {record.name}: {record.getMessage()}"
+        message = record.getMessage()
+        if not message.isprintable():
+            message = plain(message)
+        return f"{self.formatTime(record)} {record.levelname} {record.name}: {message}"
 
 
 def log_to(stream: TextIO, level: int) -> None:

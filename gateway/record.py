@@ -65,6 +65,17 @@ class AttemptRecord(msgspec.Struct, frozen=True):
     text: str = ""
 
 
+class TransferRecord(AttemptRecord, frozen=True):
+    """A leg that came into the call later, or was tried for that: ``by`` transferred it ``at`` that time.
+
+    ``kind``: blind, attended (out of the call that ``text`` names) or replaces (by an INVITE of its own).
+    """
+
+    at: int | None = None
+    kind: str = "blind"
+    by: str = ""
+
+
 class CallRecord(msgspec.Struct, frozen=True):
     """Everything about one call that is over. Times are wall-clock microseconds since 1970; None is "never came to it".
 
@@ -90,6 +101,7 @@ class CallRecord(msgspec.Struct, frozen=True):
     redirection: Mapping[str, object] | None = None
     incoming: Mapping[str, object] = {}
     attempts: tuple[AttemptRecord, ...] = ()
+    transfers: tuple[TransferRecord, ...] = ()
     facts: tuple[str, ...] = ()
     emergency: bool = False
     one_way: bool = False
@@ -119,7 +131,16 @@ class CallRecord(msgspec.Struct, frozen=True):
         line = _encode(self._document())
         if len(line) < MAX_LINE:
             return line
-        cut = replace(self, incoming={}, attempts=(), caller={}, connected=None, redirection=None, notes=("cut short",))
+        cut = replace(
+            self,
+            incoming={},
+            attempts=(),
+            transfers=(),
+            caller={},
+            connected=None,
+            redirection=None,
+            notes=("cut short",),
+        )
         return _encode(cut._document())
 
     def _document(self) -> dict[str, object]:
@@ -148,6 +169,7 @@ class CallRecord(msgspec.Struct, frozen=True):
             "facts": self.facts,
             "incoming": leg_document(self.incoming),
             "attempts": [_attempt_document(attempt) for attempt in self.attempts],
+            "transfers": [_transfer_document(transfer) for transfer in self.transfers],
             "notes": self.notes,
         }
 
@@ -160,8 +182,10 @@ class CallRecord(msgspec.Struct, frozen=True):
                 raise RecordError("not a call record of a version we know")
             for name in _TIMES:
                 document[name] = from_iso(document.get(name))
+            for transfer in document.get("transfers", ()):
+                transfer["at"] = from_iso(transfer.get("at"))
             return msgspec.convert(document, cls)
-        except (msgspec.DecodeError, UnicodeDecodeError, OverflowError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, OverflowError, AttributeError, TypeError) as error:
             raise RecordError(f"not a call record: {error}") from None
 
 
@@ -199,6 +223,10 @@ def _attempt_document(attempt: AttemptRecord) -> dict[str, object]:
     if attempt.text:
         result["text"] = attempt.text
     return result
+
+
+def _transfer_document(transfer: TransferRecord) -> dict[str, object]:
+    return {"at": iso(transfer.at), "kind": transfer.kind, "by": transfer.by, **_attempt_document(transfer)}
 
 
 @lru_cache(maxsize=128)

@@ -20,6 +20,10 @@ def status_of(switch: Switch, spans: Mapping[str, SpanEnd], now: int, *, engine_
         "spans": {name: _span(switch, name, span, now) for name, span in spans.items()},
         "calls": [_call(call, now) for call in switch.calls.values()],
         "sip": switch.sip.statistics(),
+        "network": switch.sip.relocation.status(),
+        "registered": switch.sip.phones.status(now),
+        "peers": switch.sip.far_ends.as_json(now),
+        "shut_out": switch.sip.defence.shut_out(now),
     }
 
 
@@ -62,6 +66,7 @@ def _call(call: Call, now: int) -> dict[str, object]:
         "seconds": (now - history.started) / 1e6,
         "answered_seconds": None if history.answered is None else (now - history.answered) / 1e6,
         "incoming": call.incoming.record(),
+        "facts": sorted(call.setup.facts),
         "outgoing": None if call.outgoing is None else call.outgoing.record(),
         "notes": list(history.notes),
     }

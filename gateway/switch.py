@@ -14,7 +14,7 @@ from functools import partial
 
 import msgspec
 
-from gateway.assembly import cause_rules, pri_settings, sip_settings
+from gateway.assembly import cause_rules, music_on_hold, pri_settings, sip_settings
 from gateway.call import Call, Purpose
 from gateway.call_voice import VoicedCall
 from gateway.cause import Cause
@@ -22,7 +22,7 @@ from gateway.config.model import Configuration
 from gateway.core import SECOND, TimerQueue
 from gateway.leg import Leg, Listener, NotOffered, Offered, Setup
 from gateway.media.api import EngineLost, EngineReady, Media, MediaEvent, Tone
-from gateway.media.tones import tones_for
+from gateway.media.tones import HOLD_TONE, tones_for
 from gateway.pri.channels import TrunkGroup
 from gateway.pri.lapd import Transmit
 from gateway.pri.span.layer1 import Alarm
@@ -33,14 +33,18 @@ from gateway.routing.dialplan import (
     DialPlan,
     PhoneDestination,
     PriDestination,
+    Route,
     Routing,
     TrunkDestination,
 )
 from gateway.routing.failover import goes_on
 from gateway.routing.groups import trunk_groups
 from gateway.trace import Tracer, trace_frame, trace_sip
+from gateway.voip.sip.address import NetworkFacts
+from gateway.voip.sip.binding_store import StoreBindings
 from gateway.voip.sip.endpoint import SipEndpoint
 from gateway.voip.sip.flow import Close, Flow, Resolve, Send
+from gateway.voip.sip.names import Answer
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +84,7 @@ class CallRefused:
     now: int
 
 
-SwitchOutput = SpanFrame | Send | Close | Resolve | CallEnded | CallRefused | SpanEvent
+SwitchOutput = SpanFrame | Send | Close | Resolve | StoreBindings | CallEnded | CallRefused | SpanEvent
 
 
 class Switch:
@@ -95,6 +99,7 @@ class Switch:
         local_for: Callable[[str], str] | None = None,
         tracer: Tracer | None = None,
         max_calls: int = MAX_CALLS,
+        wall_clock: Callable[[], float] | None = None,
     ) -> None:
         self.configuration = configuration
         self.dial_plan = DialPlan(configuration)
@@ -104,6 +109,7 @@ class Switch:
         self._rules = cause_rules(configuration)
         self._caller_ids = CallerIds(configuration)
         self._tones = tones_for(configuration.gateway.country)
+        self._music = music_on_hold(configuration)
         # The timers of the calls, and by its name the next moment at which to look after a trunk.
         self._timers: TimerQueue[tuple[str, Purpose] | str] = TimerQueue()
         # Before this nothing of them is due; where a timer was stopped, later neither: looking again once is cheaper.
@@ -142,11 +148,20 @@ class Switch:
         self._trunk_of = {id(trunk.channels): trunk for trunk in self.trunks.values()}
         settings = sip_settings(configuration, self._rules)
         if local_for is None:
-            self.sip = SipEndpoint(settings, media, rng, self._offered, on_not_offered=self._not_offered)
+            self.sip = SipEndpoint(
+                settings, media, rng, self._offered, on_not_offered=self._not_offered, wall_clock=wall_clock
+            )
         else:
             self.sip = SipEndpoint(
-                settings, media, rng, self._offered, local_for=local_for, on_not_offered=self._not_offered
+                settings,
+                media,
+                rng,
+                self._offered,
+                local_for=local_for,
+                on_not_offered=self._not_offered,
+                wall_clock=wall_clock,
             )
+        self.sip.unproven.leads_to_help = self._leads_to_help
 
     # -- what the owner calls --
 
@@ -182,6 +197,17 @@ class Switch:
         """The answer to a Resolve."""
         self._now = now
         self.sip.resolved(host, addresses, now)
+
+    def looked_up(self, question: Resolve, answer: Answer, now: int) -> None:
+        """The answer to a Resolve of any kind, with its time to live."""
+        self._now = now
+        self.sip.looked_up(question, answer, now)
+
+    def network(self, facts: NetworkFacts, now: int) -> None:
+        """The networks of this host are these now."""
+        self._now = now
+        self.sip.enter(now)
+        self.sip.relocation.network(facts, now)
 
     def media_event(self, event: MediaEvent, now: int) -> None:
         """The media engine told something that is no reply."""
@@ -320,10 +346,14 @@ class Switch:
         self._ended.append(CallRefused(self._new_identity(), refused, now))
 
     def _offered(self, leg: Leg, offered: Offered, now: int) -> Listener | None:
+        if offered.replaces is not None:
+            return self._replacing(leg, offered, offered.replaces, now)
         offered = self._caller_ids.applied(offered)
         identity = self._new_identity()
         call = Call(identity, self, leg, offered, now)
-        full = len(self.calls) >= self._max_calls
+        full = len(self.calls) >= self._max_calls and not self._leads_to_help(
+            offered.context, offered.setup.called.digits
+        )
         self.calls[identity] = call
         if full or self._closing:
             if full:
@@ -331,6 +361,18 @@ class Switch:
             call.hang_up(now, Cause.SWITCHING_EQUIPMENT_CONGESTION, "gateway")
         else:
             call.begin(now)
+        return call
+
+    def _leads_to_help(self, context: str, number: str) -> bool:
+        """Whether ``number`` is an emergency call in ``context``."""
+        routing = self.dial_plan.route(context, number)
+        return isinstance(routing, Route) and routing.emergency
+
+    def _replacing(self, leg: Leg, offered: Offered, replaced: Leg, now: int) -> Listener | None:
+        """``leg`` is no call of its own but asks for a place in a standing one; None if it cannot have it any more."""
+        call = replaced.listener
+        if not isinstance(call, Call) or self._closing or not call.take_place(replaced, leg, offered, now):
+            return None
         return call
 
     def hang_up(self, identity: str, now: int) -> bool:
@@ -348,6 +390,7 @@ class Switch:
         self._closing = True
         for call in tuple(self.calls.values()):
             call.hang_up(now, Cause.TEMPORARY_FAILURE, "gateway")
+        self.sip.far_ends.leave(now)
 
     def abandon_calls(self, now: int) -> None:
         """Give up waiting for the legs of calls that are being released, so that each call has its record."""
@@ -387,17 +430,22 @@ class Switch:
             return destinations
         placed: list[Destination] = []
         doubtful: list[Destination] = []
+        # Tried all the same, if nothing else works: it may be the only way to an ambulance.
+        unreachable: list[Destination] = []
         rest: Sequence[Destination] = ()
         for number, destination in enumerate(destinations):
             match destination:
                 case PriDestination():
                     placed.append(destination)
                 case TrunkDestination(peer) | PhoneDestination(peer):
-                    (doubtful if suspects.doubts(peer, self._now) else placed).append(destination)
+                    if suspects.is_unreachable(peer):
+                        unreachable.append(destination)
+                    else:
+                        (doubtful if suspects.doubts(peer, self._now) else placed).append(destination)
                 case _:
                     rest = destinations[number:]
                     break
-        return (*placed, *doubtful, *rest)
+        return (*placed, *doubtful, *unreachable, *rest)
 
     def open_leg(self, destination: PriDestination | TrunkDestination | PhoneDestination, now: int) -> Leg | Cause:
         """A fresh outgoing leg, or why there can be none."""
@@ -405,6 +453,15 @@ class Switch:
             return self._open_pri(destination, now)
         peer = destination.trunk if isinstance(destination, TrunkDestination) else destination.phone
         return self.sip.new_leg(peer, now)
+
+    def lacking(
+        self, destination: PriDestination | TrunkDestination | PhoneDestination, wanted: frozenset[str]
+    ) -> frozenset[str]:
+        """Which of the facts ``wanted`` the hop to ``destination`` cannot have; a telephone line has none."""
+        if isinstance(destination, PriDestination):
+            return wanted
+        peer = destination.trunk if isinstance(destination, TrunkDestination) else destination.phone
+        return wanted - self.sip.facts_of(peer)
 
     def _open_pri(self, destination: PriDestination, now: int) -> Leg | Cause:
         """A leg on the channel that the group's hunt finds; 38 if none of its spans works, 34 if all are taken."""
@@ -424,6 +481,19 @@ class Switch:
     def ringback(self) -> Tone:
         """Ringing tone of the gateway's country."""
         return self._tones.ringback
+
+    @property
+    def directrtpsetup(self) -> bool:
+        """What ``[sip] directrtpsetup`` says."""
+        return self.configuration.sip.directrtpsetup
+
+    def music_on_hold(self) -> Tone | str | None:
+        """What ``[media] musiconhold`` says."""
+        return self._music
+
+    def hold_tone(self) -> Tone:
+        """The tone of those on hold."""
+        return HOLD_TONE
 
     def failure_tone(self, cause: Cause) -> Tone | None:
         """The tone that the configuration's ``[[cause]]`` sets for ``cause``, if any."""
@@ -463,7 +533,8 @@ class Switch:
     def quiet(self) -> bool:
         """True if no call and no leg is left, whatever still waits for a stray retransmission."""
         sip = self.sip
-        return not (self.calls or sip.legs or sip.dialogs or any(trunk.legs for trunk in self.trunks.values()))
+        calls = self.calls or sip.legs or sip.dialogs or any(trunk.legs for trunk in self.trunks.values())
+        return not calls and sip.far_ends.quiet
 
     @property
     def idle(self) -> bool:

@@ -1,7 +1,7 @@
 """The configuration file: typed model, reading, checking."""
 
-from gateway.config.file import check, load, parse
+from gateway.config.file import check, examine, load, parse, read_text
 from gateway.config.model import Configuration
 from gateway.config.problems import ConfigError, Problem, Severity
 
-__all__ = ["ConfigError", "Configuration", "Problem", "Severity", "check", "load", "parse"]
+__all__ = ["ConfigError", "Configuration", "Problem", "Severity", "check", "examine", "load", "parse", "read_text"]

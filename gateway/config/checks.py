@@ -7,16 +7,21 @@ from collections.abc import Iterable
 from ipaddress import ip_address
 from os.path import normpath
 
+from gateway.config.contradictions import check_contradictions
 from gateway.config.draft import Draft
 from gateway.config.fields import Reader
-from gateway.config.model import MEDIA_CODECS, CodecName, Span, SwitchType
+from gateway.config.model import MEDIA_CODECS, CodecName, SipPeer, Span, SwitchType, Trunk
 from gateway.config.problems import KeyPath, did_you_mean
 from gateway.config.routes import check_routes
+from gateway.config.secrets import is_guessable, secret_text
 from gateway.config.timers import check_together as check_timers_together
 from gateway.config.timers import merged
+from gateway.config.tls import check_tls
+from gateway.config.trunks import check_far_ends
 from gateway.config.values import (
     MAX_SOCKET_PATH,
     Listen,
+    PeerHost,
     Transport,
     VirtualChannels,
     is_directory,
@@ -27,13 +32,13 @@ from gateway.config.values import (
 from gateway.core import SECOND
 from gateway.media.tones import COUNTRIES, TONE_NAMES
 from gateway.pri.channels import MAX_TABLES_IN_GROUP, Line
+from gateway.voip.sip.encryption import MediaEncryption
+from gateway.voip.sip.flow import default_port
 from gateway.voip.sip.timers import SIP_TIMERS, SipTimer
 
 MAX_SPANS = 64
 MAX_PEERS = 4096
 PORTS_PER_CALL = 2
-DEFAULT_PORT = 5060
-
 # An IPv6 address without brackets that ends like SIP's port.
 _PORT_IN_ADDRESS = re.compile(r"[^\[]+:.*:50[67][0-9]")
 
@@ -41,14 +46,19 @@ _PORT_IN_ADDRESS = re.compile(r"[^\[]+:.*:50[67][0-9]")
 def check_together(reader: Reader, draft: Draft) -> None:
     """Note everything that is wrong between sections."""
     _gateway(reader, draft)
+    _network(reader, draft)
     _names(reader, draft)
     _spans(reader, draft)
     _peers(reader, draft)
     _files(reader, draft)
     _session_timers(reader, draft)
+    _registrar(reader, draft)
     _ports(reader, draft)
     _causes(reader, draft)
     check_routes(reader, draft)
+    check_far_ends(reader, draft)
+    check_tls(reader, draft)
+    check_contradictions(reader, draft)
 
 
 def _once(reader: Reader, entries: Iterable[tuple[KeyPath, str]], what: str) -> None:
@@ -80,6 +90,24 @@ def _gateway(reader: Reader, draft: Draft) -> None:
             if address.is_unspecified or address.is_multicast:
                 text = "expected an address that peers can send voice to"
                 reader.error(("media", "media_address"), text, draft.media.media_address)
+
+
+def _network(reader: Reader, draft: Draft) -> None:
+    network = draft.network
+    written = network.externip if isinstance(network.externip, PeerHost) else None
+    if written is not None and network.externhost is not None:
+        text = f"expected either externip or externhost; externip is {written}"
+        reader.error(("network", "externhost"), text, draft.written("network", "externhost"))
+    if network.externip == "none" and network.externhost is not None:
+        text = 'expected externip = "auto", or none of it, beside externhost'
+        reader.error(("network", "externip"), text, "none")
+    if written is None and network.externhost is None:
+        for key in ("externtcpport", "externtlsport"):
+            if getattr(network, key) is not None:
+                reader.warning(("network", key), "it has a use with externip or externhost only", getattr(network, key))
+    elif network.stunaddr is not None:
+        text = "nothing is asked there, as the external address is set"
+        reader.warning(("network", "stunaddr"), text, draft.written("network", "stunaddr"))
 
 
 def _names(reader: Reader, draft: Draft) -> None:
@@ -129,9 +157,22 @@ def _channel_directory(reader: Reader, path: KeyPath, span: Span, directory: str
         reader.error(path, text, str(span.channels))
 
 
+def _media_encryption(reader: Reader, path: KeyPath, peer: SipPeer) -> None:
+    """The keys of SRTP go by signalling (RFC 4568 8.2): who can read that can read them."""
+    if peer.transport is Transport.TLS or peer.media_encryption is MediaEncryption.NO:
+        return
+    path = (*path, "media_encryption")
+    value = peer.media_encryption.value
+    if peer.media_encryption is MediaEncryption.REQUIRED:
+        reader.error(path, 'expected transport = "tls" beside it; the keys would be sent in the clear', value)
+    else:
+        reader.warning(path, 'no keys are offered without transport = "tls"; the voice is in the clear', value)
+
+
 def _peers(reader: Reader, draft: Draft) -> None:
     addresses = []
     for path, peer in draft.peers():
+        _media_encryption(reader, path, peer)
         if not peer.allow:
             reader.error((*path, "allow"), "expected at least one codec", [])
         elif CodecName.ALL in peer.disallow and draft.written(*path, "allow") is None:
@@ -146,8 +187,22 @@ def _peers(reader: Reader, draft: Draft) -> None:
         if isinstance(written, str) and _PORT_IN_ADDRESS.fullmatch(written):
             text = "read as an address without a port; with a port it would be [ADDRESS]:PORT"
             reader.warning((*path, "host"), text, written)
-        if not peer.host.dynamic:
-            port = peer.host.port or DEFAULT_PORT
+        if peer.secret is not None:
+            try:
+                guessable = is_guessable(secret_text(peer.secret, draft.directory), peer.name)
+            except ValueError as error:
+                reader.error((*path, "secret"), str(error))
+            else:
+                if guessable:
+                    text = "easily guessed; expected 8 characters or more (of digits alone 12) that are not its name"
+                    reader.warning((*path, "secret"), text)
+        if peer.host.dynamic and peer.secret is None:
+            what = "trunk" if isinstance(peer, Trunk) else "phone"
+            text = f"expected a secret, as anybody could register as this {what}; or its fixed address as host"
+            reader.error((*path, "secret"), text)
+        if not peer.host.dynamic and not (isinstance(peer, Trunk) and peer.register):
+            # Several accounts with one provider are told apart by the user that it calls.
+            port = peer.host.port or default_port(peer.transport.token)
             addresses.append(((*path, "host"), f"{peer.transport.value} {peer.host.host.lower()} {port}"))
     _once_host(reader, draft, addresses)
 
@@ -167,6 +222,9 @@ def _files(reader: Reader, draft: Draft) -> None:
     if is_file(draft.gateway.run_dir):
         text = "expected a directory, or a path where one can be made; there is a file"
         reader.error(("gateway", "run_dir"), text, draft.written("gateway", "run_dir"))
+    if draft.gateway.state_dir is not None and is_file(draft.gateway.state_dir):
+        text = "expected a directory, or a path where one can be made; there is a file"
+        reader.error(("gateway", "state_dir"), text, draft.written("gateway", "state_dir"))
     if is_directory(draft.gateway.records_path):
         text = f"expected a path for a file; {draft.gateway.records_path} is a directory"
         reader.error(("gateway", "records"), text, draft.written("gateway", "records"))
@@ -182,6 +240,22 @@ def _session_timers(reader: Reader, draft: Draft) -> None:
     if expires < least:
         text = f"expected at least session_minse, which is {least} (RFC 4028 5)"
         reader.error(("sip", "session_expires"), text, draft.written("sip", "session_expires"))
+
+
+def _registrar(reader: Reader, draft: Draft) -> None:
+    sip = draft.sip
+    if sip.minexpiry > sip.maxexpiry:
+        text = f"expected at least minexpiry, which is {sip.minexpiry}"
+        reader.error(("sip", "maxexpiry"), text, draft.written("sip", "maxexpiry"))
+        return
+    # Those that are left out keep within the limits by themselves.
+    written = draft.written("sip", "defaultexpiry")
+    if written is not None and not sip.minexpiry <= sip.defaultexpiry <= sip.maxexpiry:
+        text = f"expected a time from minexpiry to maxexpiry, {sip.minexpiry} to {sip.maxexpiry}"
+        reader.error(("sip", "defaultexpiry"), text, written)
+    written = draft.written("sip", "natexpiry")
+    if written is not None and sip.natexpiry > sip.maxexpiry:
+        reader.error(("sip", "natexpiry"), f"expected at most maxexpiry, which is {sip.maxexpiry}", written)
 
 
 def _ports(reader: Reader, draft: Draft) -> None:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
@@ -80,14 +80,25 @@ def _fields(section: type[msgspec.Struct]) -> tuple[_Field, ...]:
 class Reader:
     """Collects the problems of one file while its sections are read. ``line_of`` tells the line of a path."""
 
-    def __init__(self, file: str, directory: Path, line_of: Callable[[KeyPath], int], root: object) -> None:
-        """``directory`` is what relative paths are taken from; ``root`` is the whole document."""
+    def __init__(
+        self,
+        file: str,
+        directory: Path,
+        line_of: Callable[[KeyPath], int],
+        root: object,
+        elsewhere: Callable[[str, Sequence[str]], str] = lambda _key, _known: "",
+    ) -> None:
+        """``directory`` is what relative paths are taken from; ``root`` is the whole document.
+
+        ``elsewhere`` says what to do about a key that is none of those known, or nothing.
+        """
         self.file = file
         self.directory = directory
         self.problems: list[Problem] = []
         self._counts = dict.fromkeys(Severity, 0)
         self._line_of = line_of
         self._root = root
+        self._elsewhere = elsewhere
 
     @property
     def failed(self) -> bool:
@@ -172,7 +183,11 @@ class Reader:
         """Note that no such key exists, with the nearest that does; its value may be a secret whose key is mistyped."""
         # To look for the nearest takes long, and this one would not be told.
         told = self._counts[Severity.ERROR] < MAX_PROBLEMS
-        suggestion = did_you_mean(str(path[-1]), known) if told else ""
+        key = str(path[-1])
+        # A table is none of a section's keys.
+        node = self._root.get(key) if len(path) == 1 and isinstance(self._root, dict) else None
+        moved = self._elsewhere(key, known) if told and not isinstance(node, dict | list) else ""
+        suggestion = moved or (did_you_mean(key, known) if told else "")
         self.error(path, f"unknown key{suggestion or '; expected one of ' + ', '.join(known)}")
 
     def _value(self, field: _Field, raw: object, path: KeyPath) -> tuple[bool, object]:
@@ -196,7 +211,7 @@ class Reader:
 
     def _each(self, read: Callable[[object], object], raw: object, path: KeyPath) -> tuple[bool, object]:
         if not isinstance(raw, list):
-            self.error(path, f"expected a list, each item {_described_by(read)}", raw)
+            self.error(path, f"expected a list, each item {_described_by(read)}{_as_list(read, raw)}", raw)
             return False, None
         results = [self.read(read, item, (*path, index)) for index, item in enumerate(raw)]
         return all(done for done, _ in results), tuple(value for _, value in results)
@@ -247,7 +262,24 @@ def _enum_values(hint: Any) -> list[str]:
 
 
 def _suggestion(hint: Any, raw: object) -> str:
-    return did_you_mean(raw, _enum_values(hint)) if isinstance(raw, str) else ""
+    if not isinstance(raw, str):
+        return ""
+    known = _enum_values(hint)
+    if get_origin(_unwrapped(hint)) is not tuple:
+        return did_you_mean(raw, known)
+    words = [word.strip() for word in raw.split(",")]
+    return f"; did you mean {shown_at((), words)}?" if known and set(words) <= set(known) else did_you_mean(raw, known)
+
+
+def _as_list(read: Callable[[object], object], raw: object) -> str:
+    """What the list would be that was written as one item, or as several between commas."""
+    words = [word.strip() for word in raw[:MAX_PATH].split(",")] if isinstance(raw, str) else []
+    try:
+        for word in words:
+            read(word)
+    except ValueError:
+        return ""
+    return f"; did you mean {shown_at((), words)}?" if words else ""
 
 
 def describe(hint: Any, marker: Marker) -> str:

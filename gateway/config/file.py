@@ -37,6 +37,7 @@ from gateway.config.problems import ConfigError, KeyPath, Problem, Severity
 from gateway.config.timers import read_timers, with_session_timers
 from gateway.config.unfinished import check_unfinished
 from gateway.config.values import VirtualChannels
+from gateway.config.words import elsewhere
 
 MAX_FILE = 8 * 1024 * 1024
 MAX_DEPTH = 8
@@ -91,7 +92,7 @@ def read_text(path: Path) -> str:
 
 def parse(text: str, path: Path) -> Configuration:
     """The configuration that ``text`` is; ``path`` is for messages, and relative paths start at its directory."""
-    configuration, problems = _read(text, path)
+    configuration, problems = examine(text, path)
     errors = [problem for problem in problems if problem.severity is Severity.ERROR]
     if errors or configuration is None:
         raise ConfigError(errors)
@@ -100,10 +101,11 @@ def parse(text: str, path: Path) -> Configuration:
 
 def check(text: str, path: Path) -> list[Problem]:
     """Everything to be said about ``text``, errors and warnings, in the order of the lines."""
-    return _read(text, path)[1]
+    return examine(text, path)[1]
 
 
-def _read(text: str, path: Path) -> tuple[Configuration | None, list[Problem]]:
+def examine(text: str, path: Path) -> tuple[Configuration | None, list[Problem]]:
+    """The configuration, or None if there is an error, and everything to be said, in the order of the lines."""
     file = str(path)
     if len(text) > MAX_FILE:
         return None, [Problem(file, 1, "", "", f"longer than {MAX_FILE} bytes")]
@@ -117,7 +119,7 @@ def _read(text: str, path: Path) -> tuple[Configuration | None, list[Problem]]:
     deep = _too_deep(root)
     if deep is not None:
         return None, [Problem(file, locator.line((deep,)), deep[:60], "", f"nested deeper than {MAX_DEPTH} levels")]
-    reader = Reader(file, path.parent, locator.line, root)
+    reader = Reader(file, path.parent, locator.line, root, elsewhere)
     configuration = _read_root(reader, root, path)
     problems = reader.told()
     if reader.failed or configuration is None:

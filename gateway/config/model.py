@@ -32,29 +32,40 @@ from gateway.config.values import (
     read_channels,
     read_destination,
     read_dialplan,
+    read_directmedia,
     read_dtmfmode,
     read_externhost,
     read_externip,
     read_groups,
     read_host,
+    read_keepalive,
     read_listen,
     read_localnet,
+    read_nat,
+    read_network,
     read_pattern,
+    read_proxy,
     read_qualify,
     read_rtp_ports,
     read_secret,
+    read_stunaddr,
     read_timeslots,
     read_udp_listen,
 )
 from gateway.identity import TypeOfNumber
+from gateway.leg import SECURE_MEDIA, SECURE_SIGNALLING
 from gateway.media.api import Codec, Law
 from gateway.pri.channels import Line
 from gateway.pri.lapd import LapdTimer, Side
 from gateway.pri.q931.timers import Q931Timer
 from gateway.routing.destinations import Template
 from gateway.routing.patterns import Pattern
+from gateway.voip.sip.direct_policy import DirectMedia
+from gateway.voip.sip.encryption import MediaEncryption
+from gateway.voip.sip.nat import DEFAULT_NAT, NatMode
 from gateway.voip.sip.peers import DtmfMode, RedirectionHeader, Reliability, SessionTimers
 from gateway.voip.sip.timers import SipTimer
+from gateway.voip.sip.tls import VerifyClient
 
 SCHEMA = 1
 DEFAULT_CONTEXT = "default"
@@ -69,6 +80,9 @@ Name = Annotated[
 Text = Annotated[str, Meta(max_length=200, description="text of at most 200 characters")]
 UserPart = Annotated[
     str, Meta(pattern=r"^[0-9A-Za-z+*#._-]{1,64}\Z", description="a user name of up to 64 letters, digits, + * # . _ -")
+]
+HostPart = Annotated[
+    str, Meta(pattern=r"^[0-9A-Za-z](?:[0-9A-Za-z.-]{0,251}[0-9A-Za-z])?\Z", description="a host name or IPv4 address")
 ]
 Prefix = Annotated[str, Meta(pattern=r"^[0-9*#]{0,8}\Z", description="up to 8 digits, * or #")]
 
@@ -100,22 +114,12 @@ class Technology(Enum):
     IAX2 = "iax2"
 
 
-class MediaEncryption(Enum):
-    """SRTP: never, where the far end has it, or always."""
+class AuthAlgorithm(Enum):
+    """What a password may be proven with (RFC 8760), the strongest first."""
 
-    NO = "no"
-    OPTIONAL = "optional"
-    REQUIRED = "required"
-
-
-class DirectMedia(Enum):
-    """Whether voice may go around the gateway."""
-
-    YES = "yes"
-    NO = "no"
-    NONAT = "nonat"
-    UPDATE = "update"
-    OUTGOING = "outgoing"
+    SHA_512_256 = "sha-512-256"
+    SHA_256 = "sha-256"
+    MD5 = "md5"
 
 
 class Insecure(Enum):
@@ -123,16 +127,6 @@ class Insecure(Enum):
 
     INVITE = "invite"
     PORT = "port"
-
-
-class Nat(Enum):
-    """What is done for a phone behind NAT."""
-
-    NO = "no"
-    FORCE_RPORT = "force_rport"
-    COMEDIA = "comedia"
-    AUTO_FORCE_RPORT = "auto_force_rport"
-    AUTO_COMEDIA = "auto_comedia"
 
 
 class PhoneLocation(Enum):
@@ -155,27 +149,39 @@ class CodecName(Enum):
 
 
 class Fact(Enum):
-    """What the incoming hop can vouch for."""
+    """What a hop can vouch for: the incoming one (``require``), or the outgoing one (``secure_bridge``)."""
 
-    SECURE_SIGNALLING = "secure_signalling"
-    SECURE_MEDIA = "secure_media"
+    SECURE_SIGNALLING = SECURE_SIGNALLING
+    SECURE_MEDIA = SECURE_MEDIA
 
 
-MEDIA_CODECS: dict[CodecName, Codec] = {CodecName.ULAW: Codec.ULAW, CodecName.ALAW: Codec.ALAW}
+MEDIA_CODECS: dict[CodecName, Codec] = {
+    CodecName.ULAW: Codec.ULAW,
+    CodecName.ALAW: Codec.ALAW,
+    CodecName.G722: Codec.G722,
+    CodecName.OPUS: Codec.OPUS,
+    CodecName.SLIN16: Codec.L16,
+}
 """The codecs that the media engine has."""
 
 
 class GatewaySection(Struct, frozen=True, kw_only=True):
-    """``[gateway]``: the box itself. ``records`` None is ``calls.jsonl`` in ``run_dir``."""
+    """``[gateway]``: the box itself. ``records`` None is ``calls.jsonl`` in ``run_dir``, ``state_dir`` None that."""
 
     name: Name = "gateway"
     country: Annotated[str, Meta(pattern=r"^[a-z]{2}\Z", description="a country as two small letters, such as us")] = (
         "us"
     )
     run_dir: Annotated[Path, FilePath()] = Path("/run/branch-gateway")
+    state_dir: Annotated[Path | None, FilePath()] = None
     records: Annotated[Path | None, FilePath()] = None
     records_megabytes: Annotated[int, Meta(ge=1, le=100_000)] = 10
     records_files: Annotated[int, Meta(ge=1, le=1000)] = 5
+
+    @property
+    def state_path(self) -> Path:
+        """The directory of what is to outlive a restart."""
+        return self.state_dir if self.state_dir is not None else self.run_dir
 
     @property
     def records_path(self) -> Path:
@@ -190,7 +196,10 @@ class NetworkSection(Struct, frozen=True, kw_only=True):
     externip: Annotated[str | PeerHost, Reads(read_externip)] = "auto"
     externhost: Annotated[PeerHost | None, Reads(read_externhost)] = None
     externrefresh: Annotated[int, Meta(ge=10, le=86_400)] = 300
+    externtcpport: Annotated[int, Meta(ge=1, le=65_535)] | None = None
+    externtlsport: Annotated[int, Meta(ge=1, le=65_535)] | None = None
     localnet: Annotated[tuple[str | Network, ...], Each(read_localnet)] = ("auto",)
+    stunaddr: Annotated[PeerHost | None, Reads(read_stunaddr)] = None
 
 
 class MediaSection(Struct, frozen=True, kw_only=True):
@@ -200,6 +209,9 @@ class MediaSection(Struct, frozen=True, kw_only=True):
     media_address: Annotated[str, Meta(max_length=45, description="an IP address")] | None = None
     control: Annotated[Path | None, FilePath()] = None
     prompts: Annotated[Path, FilePath()] = Path("prompts")
+    musiconhold: Annotated[
+        str, Meta(pattern=r"^[!-.0-~]{1,100}\Z", description='"tone", "none" or the name of a prompt')
+    ] = "tone"
     silence_ms: Annotated[int, Meta(ge=200, le=60_000)] = 2000
     grace_seconds: Annotated[int, Meta(ge=0, le=3600)] = 30
 
@@ -214,9 +226,24 @@ class SipSection(Struct, frozen=True, kw_only=True):
     tls_certificate: Annotated[Path | None, FilePath()] = None
     tls_key: Annotated[Path | None, FilePath()] = None
     tls_ca: Annotated[Path | None, FilePath()] = None
+    tls_verify_client: VerifyClient = VerifyClient.NO
     context: Name = DEFAULT_CONTEXT
+    realm: Annotated[
+        str, Meta(pattern=r"^[0-9A-Za-z._@ -]{1,64}\Z", description="1 to 64 letters, digits, blanks and . _ @ -")
+    ] = "branch-gateway"
+    # MD5 first, as many a telephone looks at the first challenge only; whoever can do better finds it below.
+    auth_algorithms: Annotated[tuple[AuthAlgorithm, ...], Meta(min_length=1, max_length=3)] = (
+        AuthAlgorithm.MD5,
+        AuthAlgorithm.SHA_512_256,
+        AuthAlgorithm.SHA_256,
+    )
     session_expires: Annotated[int, Meta(ge=90, le=3600)] | None = None
     session_minse: Annotated[int, Meta(ge=90, le=3600)] | None = None
+    minexpiry: Annotated[int, Meta(ge=10, le=86_400)] = 60
+    maxexpiry: Annotated[int, Meta(ge=10, le=86_400)] = 3600
+    defaultexpiry: Annotated[int, Meta(ge=10, le=86_400)] = 120
+    directrtpsetup: bool = False
+    natexpiry: Annotated[int, Meta(ge=10, le=86_400)] = 60
     useragent: Annotated[
         str, Meta(pattern=r"^[!-~]([ -~]{0,98}[!-~])?\Z", description="1 to 100 printable characters")
     ] = "branch-gateway"
@@ -282,23 +309,39 @@ class SipPeer(Struct, frozen=True, kw_only=True):
 
     name: Name
     transport: Transport = Transport.UDP
+    tls_verify: bool = True
+    allow_wildcard_certs: bool = False
+    allow_common_name: bool = False
     secret: Annotated[Secret | None, Reads(read_secret)] = None
     context: Name = DEFAULT_CONTEXT
     allow: Annotated[tuple[CodecName, ...], Meta(max_length=20)] = (CodecName.ALAW, CodecName.ULAW)
     disallow: Annotated[tuple[CodecName, ...], Meta(max_length=20)] = ()
+    ptime: Annotated[
+        int, Meta(ge=10, le=60, multiple_of=10, description="milliseconds of a packet: 10, 20, 30, 40, 50 or 60")
+    ] = 20
     media_encryption: MediaEncryption = MediaEncryption.NO
     qualify: Annotated[Qualify, Reads(read_qualify)] = Qualify(None)
     qualifyfreq: Annotated[int, Meta(ge=1, le=86_400)] = 60
-    directmedia: DirectMedia = DirectMedia.NO
+    keepalive: Annotated[int | None, Reads(read_keepalive)] = None
+    directmedia: Annotated[frozenset[DirectMedia], Reads(read_directmedia)] = frozenset({DirectMedia.NO})
+    directmediapermit: Annotated[tuple[Network, ...], Each(read_network)] = ()
+    directmediadeny: Annotated[tuple[Network, ...], Each(read_network)] = ()
     dtmfmode: Annotated[DtmfMode, Reads(read_dtmfmode)] = DtmfMode.RFC4733
     insecure: tuple[Insecure, ...] = ()
+    nat: Annotated[frozenset[NatMode], Reads(read_nat)] = DEFAULT_NAT
     prack: Reliability = Reliability.SUPPORTED
     session_timers: SessionTimers = SessionTimers.ORIGINATE
     diversion: RedirectionHeader = RedirectionHeader.DIVERSION
     failover_ms: Annotated[int, Meta(ge=500, le=32_000)] = 4000
+    allowtransfer: bool | None = None
+    rtptimeout: Annotated[int, Meta(ge=0, le=86_400)] = 0
     trustrpid: bool = False
     plus: bool = True
     callerid: Annotated[CallerId | None, Reads(read_callerid)] = None
+    call_limit: Annotated[int, Meta(ge=0, le=10_000)] = 0
+    calls_per_hour: Annotated[int, Meta(ge=0, le=100_000)] = 0
+    destinations_per_hour: Annotated[int, Meta(ge=0, le=10_000)] = 0
+    max_contacts: Annotated[int, Meta(ge=1, le=20)] = 5
 
     @property
     def codecs(self) -> tuple[Codec, ...]:
@@ -316,14 +359,17 @@ class Trunk(SipPeer, frozen=True, kw_only=True):
     technology: Technology
     host: Annotated[PeerHost, Reads(read_host)]
     defaultuser: UserPart | None = None
+    fromuser: UserPart | None = None
+    fromdomain: HostPart | None = None
     register: bool = False
+    registerexpiry: Annotated[int, Meta(ge=30, le=604_800)] = 3600
+    outboundproxy: Annotated[PeerHost | None, Reads(read_proxy)] = None
 
 
 class Phone(SipPeer, frozen=True, kw_only=True):
     """``[[phone]]``: a SIP telephone. ``host`` is its fixed address; ``dynamic`` if it registers."""
 
     host: Annotated[PeerHost, Reads(read_host)] = PeerHost("", dynamic=True)
-    nat: tuple[Nat, ...] = ()
     location: PhoneLocation = PhoneLocation.SITE
 
 
@@ -336,6 +382,7 @@ class Route(Struct, frozen=True, kw_only=True):
     to: Annotated[tuple[Template, ...], Each(read_destination)] = ()
     include: tuple[Name, ...] = ()
     require: tuple[Fact, ...] = ()
+    secure_bridge: tuple[Fact, ...] = ()
     ring_seconds: Annotated[int, Meta(ge=1, le=3600)] | None = None
     line: Annotated[int, Unread(key=False)] = 0
 

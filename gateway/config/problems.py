@@ -89,9 +89,28 @@ def _toml(value: object) -> str:
             return str(value)
 
 
+_OTHERS_WORDS = {
+    "g.711a": "alaw",
+    "g.711u": "ulaw",
+    "g711": "ulaw",
+    "g711a": "alaw",
+    "g711u": "ulaw",
+    "l16": "slin16",
+    "pcma": "alaw",
+    "pcmu": "ulaw",
+    "sdes": "required",
+    "slin": "slin16",
+    "srtp": "required",
+}
+"""What something is called elsewhere, of codecs and of encryption."""
+
+
 def did_you_mean(word: str, known: Sequence[str]) -> str:
     """A suggestion to end an error with, or nothing."""
     by_lower = {name.lower(): name for name in known}
+    other = _OTHERS_WORDS.get(word.lower())
+    if other in by_lower:
+        return f'; did you mean "{other}"?'
     # Of g0 and g1 half is the same.
     close = get_close_matches(word.lower()[:MAX_SHOWN], by_lower, n=1, cutoff=0.6 if len(word) > 2 else 0.5)
     return f'; did you mean "{by_lower[close[0]]}"?' if close else ""

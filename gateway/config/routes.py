@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from gateway.config.draft import Draft
 from gateway.config.fields import Reader
-from gateway.config.model import DEFAULT_CONTEXT, Fact, Route
+from gateway.config.model import DEFAULT_CONTEXT, Route
 from gateway.config.problems import KeyPath, did_you_mean
 from gateway.config.values import is_file
 from gateway.media.tones import TONE_NAMES
@@ -25,6 +25,8 @@ def check_routes(reader: Reader, draft: Draft) -> None:
     checks.include_loops()
     checks.duplicates()
     checks.destinations()
+    checks.strangers()
+    checks.music()
 
 
 class _RouteChecks:
@@ -75,9 +77,8 @@ class _RouteChecks:
                 self._reader.error(path, "expected include without require, caller and ring_seconds")
             if len(route.to) > MAX_DESTINATIONS:
                 self._reader.error((*path, "to"), f"expected at most {MAX_DESTINATIONS} destinations")
-            if Fact.SECURE_SIGNALLING in route.require or Fact.SECURE_MEDIA in route.require:
-                text = "not yet: no hop is secure, so every call by this route is refused"
-                self._reader.warning((*path, "require"), text, self._draft.written(*path, "require"))
+            if route.include and route.secure_bridge:
+                self._reader.error((*path, "secure_bridge"), "expected in the routes that lead somewhere, not here")
         if len(self._draft.routes) > MAX_ROUTES:
             self._reader.error(("route", MAX_ROUTES), f"expected at most {MAX_ROUTES} routes")
 
@@ -131,6 +132,38 @@ class _RouteChecks:
         for path, route in self._draft.routes:
             for index, template in enumerate(route.to):
                 self._destination((*path, "to", index), template, route)
+
+    def strangers(self) -> None:
+        """Whoever finds our port may call where calls of strangers begin: told once if that leads out."""
+        leads: dict[str, list[tuple[KeyPath, Route]]] = {}
+        for path, route in self._draft.routes:
+            leads.setdefault(route.context, []).append((path, route))
+        begin = self._draft.sip.context
+        waiting, seen = [begin], {begin}
+        while waiting:
+            for path, route in leads.get(waiting.pop(), ()):
+                further = [*route.include, *(each.target for each in route.to if each.kind is Kind.GOTO)]
+                waiting += [each for each in further if each not in seen]
+                seen.update(further)
+                for index, template in enumerate(route.to):
+                    if template.kind is Kind.PRI or (template.kind is Kind.SIP and template.target in self._trunks):
+                        text = (
+                            f"anybody on the Internet may call out by it, without a password: calls of strangers begin "
+                            f"in context {begin} ([sip] context); expected it in a context of trunks and phones only"
+                        )
+                        self._reader.warning((*path, "to", index), text, template.text)
+                        return
+
+    def music(self) -> None:
+        """The file of ``[media] musiconhold``, if it is one."""
+        media = self._draft.media
+        if media.musiconhold in ("tone", "none"):
+            return
+        file = prompt_path(media.prompts, media.musiconhold)
+        fault = f"there is no file {file}" if not is_file(file) else prompt_fault(file)
+        if fault:
+            text = f'expected "tone", "none" or a prompt; {fault}'
+            self._reader.error(("media", "musiconhold"), text, media.musiconhold)
 
     def _destination(self, path: KeyPath, template: Template, route: Route) -> None:
         target, text = template.target, template.text

@@ -10,9 +10,6 @@ from gateway.config.fields import Reader
 from gateway.config.model import (
     MEDIA_CODECS,
     CodecName,
-    DirectMedia,
-    MediaEncryption,
-    Nat,
     Phone,
     PhoneLocation,
     SwitchType,
@@ -20,7 +17,7 @@ from gateway.config.model import (
     Trunk,
 )
 from gateway.config.problems import KeyPath
-from gateway.config.values import DahdiChannels, Transport
+from gateway.config.values import DahdiChannels
 from gateway.pri.settings import VARIANTS
 
 SWITCH_TYPES = tuple(kind for kind in SwitchType if kind.value in VARIANTS)
@@ -30,9 +27,6 @@ SWITCH_TYPES = tuple(kind for kind in SwitchType if kind.value in VARIANTS)
 def check_unfinished(reader: Reader, draft: Draft) -> None:
     """Note every use of what is not there yet."""
     unfinished = _Unfinished(reader, draft)
-    unfinished.network()
-    unfinished.media()
-    unfinished.sip()
     unfinished.iax()
     unfinished.spans()
     unfinished.peers()
@@ -49,28 +43,6 @@ class _Unfinished:
     def _warning(self, path: KeyPath, why: str) -> None:
         self._reader.warning(path, f"not yet: {why}", self._draft.written(*path))
 
-    def network(self) -> None:
-        network = self._draft.network
-        if not isinstance(network.externip, str):
-            self._error(
-                ("network", "externip"),
-                'peers would not be told this address and would send their voice astray; expected "auto" or "none"',
-            )
-        if network.externhost is not None:
-            self._error(("network", "externhost"), "peers would not be told this address; leave it out")
-        for key, usual in (("wan", "auto"), ("localnet", ("auto",))):
-            if getattr(network, key) != usual:
-                self._warning(("network", key), "it changes nothing")
-
-    def media(self) -> None:
-        if self._draft.media.media_address is not None:
-            self._error(("media", "media_address"), "peers would be told another address; leave it out")
-
-    def sip(self) -> None:
-        for index, listen in enumerate(self._draft.sip.listen):
-            if listen.transport is Transport.TLS:
-                self._error(("sip", "listen", index), "SIP over TLS; expected udp: or tcp:")
-
     def iax(self) -> None:
         iax = self._draft.iax
         if iax is None:
@@ -78,6 +50,7 @@ class _Unfinished:
         if iax.encryption or iax.forceencryption:
             key = "forceencryption" if iax.forceencryption else "encryption"
             self._error(("iax", key), "IAX2, and so nothing of it is encrypted; leave it out")
+            return
         self._warning(("iax",), "IAX2; nothing listens for it")
 
     def spans(self) -> None:
@@ -90,30 +63,13 @@ class _Unfinished:
 
     def peers(self) -> None:
         for path, peer in self._draft.peers():
-            self._security(path, peer)
             self._harmless(path, peer)
             if isinstance(peer, Trunk):
                 self._trunk(path, peer)
             else:
                 self._phone(path, peer)
 
-    def _security(self, path: KeyPath, peer: Trunk | Phone) -> None:
-        if peer.transport is Transport.TLS:
-            self._error((*path, "transport"), "SIP over TLS; expected udp or tcp")
-        if peer.media_encryption is MediaEncryption.REQUIRED:
-            self._error((*path, "media_encryption"), "SRTP; the voice would be in the clear")
-        elif peer.media_encryption is MediaEncryption.OPTIONAL:
-            self._warning((*path, "media_encryption"), "SRTP; the voice is in the clear")
-        if peer.secret is not None:
-            self._error(
-                (*path, "secret"), "digest authentication; calls would be taken without it. Peers are known by address"
-            )
-
     def _harmless(self, path: KeyPath, peer: Trunk | Phone) -> None:
-        if peer.qualify.milliseconds is not None:
-            self._warning((*path, "qualify"), "the peer is not watched")
-        if peer.directmedia is not DirectMedia.NO:
-            self._warning((*path, "directmedia"), "all voice goes through the gateway")
         if self._draft.written(*path, "allow") is None:
             return
         for index, name in enumerate(peer.allow):
@@ -123,15 +79,7 @@ class _Unfinished:
     def _trunk(self, path: KeyPath, trunk: Trunk) -> None:
         if trunk.technology is Technology.IAX2:
             self._error((*path, "technology"), "IAX2; expected sip")
-        if trunk.register:
-            self._error((*path, "register"), "registration; the far end would not know where to send calls")
-        if trunk.host.dynamic:
-            self._error((*path, "host"), "registration of the far end; expected its address or name")
 
     def _phone(self, path: KeyPath, phone: Phone) -> None:
-        if phone.host.dynamic:
-            self._error((*path, "host"), "registration of phones; expected the phone's fixed address")
-        if any(nat is not Nat.NO for nat in phone.nat):
-            self._error((*path, "nat"), 'NAT in front of phones; its voice would be one-way. Expected ["no"] or none')
         if phone.location is PhoneLocation.REMOTE:
             self._error((*path, "location"), "refusing local emergency calls of remote phones; expected site")

@@ -18,6 +18,8 @@ from gateway.config.problems import did_you_mean
 from gateway.identity import TypeOfNumber
 from gateway.routing.destinations import ALL_FORMS, GROUP, DestinationError, Template, parse_cause, parse_destination
 from gateway.routing.patterns import Pattern, PatternError, parse_pattern
+from gateway.voip.sip.direct_policy import DirectMedia
+from gateway.voip.sip.nat import NatMode
 from gateway.voip.sip.peers import DtmfMode
 
 MAX_SOCKET_PATH = 107
@@ -27,6 +29,7 @@ MAX_HOST = 253
 
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})(?:\.[A-Za-z0-9_-]{1,63})*\.?\Z")
 _CALLERID = re.compile(r"(?:([^<>]{0,80})<([0-9*#A-D]{1,32})>|([0-9*#A-D]{1,32}))\Z")
+_SCHEME = re.compile(r"(?:sips?|https?|stuns?):", re.IGNORECASE)
 _PORT = re.compile(r"[0-9]{1,5}\Z")
 _DIAL_PLANS: dict[str, TypeOfNumber | None] = {
     "unknown": TypeOfNumber.UNKNOWN,
@@ -43,16 +46,17 @@ Network = IPv4Network | IPv6Network
 
 
 class Transport(Enum):
-    """What carries SIP (or, for IAX2, UDP only)."""
+    """What carries SIP (or, for IAX2, UDP only). ``AUTO``: the NAPTR records of the host say (RFC 3263 4.1)."""
 
     UDP = "udp"
     TCP = "tcp"
     TLS = "tls"
+    AUTO = "auto"
 
     @property
     def token(self) -> str:
         """The word of a Via header (RFC 3261 25.1), as ``gateway.voip.sip.flow`` has it."""
-        return self.value.upper()
+        return "UDP" if self is Transport.AUTO else self.value.upper()
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +198,8 @@ def read_listen(raw: object) -> Listen:
     word, _, rest = raw.partition(":")
     try:
         transport = Transport(word)
+        if transport is Transport.AUTO:
+            raise ValueError
         host, port = _split_port(rest)
         address = ip_address(host)
     except ValueError:
@@ -214,6 +220,8 @@ def read_udp_listen(raw: object) -> Listen:
 def read_host(raw: object) -> PeerHost:
     """``HOST`` or ``HOST:PORT`` with an address or a name, or ``dynamic``."""
     expected = 'expected an address or a name, with ":PORT" if need be, or "dynamic"'
+    if isinstance(raw, str) and _SCHEME.match(raw):
+        raise ValueError(f"{expected}; without the {raw.partition(':')[0]}: before it")
     if not isinstance(raw, str):
         raise ValueError(expected)
     if raw == "dynamic":
@@ -245,6 +253,63 @@ def read_externhost(raw: object) -> PeerHost:
     return host
 
 
+def read_stunaddr(raw: object) -> PeerHost:
+    """A name or an address of a STUN server, with a port if need be."""
+    try:
+        host = read_host(raw)
+    except ValueError:
+        host = PeerHost("", dynamic=True)
+    if host.dynamic:
+        raise ValueError('expected the name or address of a STUN server, with ":PORT" if need be')
+    return host
+
+
+def read_nat(raw: object) -> frozenset[NatMode]:
+    """Words of Asterisk's ``nat``, in a list or between commas."""
+    words = [word.strip() for word in raw.split(",")] if isinstance(raw, str) else raw
+    known = {mode.value: mode for mode in NatMode}
+    if not isinstance(words, list) or not words:
+        raise ValueError(f"expected a list of {', '.join(known)}")
+    if words == ["yes"]:
+        raise ValueError(f'expected a list of {", ".join(known)}; did you mean ["force_rport", "comedia"]?')
+    modes = [_word(word, known) for word in words]
+    if NatMode.NO in modes and len(modes) > 1:
+        raise ValueError('expected "no" alone, or other words without it')
+    return frozenset(modes)
+
+
+def read_directmedia(raw: object) -> frozenset[DirectMedia]:
+    """Words of Asterisk's ``directmedia``, in a list or between commas."""
+    words = [word.strip() for word in raw.split(",")] if isinstance(raw, str) else raw
+    known = {mode.value: mode for mode in DirectMedia}
+    if not isinstance(words, list) or not words:
+        raise ValueError(f"expected a list of {', '.join(known)}")
+    modes = [_word(word, known) for word in words]
+    if DirectMedia.NO in modes and len(modes) > 1:
+        raise ValueError('expected "no" alone, or other words without it')
+    return frozenset(modes)
+
+
+def read_keepalive(raw: object) -> int:
+    """Seconds, or false for none."""
+    if raw is False:
+        return 0
+    if isinstance(raw, int) and not isinstance(raw, bool) and 5 <= raw <= 3600:
+        return raw
+    raise ValueError("expected seconds from 5 to 3600, or false")
+
+
+def read_proxy(raw: object) -> PeerHost:
+    """A name or an address, with a port if need be."""
+    try:
+        host = read_host(raw)
+    except ValueError:
+        host = PeerHost("", dynamic=True)
+    if host.dynamic:
+        raise ValueError('expected a name or an address, with ":PORT" if need be')
+    return host
+
+
 def read_externip(raw: object) -> str | PeerHost:
     """``auto``, ``none``, or an address with a port if need be."""
     expected = 'expected "auto", "none" or an address, with ":PORT" if need be'
@@ -252,10 +317,13 @@ def read_externip(raw: object) -> str | PeerHost:
         return str(raw)
     try:
         host = read_host(raw)
-    except ValueError:
-        raise ValueError(expected) from None
-    if host.address is None:
+    except ValueError as error:
+        raise ValueError(str(error) if "a port" in str(error) else expected) from None
+    address = host.address
+    if address is None:
         raise ValueError(f"{expected}; a name goes into externhost")
+    if address.is_unspecified or address.is_multicast:
+        raise ValueError(f"{expected}, that others can send to")
     return host
 
 
@@ -265,11 +333,15 @@ def read_network(raw: object) -> Network:
     if not isinstance(raw, str):
         raise ValueError(expected)
     try:
-        return ip_network(raw)
+        network = ip_network(raw)
     except ValueError as error:
         if "host bits" not in str(error):
             raise ValueError(expected) from None
-    raise ValueError(f"expected the network's first address; it is {ip_network(raw, strict=False)}")
+        first = f"expected the network's first address; it is {ip_network(raw, strict=False)}"
+        raise ValueError(first) from None
+    if network.num_addresses == 1 and network.network_address.is_unspecified:
+        raise ValueError(f"expected {network.network_address}/0 if everybody is meant")
+    return network
 
 
 def read_localnet(raw: object) -> str | Network:

@@ -23,10 +23,51 @@ class Law(IntEnum):
 
 
 class Codec(IntEnum):
-    """Codecs of an RTP stream; the value is the static RTP payload type (RFC 3551)."""
+    """Codecs of an RTP stream; the value is the static RTP payload type (RFC 3551), above 127 where there is none.
+
+    L16 here is 16 kHz mono; Opus (RFC 7587) runs at 48 kHz on the wire.
+    """
 
     ULAW = 0
     ALAW = 8
+    G722 = 9
+    OPUS = 128
+    L16 = 129
+
+
+class SrtpSuite(IntEnum):
+    """SRTP crypto suites (RFC 4568 6.2, RFC 6188, RFC 7714)."""
+
+    AES_CM_128_HMAC_SHA1_80 = 1
+    AES_CM_128_HMAC_SHA1_32 = 2
+    AES_256_CM_HMAC_SHA1_80 = 3
+    AES_256_CM_HMAC_SHA1_32 = 4
+    AEAD_AES_128_GCM = 5
+    AEAD_AES_256_GCM = 6
+
+
+class SrtpKey(msgspec.Struct, frozen=True):
+    """How one direction is protected; ``key`` is master key and master salt, concatenated (RFC 4568 6.1)."""
+
+    suite: SrtpSuite
+    key: bytes
+
+    def __repr__(self) -> str:
+        return f"SrtpKey({self.suite.name}, …)"
+
+
+class Srtp(msgspec.Struct, frozen=True):
+    """SRTP and SRTCP of a stream: what we send with, and what the far end sends with."""
+
+    send: SrtpKey
+    receive: SrtpKey
+
+
+class Latch(IntEnum):
+    """Where voice is sent: as the SDP says, or (comedia) once to where the far end's voice came from."""
+
+    NO = 0
+    ONCE = 1
 
 
 class Direction(IntEnum):
@@ -50,6 +91,10 @@ class RtpSettings(msgspec.Struct, frozen=True):
 
     ``payload_type`` and ``dtmf_payload_type`` are the numbers we send with, those of the far end's description;
     ``receive_…`` the numbers of ours, which the far end sends with (RFC 3264 5.1, 6.1). None there: the same.
+    With ``srtp`` nothing unprotected is heard or sent. ``signalling_address`` is the literal address that the far end's
+    signalling comes from, if known: where a source must be learned (``latch``, or a far end that sends from elsewhere
+    than it receives), voice from that host is preferred to a stranger's. ``digits_told``: the far end is told digits in
+    signalling (SIP INFO), so in its voice there is silence where they were.
     """
 
     address: str
@@ -63,6 +108,10 @@ class RtpSettings(msgspec.Struct, frozen=True):
     rtcp_mux: bool = False
     receive_payload_type: int | None = None
     receive_dtmf_payload_type: int | None = None
+    srtp: Srtp | None = None
+    latch: Latch = Latch.NO
+    signalling_address: str = ""
+    digits_told: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +152,10 @@ class Statistics(msgspec.Struct, frozen=True):
 
     ``frequency`` is the single tone (hertz) that dominates what is received, 0 if none. ``lost`` etc. are of what we
     receive; ``remote_*`` is what the far end's RTCP says of what it receives. ``mos`` is by G.107 (1.0 to 4.5).
+    ``rejected`` counts all packets that were of no use; of these ``unauthenticated`` and ``replayed`` (SRTP) and
+    ``strangers`` (of a source that is not the far end). ``source`` is the address and port that voice comes from
+    ("192.0.2.1:4000", "[2001:db8::1]:4000"), empty if it never came; ``latched``: voice is sent there, whatever the SDP
+    says.
     """
 
     packets_sent: int = 0
@@ -126,6 +179,11 @@ class Statistics(msgspec.Struct, frozen=True):
     send_level: float = -99.0
     frequency: float = 0.0
     mos: float = 0.0
+    unauthenticated: int = 0
+    replayed: int = 0
+    strangers: int = 0
+    source: str = ""
+    latched: bool = False
 
     def by_name(self) -> dict[str, object]:
         """All counters as JSON types."""
@@ -209,7 +267,11 @@ class Media(Protocol):
         """Bind an RTP/RTCP port pair out of the configured range on local ``address``."""
 
     def set_rtp(self, stream: int, settings: RtpSettings) -> None:
-        """Set or change what the far end's SDP says; sequence numbers, time stamps and SSRC go on."""
+        """Set or change what the far end's SDP says; time stamps go on, sequence and SSRC too while the send key stays.
+
+        A key that stays the same keeps its roll-over counter and replay window. A suite that the engine's libsrtp2
+        lacks is refused (ENOTSUP, in the log), as is a key of a wrong length; the settings before then stay.
+        """
 
     def open_tdm(self, path: str, law: Law, label: str, on_reply: OnOpened, *, listen: bool = False) -> int:
         """Open a B channel by its path: connect to a socket (or listen at it), or open a device."""

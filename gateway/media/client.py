@@ -32,7 +32,6 @@ from gateway.media.api import (
     Opened,
     PromptEnded,
     RtpSettings,
-    Statistics,
     StreamLost,
     Tone,
     WentSilent,
@@ -254,10 +253,11 @@ class MediaClient:
         """See Media."""
         try:
             family, octets = self._address(settings.address)
+            body = wire.rtp_settings_body(family, octets, settings)
         except ValueError as error:
             log.error("stream %d: %s", stream, error)
             return
-        self._send(Opcode.SET_RTP, stream, wire.rtp_settings_body(family, octets, settings))
+        self._send(Opcode.SET_RTP, stream, body)
 
     def open_tdm(self, path: str, law: Law, label: str, on_reply: OnOpened, *, listen: bool = False) -> int:
         """See Media."""
@@ -381,9 +381,7 @@ class MediaClient:
             if isinstance(reply, Failure):
                 on_reply(reply)
                 return
-            if len(reply) < 4 + wire.STATISTICS_BYTES:
-                raise WireError(f"statistics of {len(reply)} octets")
-            on_reply(Statistics(*wire.STATISTICS.unpack_from(reply, 4)))
+            on_reply(wire.statistics_of(reply, 4))
 
         self._request(opcode, stream, b"", answered)
 

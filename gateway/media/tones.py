@@ -17,6 +17,16 @@ TONE_NAMES = ("dial", "ringback", "busy", "congestion", "special_information", "
 # ITU-T O.133 keeps 1000 Hz off the frame rate of 8000/s; the level is that of a digital milliwatt (G.711).
 MILLIWATT = Tone((ToneStep((1004,), 0, level=0.0),))
 
+# Two soft pips now and then: whoever is on hold knows that the call stands. No country has a tone of its own for it.
+HOLD_TONE = Tone(
+    (
+        ToneStep((440,), 150, level=-24.0),
+        ToneStep((), 200),
+        ToneStep((440,), 150, level=-24.0),
+        ToneStep((), 6000),
+    )
+)
+
 _DOUBLE_RING = "400+450:400 0:200 400+450:400 0:2000"
 _THREE_TONES = "950:330 1400:330 1800:330 0:1000"
 

@@ -12,7 +12,7 @@ from enum import IntEnum
 from struct import Struct
 
 from gateway.core import ProtocolError
-from gateway.media.api import RtpSettings, Statistics, Tone
+from gateway.media.api import Latch, RtpSettings, SrtpSuite, Statistics, Tone
 
 MAGIC = 0x4D47
 VERSION = 1
@@ -28,7 +28,9 @@ FREQUENCIES_MAX = 4
 LIST_MAX = 32
 NO_PAYLOAD_TYPE = 255
 NO_REPEAT = 255
-STATISTICS_BYTES = 100
+SRTP_KEY_BYTES = 48
+STATISTICS_LEAST_BYTES = 100
+STATISTICS_BYTES = 132
 STEP_MILLISECONDS_MAX = 3_600_000
 DIGIT_MILLISECONDS_MAX = 60_000
 
@@ -78,7 +80,8 @@ HELLO = Struct("<HHII")
 HELLO_REPLY = Struct("<iB3xIII")
 OPEN_RTP = Struct("<B3x16s64s")
 OPEN_RTP_REPLY = Struct("<iHH")
-SET_RTP = Struct("<BBBB16sHHBBBxBBxx")
+SET_RTP = Struct("<BBBB16sHHBBBBBBxx")
+SET_RTP_SOURCE = Struct("<BBBB16s48s48s")
 OPEN_TDM = Struct("<BBxx64s")
 OPEN_TONE = Struct("<BBxx64s")
 TONE_STEP = Struct("<4HIhxx")
@@ -90,9 +93,21 @@ SEND_DIGITS = Struct("<I")
 LIST = Struct("<I")
 LIST_REPLY = Struct("<iI")
 LIST_ENTRY = Struct("<IIHBB64s")
-STATISTICS = Struct("<4Q6I4fIfI4f")
+STATISTICS_LEAST = Struct("<4Q6I4fIfI4f")
+STATISTICS = Struct("<4Q6I4fIfI4f3IBBH16s")
 EVENT_DIGIT = Struct("<IB3x")
 EVENT_SILENT = Struct("<I")
+
+
+SRTP_KEY_LENGTHS = {
+    SrtpSuite.AES_CM_128_HMAC_SHA1_80: 30,
+    SrtpSuite.AES_CM_128_HMAC_SHA1_32: 30,
+    SrtpSuite.AES_256_CM_HMAC_SHA1_80: 46,
+    SrtpSuite.AES_256_CM_HMAC_SHA1_32: 46,
+    SrtpSuite.AEAD_AES_128_GCM: 28,
+    SrtpSuite.AEAD_AES_256_GCM: 44,
+}
+"""Octets of master key and salt (RFC 4568 6.2, RFC 6188 4, RFC 7714 12)."""
 
 
 class WireError(ProtocolError):
@@ -158,8 +173,29 @@ def label_bytes(label: str) -> bytes:
     return label.encode("utf-8", "replace")[: LABEL_BYTES - 1]
 
 
+def _source_part(settings: RtpSettings) -> bytes:
+    """The part of SET_RTP that says who may speak, and how it is known to be the far end."""
+    family, address = address_bytes(settings.signalling_address) if settings.signalling_address else (0, b"")
+    send = receive = b""
+    suites = (0, 0)
+    if settings.srtp is not None:
+        for key in (settings.srtp.send, settings.srtp.receive):
+            if len(key.key) != SRTP_KEY_LENGTHS[key.suite]:
+                raise ValueError(f"{len(key.key)} octets of key, {key.suite.name} has {SRTP_KEY_LENGTHS[key.suite]}")
+        send, receive = settings.srtp.send.key, settings.srtp.receive.key
+        suites = (settings.srtp.send.suite, settings.srtp.receive.suite)
+    return SET_RTP_SOURCE.pack(settings.latch, *suites, family, address, send, receive)
+
+
 def rtp_settings_body(family: int, address: bytes, settings: RtpSettings) -> bytes:
-    """Body of SET_RTP."""
+    """Body of SET_RTP; raises ValueError if a key is not as long as its suite wants, or an address is none."""
+    body = _rtp_body(family, address, settings)
+    if settings.srtp is None and settings.latch is Latch.NO and not settings.signalling_address:
+        return body
+    return body + _source_part(settings)
+
+
+def _rtp_body(family: int, address: bytes, settings: RtpSettings) -> bytes:
     dtmf, receive = settings.dtmf_payload_type, settings.receive_payload_type
     receive_dtmf = settings.receive_dtmf_payload_type
     return SET_RTP.pack(
@@ -173,6 +209,7 @@ def rtp_settings_body(family: int, address: bytes, settings: RtpSettings) -> byt
         settings.packet_milliseconds,
         settings.direction,
         settings.rtcp_mux,
+        settings.digits_told,
         NO_PAYLOAD_TYPE if receive is None else receive,
         NO_PAYLOAD_TYPE if receive_dtmf is None else receive_dtmf,
     )
@@ -201,14 +238,34 @@ def tone_body(tone: Tone, label: bytes) -> bytes:
 
 
 def statistics_body(statistics: Statistics) -> bytes:
-    """Body of a statistics reply after its code (for the simulation's engine)."""
+    """Body of a statistics reply after its code (for the simulation's engine); ``source`` must be a literal."""
     s = statistics
+    host, _, port = s.source.rpartition(":")
+    family, address = address_bytes(host.strip("[]")) if host else (0, b"")
     return STATISTICS.pack(
         *(s.packets_sent, s.octets_sent, s.packets_received, s.octets_received),
         *(s.lost, s.late, s.duplicated, s.reordered, s.rejected, s.concealed),
         *(s.jitter, s.jitter_maximum, s.round_trip, s.buffer_delay, s.remote_lost, s.remote_jitter, s.slips),
         *(s.receive_level, s.send_level, s.frequency, s.mos),
+        *(s.unauthenticated, s.replayed, s.strangers, family, s.latched, int(port or 0), address),
     )
+
+
+def statistics_of(body: bytes, at: int = 0) -> Statistics:
+    """Statistics that begin ``at`` in a reply; an engine of before knows fewer. Raises WireError."""
+    left = len(body) - at
+    if left < STATISTICS_LEAST.size:
+        raise WireError(f"statistics of {max(left, 0)} octets")
+    if left < STATISTICS.size:
+        return Statistics(*STATISTICS_LEAST.unpack_from(body, at))
+    *counters, family, latched, port, address = STATISTICS.unpack_from(body, at)
+    source = ""
+    if family == 4:
+        source = f"{socket.inet_ntop(socket.AF_INET, address[:4])}:{port}"
+    elif family == 6:
+        source = f"[{socket.inet_ntop(socket.AF_INET6, address)}]:{port}"
+    values = (*counters, source, bool(latched))
+    return Statistics(*values)
 
 
 def text_of(body: bytes) -> str:

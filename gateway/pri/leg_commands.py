@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from gateway.cause import Cause
 from gateway.identity import MAX_DIGITS, Party
-from gateway.leg import Conveyed, Setup
+from gateway.leg import Conveyed, Leg, Setup, TransferStep
 from gateway.pri.lapd import Side
 from gateway.pri.leg_voice import VoicedLeg
 from gateway.pri.q931.conveyed import with_access
@@ -218,6 +218,18 @@ class CommandedLeg(VoicedLeg):
         if self._trunk.variant.notifies and not self._ours and not self._over:
             self._trunk.enter(now)
             self.call.notify((NotificationIndicator(description),))
+
+    def transfer(self, step: TransferStep, now: int, cause: Cause | None = None) -> None:  # noqa: ARG002
+        """Nothing: a PRI does not ask for transfers."""
+        return
+
+    def begin_with(self, caller: Leg) -> None:  # noqa: ARG002
+        """Nothing: as ``join``."""
+        return
+
+    def join(self, other: Leg | None, now: int) -> None:  # noqa: ARG002
+        """Nothing: a B channel's voice is always in the media engine."""
+        return
 
     def expire(self, timer: LegTimer) -> None:
         """One of this leg's timers expired."""

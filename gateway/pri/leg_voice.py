@@ -27,6 +27,8 @@ _GLARE_CAUSES = frozenset(
 class VoicedLeg:
     """A leg as far as it can be heard and ended; see ``PriLeg``."""
 
+    rtptimeout = 0
+
     __slots__ = (
         "_closed",
         "_collecting",

@@ -72,6 +72,8 @@ class Route(msgspec.Struct, frozen=True):
 
     ``open_ended``: digits that still come can be sent on behind those of the destination (overlap). ``emergency``: the
     number is an emergency number of the gateway's country. ``match`` and ``line`` say which route of the file it was.
+    ``require`` are the facts that the caller's hop must have, ``secure_bridge`` those of the outgoing one. ``waived``
+    says what the caller's hop lacked and was let pass, as nothing may stand between a caller and help.
     """
 
     destinations: tuple[Destination, ...]
@@ -81,6 +83,9 @@ class Route(msgspec.Struct, frozen=True):
     emergency: bool = False
     open_ended: bool = False
     ring_seconds: int | None = None
+    secure_bridge: frozenset[str] = frozenset()
+    waived: str = ""
+    require: frozenset[str] = frozenset()
 
 
 class Incomplete(msgspec.Struct, frozen=True):
@@ -114,6 +119,7 @@ class _Entry:
     match: str
     caller: Pattern | None
     require: frozenset[str]
+    secure_bridge: frozenset[str]
     steps: tuple[_Step, ...]
     open_ended: bool
 
@@ -121,7 +127,7 @@ class _Entry:
 class _Query:
     """What stays the same while one call is routed, and how often it was sent elsewhere."""
 
-    __slots__ = ("caller", "complete", "facts", "gotos", "trace")
+    __slots__ = ("caller", "complete", "emergency", "facts", "gotos", "trace")
 
     def __init__(self, caller: str, facts: frozenset[str], complete: bool, trace: list[str] | None = None) -> None:
         self.caller = caller
@@ -129,6 +135,7 @@ class _Query:
         self.complete = complete
         self.trace = trace
         self.gotos = 0
+        self.emergency = False
 
 
 class _Context:
@@ -220,7 +227,8 @@ class DialPlan:
             entry, through_any = _find(search, START, query.caller)
         if query.trace is not None:
             self._explain_search(query.trace, context, search, number, query.caller, entry)
-        emergency = number in self._emergency
+        # What became of an emergency number on its way through contexts is one too.
+        emergency = query.emergency = query.emergency or number in self._emergency
         # An emergency number is never kept waiting for digits that would make it another.
         if not query.complete and not (emergency and entry) and any(place.table.may_grow(number) for place in search):
             return Incomplete(entry is not None)
@@ -228,12 +236,13 @@ class DialPlan:
             if context == DEFAULT_CONTEXT:
                 return Refused(Cause.CALL_REJECTED, f"context {context} has no route for {number or 'no number'}")
             return Refused(Cause.UNALLOCATED_NUMBER, f"no route for {number or 'no number'} in context {context}")
+        waived = ""
         if not entry.require <= query.facts:
             missing = ", ".join(sorted(entry.require - query.facts))
-            return Refused(
-                Cause.BEARER_CAPABILITY_NOT_AUTHORIZED,
-                f"{entry.match} requires {missing}, which the caller's hop lacks",
-            )
+            waived = f"{entry.match} requires {missing}, which the caller's hop lacks"
+            if not emergency:
+                return Refused(Cause.BEARER_CAPABILITY_NOT_AUTHORIZED, waived)
+        secure_bridge, require = entry.secure_bridge, entry.require
         destinations: list[Destination] = []
         for step in entry.steps:
             if not isinstance(step, _Goto):
@@ -242,6 +251,10 @@ class DialPlan:
             found = self._goto(step, number, query)
             if isinstance(found, Route):
                 destinations.extend(found.destinations)
+                # For all of them: a hop too safe does no harm.
+                secure_bridge |= found.secure_bridge
+                require |= found.require
+                waived = waived or found.waived
             elif isinstance(found, Refused):
                 destinations.append(RejectDestination(found.cause))
             elif not destinations:
@@ -257,6 +270,9 @@ class DialPlan:
             emergency,
             through_any and entry.open_ended,
             route.ring_seconds,
+            secure_bridge,
+            waived,
+            require,
         )
 
     def _goto(self, step: _Goto, number: str, query: _Query) -> Routing:
@@ -330,6 +346,7 @@ class _Compiler:
             match.text,
             route.caller,
             frozenset(fact.value for fact in route.require),
+            frozenset(fact.value for fact in route.secure_bridge),
             tuple(self._step(template) for template in route.to),
             last is not None and last.open_ended,
         )

@@ -1,7 +1,8 @@
 """After which causes the next destination of a route is tried: by Q.850 cause, changeable by the operator.
 
 The rule: what the network, a resource or our own way to it could not do, another way may; what the called user or the
-number itself says is the same over every way. A call that went in circles (25) would do so over the next way too.
+number itself says is the same over every way. Who is absent (20), as an unregistered phone, said nothing. A call that
+went in circles (25) would do so over the next way too.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ NEXT_WAY: frozenset[Cause] = frozenset(
         Cause.NO_ROUTE_TO_TRANSIT_NETWORK,
         Cause.NO_ROUTE_TO_DESTINATION,
         Cause.CHANNEL_UNACCEPTABLE,
+        Cause.SUBSCRIBER_ABSENT,
         Cause.DESTINATION_OUT_OF_ORDER,
         Cause.NO_CIRCUIT_AVAILABLE,
         Cause.NETWORK_OUT_OF_ORDER,

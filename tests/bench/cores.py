@@ -54,6 +54,10 @@ to = ["sip:hq/{number}"]
 context = "from-hq"
 match = "_9."
 to = ["pri:r0/{number:1}"]
+[[route]]
+context = "from-hq"
+match = "_8."
+to = ["sip:hq/{number:1}"]
 """
 _SPAN = """
 [[span]]
@@ -64,6 +68,7 @@ group = "g0"
 context = "from-pstn"
 """
 TALK = 100 * MILLISECOND
+DIRECTIONS = ("PRI → SIP", "SIP → PRI", "SIP → SIP")
 
 
 class InstantMedia:
@@ -251,20 +256,24 @@ class World:
         exchange.call(CallRequest("4165550101", hold=TALK // MILLISECOND, measure=False), self.now)
         self.advance(self.now + 3 * TALK)
 
-    def from_sip(self) -> None:
+    def from_sip(self, called: str = "95550112") -> None:
         """One call SIP → PRI, from beginning to end."""
         leg = self.far.new_leg("gw", self.now)
         if isinstance(leg, Cause):
             raise SystemExit(f"no leg: {leg}")
         leg.listener = Answering(self)
-        leg.place(Setup(Number("95550112"), Party(Number("4165551234"))), self.now)
+        leg.place(Setup(Number(called), Party(Number("4165551234"))), self.now)
         self.advance(self.now + 3 * TALK)
+
+    def through(self) -> None:
+        """One call SIP → SIP, from beginning to end."""
+        self.from_sip("85550112")
 
 
 def measure(spans: int, calls: int, direction: str, profile: cProfile.Profile | None) -> float:
     """CPU microseconds a call."""
     world = World(spans, profile)
-    call = world.from_pstn if direction == "PRI → SIP" else world.from_sip
+    call = {"PRI → SIP": world.from_pstn, "SIP → PRI": world.from_sip, "SIP → SIP": world.through}[direction]
     for _ in range(20):
         call()
     world.advance(world.now + 40 * SECOND)
@@ -279,14 +288,15 @@ def measure(spans: int, calls: int, direction: str, profile: cProfile.Profile | 
 
 
 def main() -> None:
-    """Parse the command line, measure both directions."""
+    """Parse the command line, measure each direction."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=500)
     parser.add_argument("--spans", type=int, default=1)
     parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--only", action="append", choices=DIRECTIONS)
     options = parser.parse_args()
     gc.freeze()
-    for direction in ("PRI → SIP", "SIP → PRI"):
+    for direction in options.only or DIRECTIONS:
         profile = cProfile.Profile() if options.profile else None
         print(f"{direction}: {measure(options.spans, options.calls, direction, profile):.0f} µs a call in the cores")
         if profile is not None:

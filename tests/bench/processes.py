@@ -37,6 +37,14 @@ def children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def tree(pid: int) -> float:
+    """CPU seconds of ``pid`` and of all that it started."""
+    total = used(pid).cpu
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        total += sum(tree(int(child)) for child in (task / "children").read_text().split())
+    return total
+
+
 def percentile(values: list[float], fraction: float) -> float:
     """The value below which ``fraction`` of ``values`` lie (nearest rank)."""
     ordered = sorted(values)

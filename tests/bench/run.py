@@ -10,16 +10,20 @@ import asyncio
 import json
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from tests.bench.bare import bare_calls
-from tests.bench.processes import machine, percentile, used
+from tests.bench.beside import calls_beside, delay_rows, guarded_calls_beside, voice_beside
+from tests.bench.engine_load import engine_load
+from tests.bench.processes import machine, percentile, tree, used
+from tests.bench.registrations import ROUNDS as REGISTERING_ROUNDS
+from tests.bench.registrations import registrations
+from tests.bench.row import Row
 from tests.bench.scene import BenchScene
+from tests.bench.tls import handshakes
 from tests.demo.processes import Service
-from tests.interop.kamailio import Kamailio
-from tests.interop.program import free_port
+from tests.interop.kamailio import SWIFT_MEMORY, Kamailio
 from tests.interop.sipp import Sipp
 
 SPANS = 8
@@ -29,15 +33,37 @@ RATE = 20.0
 WINDOW = 10.0
 BARE_SECONDS = 5
 ROUND_TRIP_RATE = 100.0
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the table. ``goal`` is empty where none was set."""
-
-    what: str
-    value: str
-    goal: str = ""
+LOAD_CALLS = 100
+TRANSCODED_CALLS = 30
+"""Where one side speaks another codec than G.711: a hundred would be more than a core."""
+LOAD_SECONDS = 8
+QUICK_SECONDS = 3
+LOAD_GOALS = {
+    ("tdm", "rtp"): "",
+    ("tdm", "srtp"): "0.10 %",
+    ("tdm", "gcm"): "0.10 %",
+    ("rtp", "rtp"): "0.07 %",
+    ("rtp", "srtp"): "0.12 %",
+    ("rtp", "gcm"): "0.12 %",
+    ("rtp", "g722"): "",
+    ("rtp", "opus"): "",
+    ("rtp", "l16"): "",
+    ("g722", "opus"): "",
+    ("tdm", "g722"): "",
+    ("tdm", "opus"): "",
+    ("g722", "g722"): "",
+    ("opus", "opus"): "",
+}
+COMPANDED = frozenset({"tdm", "rtp", "srtp", "gcm"})
+LOAD_NAMES = {
+    "tdm": "TDM",
+    "rtp": "RTP",
+    "srtp": "SRTP (AES_CM_128_HMAC_SHA1_80)",
+    "gcm": "SRTP (AEAD_AES_128_GCM)",
+    "g722": "RTP in G.722",
+    "opus": "RTP in Opus",
+    "l16": "RTP in L16",
+}
 
 
 def say(text: str) -> None:
@@ -81,33 +107,36 @@ async def per_call_from_sip(directory: Path, calls: int) -> list[Row]:
 
 async def peer_per_call(directory: Path, calls: int) -> list[Row]:
     """The yardstick: the same SIP call through Kamailio, which relays signalling and touches no voice."""
-    await asyncio.to_thread(directory.mkdir)
-    port = free_port()
-    async with await Sipp.start("uas_basic", directory, calls=calls + 1, seconds=600, trace=False) as called:  # noqa: SIM117
-        async with await Kamailio.start(directory, {"9": [f"127.0.0.1:{called.port}"]}, port=port) as proxy:
-            before = _tree(proxy.process.pid)
-            async with await Sipp.start(
-                "uac_basic",
-                directory,
-                remote=("127.0.0.1", port),
-                service="95550112",
-                calls=calls,
-                rate=RATE,
-                pause=HOLD,
-                limit=2000,
-                seconds=600,
-                trace=False,
-            ) as caller:
-                await caller.succeed(calls / RATE + 60)
-            spent = _tree(proxy.process.pid) - before
-    return [Row("CPU of Kamailio per call SIP → SIP, signalling only, same run", f"{1000 * spent / calls:.2f} ms")]
+    what = "CPU of Kamailio per call SIP → SIP, signalling only, same run"
+    usual = await _through_kamailio(directory / "usual", calls // 2, ())
+    swift = await _through_kamailio(directory / "swift", calls // 2, SWIFT_MEMORY)
+    return [Row(what, f"{usual:.2f} ms"), Row(f"… with its allocator {SWIFT_MEMORY[1]}", f"{swift:.2f} ms")]
 
 
-def _tree(pid: int) -> float:
-    total = used(pid).cpu
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        total += _tree(int(child))
-    return total
+async def _through_kamailio(directory: Path, calls: int, options: Sequence[str]) -> float:
+    """CPU milliseconds a call."""
+    await asyncio.to_thread(directory.mkdir, parents=True)
+    async with (
+        await Sipp.start("uas_basic", directory, calls=calls + 1, seconds=600, trace=False) as called,
+        await Kamailio.start(directory, {"9": [f"127.0.0.1:{called.port}"]}, options=options) as proxy,
+    ):
+        # Its processes begin when it listens already.
+        await asyncio.sleep(1)
+        before = tree(proxy.process.pid)
+        async with await Sipp.start(
+            "uac_basic",
+            directory,
+            remote=("127.0.0.1", proxy.port),
+            service="95550112",
+            calls=calls,
+            rate=RATE,
+            pause=HOLD,
+            limit=2000,
+            seconds=600,
+            trace=False,
+        ) as caller:
+            await caller.succeed(calls / RATE + 60)
+        return 1000 * (tree(proxy.process.pid) - before) / calls
 
 
 async def delays(directory: Path, calls: int) -> list[Row]:
@@ -186,15 +215,34 @@ async def standing(directory: Path, count: int) -> list[Row]:
     return rows
 
 
+async def engine_pairs(seconds: int) -> list[Row]:
+    """The engine alone, by what the two ends of a call speak."""
+    rows = []
+    for (near, far), goal in LOAD_GOALS.items():
+        calls = LOAD_CALLS if {near, far} <= COMPANDED else TRANSCODED_CALLS
+        load = await engine_load(near, far, calls, seconds)
+        name = f"engine, {LOAD_NAMES[near]} ↔ {LOAD_NAMES[far]}, per standing call of {calls}"
+        rows.append(Row(name, f"{load:.3f} % of a core", goal))
+    return rows
+
+
 async def measure(directory: Path, quick: bool) -> list[Row]:
     """Everything, one after the other."""
-    calls = 100 if quick else 600
+    calls, seconds, rounds = (100, QUICK_SECONDS, 1) if quick else (600, LOAD_SECONDS, REGISTERING_ROUNDS)
     plan: list[tuple[str, Callable[[Path], Awaitable[list[Row]]]]] = [
         ("CPU per call, PRI to SIP", lambda where: per_call_from_pstn(where, calls)),
         ("CPU per call, SIP to PRI", lambda where: per_call_from_sip(where, calls)),
+        ("CPU per call, SIP to SIP, beside others", lambda where: calls_beside(where, calls)),
+        ("the same with a password", lambda where: guarded_calls_beside(where, calls // 2)),
         ("the yardstick, Kamailio", lambda where: peer_per_call(where, calls)),
         ("set-up delay", lambda where: delays(where, calls)),
+        ("TLS handshakes", tls_handshakes),
+        ("registrations", lambda where: phone_registrations(where, rounds)),
         *((f"{count} standing calls", _standing(count)) for count in (1, 30, 240)),
+        ("standing SIP to SIP calls beside others", lambda where: voice_beside(where, seconds, secure=False)),
+        ("the same with SRTP on one side", lambda where: voice_beside(where, seconds, secure=True)),
+        ("the engine alone", lambda _where: engine_pairs(seconds)),
+        ("delay of the voice", lambda _where: delay_rows(seconds)),
     ]
     rows: list[Row] = []
     for number, (what, work) in enumerate(plan):
@@ -204,6 +252,16 @@ async def measure(directory: Path, quick: bool) -> list[Row]:
             print(f"   {row.what}: {row.value}" + (f" (goal {row.goal})" if row.goal else ""), flush=True)
         rows += found
     return rows
+
+
+async def tls_handshakes(directory: Path) -> list[Row]:
+    """TLS handshakes a second of one core."""
+    return [Row(what, value) for what, value in await handshakes(directory)]
+
+
+async def phone_registrations(directory: Path, rounds: int) -> list[Row]:
+    """Registrations a second of one core."""
+    return [Row(what, value) for what, value in await registrations(directory, rounds)]
 
 
 def _standing(count: int) -> Callable[[Path], Awaitable[list[Row]]]:

@@ -30,7 +30,7 @@ LONGEST_NAME = "exchange.sock"
 REFRESH_SECONDS = 0.5
 
 HELP = """
-Join in with your own softphone on this machine (no registration needed):
+Join in with your own softphone on this machine (no registration needed, nothing encrypted):
   account  sip:{softphone}@127.0.0.1, listening on port {softphone_port}; outbound proxy 127.0.0.1:{sip_port}
   dial     95550100 milliwatt · 95550106 echo · 95550101 rings · 95550102 busy · 95550103 unallocated
            95550104 answers after 8 s · 95550105 announcement · 95550108 in-band ringing, then echo
@@ -59,7 +59,10 @@ async def run(directory: Path, once: bool) -> int:
     print(f"== starting exchange, gateway, media engines and phone in {directory}", flush=True)
     scene = await Scene.start(directory, seconds=STAY_SECONDS)
     try:
-        print(f"== the line is up after {time.monotonic() - begun:.1f} s; two calls", flush=True)
+        print(
+            f"== after {time.monotonic() - begun:.1f} s the line is up, and phone {PHONE} registered with its password"
+        )
+        print(f"   from {await scene.registration()}; two calls, encrypted between phone and gateway", flush=True)
         outcomes = []
         for call in (from_exchange, from_phone):
             outcome = await call(scene)

@@ -1,4 +1,4 @@
-"""The two calls of the demonstration and what must be true of them: one each way, a tone heard at both ends."""
+"""The two calls of the demonstration, one each way, and what must be true: encrypted, a tone heard at both ends."""
 
 from __future__ import annotations
 
@@ -58,6 +58,9 @@ def _judge(outcome: Outcome, report: Mapping[str, Any], phone: HeardTone | None,
         outcome.check("the phone heard nothing", False)
     else:
         outcome.check(*_heard("phone", phone.frequency, phone.level, EXCHANGE_TONE, EXCHANGE_LEVEL))
+    sip = next((leg for leg in _legs(record) if leg.get("technology") == "sip"), {})
+    secure = set(sip.get("facts", ())) == {"secure_signalling", "secure_media"}
+    outcome.check(f"SIP over TLS, voice as SRTP: {sip.get('srtp') or 'no'}", secure and bool(sip.get("srtp")))
     outcome.check(f"both sides ended with cause {report['cause']}", report["cause"] == record["cause"] == 16)
     media = next((leg["media"] for leg in _legs(record) if leg.get("technology") == "sip" and "media" in leg), None)
     if media is None:
@@ -95,7 +98,7 @@ async def from_phone(scene: Scene) -> Outcome:
     """The phone dials out over the line, hears the exchange's milliwatt, and hangs up."""
     traced, recorded = len(scene.trace()), len(scene.records())
     before = {event.get("call") for event in scene.exchange.events}
-    await scene.phone.dial(f"sip:95550100@127.0.0.1:{scene.sip_port}")
+    await scene.phone.dial(f"sip:95550100@127.0.0.1:{scene.tls_port};transport=tls")
     answered = await scene.exchange.event("answered", 15, lambda event: event["call"] not in before)
     heard: HeardTone | None
     try:

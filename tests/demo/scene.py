@@ -1,14 +1,20 @@
-"""The scene of the demonstration: exchange, gateway with its media engine, and a SIP phone, all on loopback."""
+"""The scene of the demonstration: exchange, gateway with its media engine, and a SIP phone, all on loopback.
+
+The phone registers with a password, over TLS, and has its voice encrypted; certificates and password are of one run.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import datetime
 import json
+import secrets
 import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gateway.provision.certificates import KeyKind, make_box, make_ca
 from tests.demo.processes import Control, DemoError, Service
 from tests.interop.baresip import Baresip
 from tests.interop.program import free_port
@@ -29,7 +35,10 @@ country = "us"
 run_dir = "{run_dir}"
 
 [sip]
-listen = ["udp:127.0.0.1:{sip_port}", "tcp:127.0.0.1:{sip_port}"]
+listen = ["udp:127.0.0.1:{sip_port}", "tcp:127.0.0.1:{sip_port}", "tls:127.0.0.1:{tls_port}"]
+tls_certificate = "gateway.crt"     # as `gateway-certs` makes them
+tls_key = "gateway.key"
+tls_ca = "ca.crt"
 context = "internal"                # any softphone on this machine may dial; never do this on a real network
 
 [[span]]
@@ -42,8 +51,10 @@ group = "g0"
 context = "from-pstn"
 
 [[phone]]
-name = "{phone}"
-host = "127.0.0.1:{phone_port}"
+name = "{phone}"                        # it registers, and nothing of it can be read on its way
+secret = {{ file = "phone.secret" }}
+transport = "tls"
+media_encryption = "required"
 context = "internal"
 
 [[phone]]
@@ -99,8 +110,36 @@ def _port(preferred: int) -> int:
     return preferred
 
 
+def _credentials(directory: Path) -> str:
+    """Write certificates for gateway and phone, good for a day, and the phone's password, which it returns."""
+    now = datetime.datetime.now(datetime.UTC)
+    ca = make_ca("Demonstration", KeyKind.EC, now, 1)
+    own, phone = (make_box(ca, name, ["localhost"], ["127.0.0.1"], KeyKind.EC, now, 1) for name in ("gateway", "phone"))
+    secret = secrets.token_urlsafe(12)
+    for name, data in (
+        ("ca.crt", ca.certificate_pem),
+        ("gateway.crt", own.certificate_pem),
+        ("gateway.key", own.key_pem),
+        ("phone.pem", phone.key_pem + phone.certificate_pem),
+        ("phone.secret", secret.encode() + b"\n"),
+    ):
+        path = directory / name
+        path.touch(mode=0o600)
+        path.write_bytes(data)
+    return secret
+
+
 def _arguments(words: str, *rest: str | Path) -> list[str]:
     return [*words.split(), *map(str, rest)]
+
+
+async def _listens(gateway: Service) -> None:
+    """Wait until the gateway takes registrations: baresip would be long in trying again."""
+    deadline = asyncio.get_running_loop().time() + UP_SECONDS
+    while " is up: " not in gateway.tail():
+        if not gateway.alive or asyncio.get_running_loop().time() > deadline:
+            raise DemoError(f"the gateway did not start\n{gateway.tail()}")
+        await asyncio.sleep(0.05)
 
 
 @dataclass(slots=True)
@@ -109,6 +148,7 @@ class Scene:
 
     directory: Path
     sip_port: int
+    tls_port: int
     softphone_port: int
     services: list[Service]
     exchange: Control
@@ -118,15 +158,16 @@ class Scene:
     @classmethod
     async def start(cls, directory: Path, *, seconds: int) -> Scene:
         """Start it all and wait until the line is up; nothing is left running if that fails."""
-        sip_port, softphone_port, phone_port = _port(5060), _port(5066), free_port()
+        sip_port, tls_port, softphone_port = _port(5060), _port(5061), _port(5066)
+        secret = _credentials(directory)
         span = directory / "pstn"
         (directory / "gateway.toml").write_text(
             _CONFIGURATION.format(
                 run_dir=directory,
                 span=span,
                 sip_port=sip_port,
+                tls_port=tls_port,
                 phone=PHONE,
-                phone_port=phone_port,
                 softphone=SOFTPHONE,
                 softphone_port=softphone_port,
                 did=DID,
@@ -158,15 +199,24 @@ class Scene:
                 directory / "gateway.log",
             )
             services.append(gateway_service)
-            phone = await Baresip.start(
-                directory / "phone", user=PHONE, sip_port=phone_port, seconds=seconds, trace=False
-            )
-            opened.append(phone)
             exchange = await Control.connect(directory / "exchange.sock", exchange_service)
             opened.append(exchange)
             gateway = await Control.connect(directory / "status.sock", gateway_service)
             opened.append(gateway)
-            scene = cls(directory, sip_port, softphone_port, services, exchange, gateway, phone)
+            await _listens(gateway_service)
+            phone = await Baresip.start(
+                directory / "phone",
+                user=PHONE,
+                seconds=seconds,
+                trace=False,
+                transport="tls",
+                registrar=f"127.0.0.1:{tls_port}",
+                secret=secret,
+                account=";mediaenc=srtp-mand",
+                extra=f"module srtp.so\nsip_certificate {directory}/phone.pem\nsip_cafile {directory}/ca.crt",
+            )
+            opened.append(phone)
+            scene = cls(directory, sip_port, tls_port, softphone_port, services, exchange, gateway, phone)
             await scene._line_up()
         except BaseException:
             for one in opened:
@@ -184,11 +234,18 @@ class Scene:
             # Both ends restart the channels when the link comes up: until that is over there is none for a call.
             ends = status["spans"]["pstn"], far["spans"]["pstn"]
             restarted = set(ends[0]["channels"]) == {"idle"} and set(ends[1]["channels"].values()) == {"idle"}
-            if status["engine"]["up"] and all(end["data_link"] for end in ends) and restarted:
+            registered = PHONE in status["registered"]
+            if status["engine"]["up"] and all(end["data_link"] for end in ends) and restarted and registered:
                 return
             if asyncio.get_running_loop().time() > deadline:
-                raise DemoError(f"the line did not come up: {status['spans']}\n{self.services[1].tail()}")
+                what = f"the line did not come up: {status['spans']}" if registered else "the phone did not register"
+                raise DemoError(f"{what}\n{self.services[1].tail()}")
             await asyncio.sleep(0.05)
+
+    async def registration(self) -> str:
+        """Where the phone is registered from, and for how long."""
+        found = (await self.gateway.command("status"))["registered"][PHONE][0]
+        return f"{found['address']}, for {found['seconds_left']} s"
 
     def check_alive(self) -> None:
         """DemoError if one of the programs has ended."""

@@ -21,7 +21,7 @@ SLOWEST_SECONDS = 20
 MEMORY_MEGABYTES = 2048
 NAMES = (
     *("q931", "lapd", "trunk", "line", "sip", "sdp", "stream", "endpoint", "configuration", "patterns", "media"),
-    "control",
+    *("control", "stun", "digest", "registrar", "transfer", "crypto", "networks", "servers"),
 )
 
 

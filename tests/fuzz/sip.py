@@ -10,17 +10,27 @@ from gateway.voip.sip.errors import SipError
 from gateway.voip.sip.flow import TCP, UDP
 from gateway.voip.sip.leg import SipLeg
 from gateway.voip.sip.message import Request
+from gateway.voip.sip.stun import StunError, parse_response
 from tests.fuzz.legs import SETUPS, command
 from tests.fuzz.script import Script
 from tests.unit.voip.sip.sip_far_end import FarEnd, sdp
 from tests.unit.voip.sip.sip_pair import B_ADDRESS, Notes
-from tests.unit.voip.sip.test_sip_random import OFFER, VALID, attempt, messages_in, use, use_sdp
+from tests.unit.voip.sip.test_sip_random import OFFER, SECURE_OFFER, VALID, attempt, messages_in, use, use_sdp
+from tests.unit.voip.sip.test_sip_stun import MAPPED_V4, MAPPED_V6, SOFTWARE, fingerprinted
+from tests.unit.voip.sip.test_sip_stun import message as stun_message
 
 MAX_STEPS = 40
 LONGEST_TIMER = 400.0
 
 SIP_SEEDS = tuple(VALID)
-SDP_SEEDS = (OFFER.to_bytes(), VALID[-1].partition(b"\r\n\r\n")[2], sdp("inactive", 3, "0 8 101"))
+SECURE_SDP = sdp().replace(b"/AVP", b"/SAVP") + f"a=crypto:{SECURE_OFFER.media[0].crypto[-1]}\r\n".encode()
+SDP_SEEDS = (
+    OFFER.to_bytes(),
+    SECURE_OFFER.to_bytes(),
+    SECURE_SDP,
+    VALID[-1].partition(b"\r\n\r\n")[2],
+    sdp("inactive", 3, "0 8 101"),
+)
 
 
 def sip(data: bytes) -> None:
@@ -31,6 +41,20 @@ def sip(data: bytes) -> None:
 def session(data: bytes) -> None:
     """One session description: read, written, answered, taken as an answer."""
     attempt(lambda: use_sdp(data))
+
+
+def stun(data: bytes) -> None:
+    """A STUN response, or what pretends to be one."""
+    with contextlib.suppress(StunError):
+        found = parse_response(data)
+        assert found.code or (found.port and found.address)
+
+
+STUN_SEEDS = (
+    stun_message(MAPPED_V4),
+    stun_message(SOFTWARE, MAPPED_V6),
+    fingerprinted(stun_message(MAPPED_V4)),
+)
 
 
 # -- TCP --
@@ -99,6 +123,7 @@ _BODIES = (
     sdp("sendonly", 2),
     sdp("inactive", 3, "0"),
     sdp("sendrecv", 4, "9"),
+    SECURE_SDP,
     b"Signal=5\r\nDuration=160\r\n",
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.fuzz import files, pri, sip, sockets
+from tests.fuzz import files, pri, sip, sockets, strangers
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,15 @@ TARGETS: dict[str, Target] = {
     "line": Target(pri.line, pri.LINE_SEEDS, 1000),
     "sip": Target(sip.sip, sip.SIP_SEEDS, 4000),
     "sdp": Target(sip.session, sip.SDP_SEEDS, 2000),
+    "stun": Target(sip.stun, sip.STUN_SEEDS, 600),
     "stream": Target(sip.stream, sip.STREAM_SEEDS, 4000),
     "endpoint": Target(sip.endpoint, sip.ENDPOINT_SEEDS, 1000),
+    "digest": Target(strangers.digest, strangers.DIGEST_SEEDS, 400),
+    "registrar": Target(strangers.registrar, strangers.REGISTRAR_SEEDS, 600),
+    "transfer": Target(strangers.transfer, strangers.TRANSFER_SEEDS, 500),
+    "crypto": Target(strangers.crypto, strangers.CRYPTO_SEEDS, 600),
+    "networks": Target(strangers.networks, strangers.NETWORKS_SEEDS, 400),
+    "servers": Target(strangers.servers, strangers.SERVERS_SEEDS, 600),
     "configuration": Target(files.configuration, files.CONFIGURATION_SEEDS, 4000),
     "patterns": Target(files.patterns, files.PATTERN_SEEDS, 400),
     "media": Target(sockets.media, sockets.MEDIA_SEEDS, 1000),

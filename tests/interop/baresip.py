@@ -28,6 +28,8 @@ APPLICATIONS = ("account", "menu", "ctrl_tcp")
 TONE_SECONDS = 300.0
 NETSTRING_MAXIMUM = 1 << 20
 POLL_SECONDS = 0.2
+BEGUN = frozenset({"CALL_INCOMING", "CALL_OUTGOING", "CALL_RINGING", "CALL_PROGRESS", "CALL_ESTABLISHED"})
+OF_A_CALL = frozenset({"hangup", "hold", "resume"})
 
 Event = dict[str, Any]
 
@@ -54,10 +56,14 @@ def write_configuration(
     transport: str = "udp",
     account: str = "",
     extra: str = "",
+    registrar: str = "",
+    secret: str = "",
+    regint: int = 60,
 ) -> None:
     """Write baresip's ``config`` and ``accounts`` into ``directory``, which afterwards holds all its files.
 
     ``answer`` is auto, manual or early; ``account`` and ``extra`` are appended to the account and the configuration.
+    ``registrar`` (host and port) is where it registers with ``secret``, every ``regint`` seconds.
     """
     directory.mkdir(parents=True, exist_ok=True)
     write_tone(directory / "tone.wav", tone, seconds=TONE_SECONDS, level=level)
@@ -92,9 +98,12 @@ def write_configuration(
             ]
         )
     )
+    if registrar:
+        at, terms = registrar, f"regint={regint};auth_pass={secret}"
+    else:
+        at, terms = f"127.0.0.1:{sip_port}", "regint=0"
     (directory / "accounts").write_text(
-        f"<sip:{user}@127.0.0.1:{sip_port};transport={transport}>;regint=0;answermode={answer};audio_codecs={codecs}"
-        f";ptime=20{account}\n"
+        f"<sip:{user}@{at};transport={transport}>;{terms};answermode={answer};audio_codecs={codecs};ptime=20{account}\n"
     )
     (directory / "contacts").write_text("")
 
@@ -109,6 +118,7 @@ class Baresip(Program):
         self.pending: list[Event] = []
         self._replies: dict[str, asyncio.Future[Event]] = {}
         self._tokens = 0
+        self._call = ""
         self._writer: asyncio.StreamWriter | None = None
         self._control: asyncio.Task[None] | None = None
         super().__init__(name, process)
@@ -169,6 +179,8 @@ class Baresip(Program):
                 message = json.loads((await reader.readexactly(length + 1))[:-1])
                 if message.get("event"):
                     self.pending.append(message)
+                    if message.get("type") in BEGUN:
+                        self._call = message.get("id") or self._call
                 elif (waiting := self._replies.pop(message.get("token", ""), None)) is not None:
                     waiting.set_result(message)
                 self._changed.set()
@@ -187,6 +199,9 @@ class Baresip(Program):
             answer = await asyncio.wait_for(reply, within)
         except TimeoutError:
             raise PeerError(f"{self.name}: no reply to {command} within {within} s\n{self.tail()}") from None
+        if not answer.get("ok") and command in OF_A_CALL and not parameters and self._call:
+            # 1.1 loses its current call now and then, and takes it by its name only; 1.0 knows no names.
+            return await self.command(command, self._call, within=within)
         if not answer.get("ok"):
             raise PeerError(f"{self.name}: {command} {parameters} failed: {answer.get('data')}\n{self.tail()}")
         return str(answer.get("data") or "")
@@ -232,12 +247,17 @@ class Baresip(Program):
             raise PeerError(f"{self.name} recorded nothing\n{self.tail()}")
         return measure_tone(recordings[-1])
 
-    async def hears(self, frequency: float, *, within: float = 6.0, tolerance: float = 15.0) -> HeardTone:
-        """Wait until at least half a second of a clean tone of ``frequency`` is in the latest recording."""
+    async def hears(
+        self, frequency: float, *, within: float = 6.0, tolerance: float = 15.0, last: float = 0.0
+    ) -> HeardTone:
+        """Wait until at least half a second of a clean tone of ``frequency`` is in the latest recording.
+
+        ``last``: it has to be in that many of its last seconds.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + within
         while True:
-            heard = measure_tone(self.recordings()[-1]) if self.recordings() else None
+            heard = measure_tone(self.recordings()[-1], last) if self.recordings() else None
             if heard and heard.purity > 0.9 and abs(heard.frequency - frequency) <= tolerance:
                 return heard
             if loop.time() > deadline:

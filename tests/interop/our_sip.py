@@ -12,17 +12,17 @@ from typing import Any
 
 from gateway.cause import Cause
 from gateway.identity import Number
-from gateway.leg import Leg, Offered, Setup
+from gateway.leg import Leg
 from gateway.voip.sip.endpoint import SipEndpoint
 from gateway.voip.sip.flow import TCP, UDP, Send
 from gateway.voip.sip.hop import Listener
-from gateway.voip.sip.leg import SipLeg
 from gateway.voip.sip.peers import PeerSettings, SipSettings
+from gateway.voip.sip.resolver import Resolver
 from gateway.voip.sip.transport import SipTransport
 from tests.interop.core_driver import CoreDriver
-from tests.interop.echo_media import EchoMedia
 from tests.interop.leg_script import LegScript
-from tests.interop.program import PeerError, free_port
+from tests.interop.our_end import OurEnd
+from tests.interop.program import free_port
 
 Behaviour = Callable[["OurSip", Leg], None]
 POLL_SECONDS = 0.02
@@ -62,7 +62,7 @@ def refuse(cause: Cause) -> Behaviour:
     return behave
 
 
-class OurSip:
+class OurSip(OurEnd):
     """A running SipEndpoint at 127.0.0.1:``port`` (UDP and TCP). ``peer`` is the trunk that calls go to."""
 
     def __init__(
@@ -71,24 +71,23 @@ class OurSip:
         peers: tuple[PeerSettings, ...] = (),
         plan: dict[str, Behaviour] | None = None,
         seed: int = 1,
+        resolver: Resolver | None = None,
         **settings: Any,
     ) -> None:
-        self.plan = plan or {}
+        super().__init__(plan)
         self.port = free_port()
-        self.media = EchoMedia(self._after)
-        self.sent: list[bytes] = []
-        self.scripts: list[LegScript] = []
-        self._offers: asyncio.Queue[LegScript] = asyncio.Queue()
         listeners = (Listener(UDP, "127.0.0.1", self.port), Listener(TCP, "127.0.0.1", self.port))
-        self.transport = SipTransport(listeners, CoreDriver.now, self._after)
+        self.transport = SipTransport(listeners, CoreDriver.now, self._after, resolver=resolver)
         self.endpoint = SipEndpoint(
             SipSettings(listeners=listeners, peers=peers, **settings), self.media, random.Random(seed), self._on_offer
         )
-        self._driver = CoreDriver(self.endpoint, self._take)
+        self._drive(self.endpoint, self._take)
 
     async def __aenter__(self) -> OurSip:
         await self.transport.start()
         await self.transport.attach(self.endpoint)
+        # What it does of its own accord.
+        self._driver.drain()
         return self
 
     async def __aexit__(
@@ -99,66 +98,26 @@ class OurSip:
         self.media.close_all()
         await asyncio.sleep(0)  # connections that were aborted still have to be told
 
-    def _after(self) -> None:
-        self._driver.drain()
-
     def _take(self, output: Any) -> None:
         if isinstance(output, Send):
             self.sent.append(output.data)
         self.transport.perform(output)
 
-    def _on_offer(self, leg: Leg, offered: Offered, now: int) -> LegScript:
-        script = LegScript(leg.name).offer(leg, offered, now)
-        self.scripts.append(script)
-        self._offers.put_nowait(script)
-        digits = offered.setup.called.digits
-        for prefix in sorted(self.plan, key=len, reverse=True):
-            if digits.startswith(prefix):
-                asyncio.get_running_loop().call_soon(self.plan[prefix], self, leg)
-                break
-        return script
-
     # -- for tests --
-
-    def call(self, function: Callable[..., Any], *arguments: object) -> Any:
-        """``function(*arguments, now)`` on the endpoint or one of its legs, and drain."""
-        return self._driver.call(function, *arguments)
 
     def place(self, peer: str, called: str | Number, **setup: Any) -> LegScript:
         """Start a call to ``peer``; PeerError if there is no leg for it."""
-        leg = self.call(self.endpoint.new_leg, peer)
-        if isinstance(leg, Cause):
-            raise PeerError(f"no leg: {leg!r}")
-        assert isinstance(leg, SipLeg)
-        script = LegScript(leg.name)
-        script.leg = leg
-        leg.listener = script
-        number = called if isinstance(called, Number) else Number(called)
-        self.call(leg.place, Setup(number, **setup))
-        self.scripts.append(script)
-        return script
-
-    def release(self, script: LegScript, cause: Cause = Cause.NORMAL_CALL_CLEARING) -> None:
-        """Release the leg of ``script``."""
-        assert script.leg is not None
-        self.call(script.leg.release, cause)
-
-    async def offered(self, *, within: float = 5.0) -> LegScript:
-        """The next call that comes in."""
-        try:
-            return await asyncio.wait_for(self._offers.get(), within)
-        except TimeoutError:
-            raise PeerError(f"no call came in within {within} s") from None
+        return self._place(self.call(self.endpoint.new_leg, peer), called, setup)
 
     async def cleared(self, *, within: float = 5.0) -> None:
         """Wait until no leg, dialog or stream is left (transactions may wait out their timers)."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + within
-        while self.endpoint.legs or self.endpoint.dialogs or self.media.open_streams:
-            if loop.time() > deadline:
-                left = (self.endpoint.legs, self.endpoint.dialogs, self.media.open_streams)
-                raise PeerError(f"not cleared within {within} s: {left}")
-            await asyncio.sleep(POLL_SECONDS)
+        await self.until(lambda: not any(self._left()), "cleared", within=within)
+
+    def _left(self) -> tuple[object, ...]:
+        return self.endpoint.legs, self.endpoint.dialogs, self.media.open_streams
+
+    def _state(self) -> str:
+        return str(self._left())
 
 
 def trunk(port: int, *, name: str = "peer", transport: str = UDP, **settings: Any) -> PeerSettings:

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from gateway.cause import Cause
 from gateway.core import MILLISECOND
 from gateway.identity import Number
-from gateway.leg import Leg, Offered, Setup
+from gateway.leg import Leg
 from gateway.pri.channels import ChannelState, Hunt, Line
 from gateway.pri.lapd import LapdTimer, Side, Transmit
-from gateway.pri.leg import PriLeg
 from gateway.pri.span.layer1 import CountersRead, Layer1Timer, LineChanged
 from gateway.pri.span.virtual import VirtualSpan, VirtualSpanServer
 from gateway.pri.trunk import PriSettings, PriTrunk
-from tests.interop.core_driver import CoreDriver
-from tests.interop.echo_media import EchoMedia
 from tests.interop.leg_script import LegScript
-from tests.interop.program import PeerError
+from tests.interop.our_end import OurEnd
 
 Behaviour = Callable[["OurTrunk", Leg], None]
 POLL_SECONDS = 0.02
@@ -35,7 +30,7 @@ def answer(trunk: OurTrunk, leg: Leg) -> None:
     trunk.call(leg.answer, None)
 
 
-class OurTrunk:
+class OurTrunk(OurEnd):
     """A running PriTrunk. ``plan`` says by the first digits what becomes of calls that come in; else a test acts."""
 
     def __init__(
@@ -51,11 +46,8 @@ class OurTrunk:
         **settings: Any,
     ) -> None:
         self.side = side
-        self.plan = plan or {}
-        self.media = EchoMedia(self._after_reply)
-        self.sent: list[bytes] = []
+        super().__init__(plan)
         self.outputs: list[object] = []
-        self._offers: asyncio.Queue[LegScript] = asyncio.Queue()
         self.trunk = PriTrunk(
             PriSettings(
                 "pstn",
@@ -69,7 +61,7 @@ class OurTrunk:
             random.Random(seed),
             self._on_offer,
         )
-        self._driver = CoreDriver(self.trunk, self._take)
+        self._drive(self.trunk, self._take)
         self.span = (VirtualSpanServer if listen else VirtualSpan)(
             directory, Line(line), self._frame, self._line, timers={Layer1Timer.CLEAR: 0}
         )
@@ -98,9 +90,6 @@ class OurTrunk:
             self.trunk.line_state(event.alarm, now)
             self._driver.drain()
 
-    def _after_reply(self) -> None:
-        self._driver.drain()
-
     def _take(self, output: object) -> None:
         if isinstance(output, Transmit):
             self.sent.append(output.frame)
@@ -108,55 +97,14 @@ class OurTrunk:
         else:
             self.outputs.append(output)
 
-    def _on_offer(self, leg: Leg, offered: Offered, now: int) -> LegScript:
-        script = LegScript(leg.name).offer(leg, offered, now)
-        self._offers.put_nowait(script)
-        digits = offered.setup.called.digits
-        for prefix in sorted(self.plan, key=len, reverse=True):
-            if digits.startswith(prefix):
-                asyncio.get_running_loop().call_soon(self.plan[prefix], self, leg)
-                break
-        return script
-
     # -- for tests --
-
-    def call(self, function: Callable[..., Any], *arguments: object) -> Any:
-        """``function(*arguments, now)`` on the trunk or one of its legs, and drain."""
-        return self._driver.call(function, *arguments)
 
     def place(self, called: str | Number, *, hunt: Hunt = Hunt.ASCENDING, **setup: Any) -> LegScript:
         """Start a call; PeerError if the trunk has no leg for it."""
-        leg = self.call(self.trunk.new_leg, hunt)
-        if isinstance(leg, Cause):
-            raise PeerError(f"no leg: {leg!r}")
-        assert isinstance(leg, PriLeg)
-        script = LegScript(leg.name)
-        script.leg = leg
-        leg.listener = script
-        number = called if isinstance(called, Number) else Number(called)
-        self.call(leg.place, Setup(number, **setup))
-        return script
+        return self._place(self.call(self.trunk.new_leg, hunt), called, setup)
 
-    def release(self, script: LegScript, cause: Cause = Cause.NORMAL_CALL_CLEARING) -> None:
-        """Release the leg of ``script``."""
-        assert script.leg is not None
-        self.call(script.leg.release, cause)
-
-    async def offered(self, *, within: float = 5.0) -> LegScript:
-        """The next call that comes in."""
-        try:
-            return await asyncio.wait_for(self._offers.get(), within)
-        except TimeoutError:
-            raise PeerError(f"no call came in within {within} s") from None
-
-    async def until(self, done: Callable[[], bool], what: str, *, within: float = 5.0) -> None:
-        """Wait until ``done()``."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + within
-        while not done():
-            if loop.time() > deadline:
-                raise PeerError(f"not {what} within {within} s: {list(self.trunk.channels)} {self.outputs[-5:]}")
-            await asyncio.sleep(POLL_SECONDS)
+    def _state(self) -> str:
+        return f"{list(self.trunk.channels)} {self.outputs[-5:]}"
 
     async def up(self, *, within: float = 8.0) -> None:
         """Wait until the data link is up and no channel waits for the end of a restart or an alarm."""

@@ -27,16 +27,19 @@ name = "product"
 run_dir = "{directory}"
 records = "{records}"
 [sip]
-listen = ["udp:127.0.0.1:{sip_port}", "tcp:127.0.0.1:{sip_port}"]
+listen = ["udp:127.0.0.1:{sip_port}", "tcp:127.0.0.1:{sip_port}"{listen}]
+{sip}
 [media]
 rtp_ports = [{first_port}, {last_port}]
 grace_seconds = 3
+{media}
 [[trunk]]
 name = "hq"
 technology = "sip"
 host = "127.0.0.1:{far_port}"
 context = "from-hq"
 trustrpid = true
+{trunk}
 [[route]]
 context = "from-pstn"
 match = "_41655501XX"
@@ -82,6 +85,11 @@ class Product:
         side: str = "user",
         exchange: bool = True,
         extra: str = "",
+        sip: str = "",
+        media: str = "",
+        trunk: str = "",
+        far_port: int | None = None,
+        listen: Sequence[str] = (),
         trace: bool = False,
         exchange_options: Sequence[str] = (),
         records: str = "calls.jsonl",
@@ -89,19 +97,23 @@ class Product:
     ) -> None:
         self.directory = directory
         self.spans = [directory / f"s{number}" for number in range(spans)]
-        self.sip_port, self.far_port = free_port(), free_port()
+        self.sip_port, self.far_port = free_port(), far_port or free_port()
         self.services: dict[str, Service] = {}
         self.exchange: Control
         self.gateway: Control
         self._own_exchange = exchange
         self._line, self._switch, self._side = line, switch, side
-        first, last = _rtp_ports()
+        self.rtp_ports = first, last = _rtp_ports()
         self._configuration = (
             _HEAD.format(
                 directory=directory,
                 records=records,
                 sip_port=self.sip_port,
                 far_port=self.far_port,
+                sip=sip,
+                media=media,
+                trunk=trunk,
+                listen="".join(f', "{each}"' for each in listen),
                 first_port=first,
                 last_port=last,
             )
@@ -167,6 +179,12 @@ class Product:
         log = self.directory / f"gateway.log.{number}"
         service = self.services["gateway"] = await Service.start("gateway", words, log)
         self.gateway = await Control.connect(self.directory / "status.sock", service)
+        # Its status answers before it listens for SIP.
+        deadline = asyncio.get_running_loop().time() + UP_SECONDS
+        while " is up: " not in log.read_text("utf-8", "replace"):
+            if not service.alive or asyncio.get_running_loop().time() > deadline:
+                raise PeerError(f"the gateway is not up\n{service.tail()}")
+            await asyncio.sleep(POLL_SECONDS)
 
     @property
     def log(self) -> str:

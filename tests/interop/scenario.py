@@ -13,9 +13,19 @@ SCENARIO_SECONDS = 40.0
 
 def scenario(test: Callable[Parameters, Coroutine[object, object, None]]) -> Callable[Parameters, None]:
     """Run the coroutine ``test`` in a loop of its own; it fails if it takes longer than SCENARIO_SECONDS."""
+    return lasting(SCENARIO_SECONDS)(test)
 
-    @functools.wraps(test)
-    def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
-        asyncio.run(asyncio.wait_for(test(*args, **kwargs), SCENARIO_SECONDS))
 
-    return run
+def lasting(
+    seconds: float,
+) -> Callable[[Callable[Parameters, Coroutine[object, object, None]]], Callable[Parameters, None]]:
+    """As ``scenario``, for one that takes up to ``seconds``."""
+
+    def decorate(test: Callable[Parameters, Coroutine[object, object, None]]) -> Callable[Parameters, None]:
+        @functools.wraps(test)
+        def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
+            asyncio.run(asyncio.wait_for(test(*args, **kwargs), seconds))
+
+        return run
+
+    return decorate

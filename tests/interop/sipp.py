@@ -8,7 +8,6 @@ set. A list of header lines is a keyword argument ``headers``.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import csv
 import os
 import re
@@ -145,8 +144,12 @@ class Sipp(Program):
         port is ours to choose, one that somebody else took in the meantime is left for another.
         """
         for _ in range(PORT_TRIES - 1):
-            with contextlib.suppress(PortTakenError) if port is None else contextlib.nullcontext():
+            try:
                 return await cls._begin(scenario, directory, port=port, **arguments)
+            except PortTakenError as error:
+                # The port of voice is always ours to choose.
+                if port is not None and "RTP socket" not in str(error):
+                    raise
         return await cls._begin(scenario, directory, port=port, **arguments)
 
     @classmethod

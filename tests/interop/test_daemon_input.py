@@ -57,6 +57,16 @@ def test_a_good_file_is_passed_in_silence(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.parametrize(("mode", "told"), [(0o644, True), (0o640, False)])
+def test_file_with_passwords_that_everybody_may_read_is_told(tmp_path: Path, mode: int, told: bool) -> None:
+    (tmp_path / "gateway.toml").touch(mode)
+    (tmp_path / "gateway.toml").chmod(mode)
+    done = gateway(tmp_path, good() + '[[phone]]\nname = "desk"\nsecret = "correct horse"\ncontext = "from-pstn"\n')
+    assert done.returncode == 0
+    assert ("everybody on this host may read it" in done.stderr) is told
+    assert "correct horse" not in done.stderr
+
+
 MISTAKES = {
     'line = "e1"': ('line = "e2"', 'gateway.toml:9: span[pstn].line = "e2": expected'),
     'run_dir = "run"': ("run_dir = 5", "gateway.toml:3: gateway.run_dir = 5: expected"),

@@ -93,9 +93,11 @@ def _level(power: float) -> float:
     return 10 * math.log10(power / (32767**2 / 2)) + FULL_SCALE_DBM0
 
 
-def measure_tone(path: Path) -> HeardTone:
-    """What tone a recording holds. A recording without sound gives frequency 0 and level -99."""
+def measure_tone(path: Path, last: float = 0.0) -> HeardTone:
+    """What tone a recording holds, or its ``last`` seconds. Without sound that is frequency 0 and level -99."""
     samples, rate = read_samples(path)
+    if last:
+        samples = samples[-int(rate * last) :]
     window = int(rate * WINDOW_SECONDS)
     best: tuple[float, float, float] = (0.0, 0.0, 0.0)
     audible = 0

@@ -1,26 +1,39 @@
-"""One branch, made from a seed: its configuration, its far ends, its calls and its misfortunes."""
+"""One branch, made from a seed: its gateway, its far ends, its calls and its misfortunes."""
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import replace
 
 from gateway.assembly import pri_settings
 from gateway.call import MAX_SERVICE
-from gateway.config import Configuration, parse
+from gateway.config import Configuration
 from gateway.core import MILLISECOND, SECOND
 from gateway.pri.lapd import Side as LapdSide
 from gateway.pri.settings import PriSettings
+from gateway.voip.sip.encryption import MediaEncryption
+from gateway.voip.sip.flow import DEFAULT_TLS_PORT, TLS
 from gateway.voip.sip.peers import DtmfMode, PeerSettings, Reliability, SessionTimers
 from tests.simulation.exchange_node import ExchangeNode
 from tests.simulation.gateway_node import ADDRESS, GatewayNode
+from tests.simulation.guard import Guard
 from tests.simulation.hearing import Hearing
 from tests.simulation.invariants import left_over
+from tests.simulation.itsp import Names, ProviderNode
 from tests.simulation.load import Load
 from tests.simulation.misfortune import Misfortunes
+from tests.simulation.registering import ACCOUNT, SECRET, RegisteringPhone
+from tests.simulation.shape import (
+    FAR_ENDS,
+    PHONE,
+    PROVIDER,
+    SERVERS,
+    choose_configuration,
+    choose_shape,
+)
 from tests.simulation.sip_node import SipNode
 from tests.simulation.story import Story
+from tests.simulation.stranger import Strangers
 from tests.simulation.world import DLine, Network, Weather, World
 
 QUIET_LIMIT = MAX_SERVICE + 200 * SECOND
@@ -28,93 +41,12 @@ QUIET_LIMIT = MAX_SERVICE + 200 * SECOND
 finds its far end gone comes after 900 s, and a service whose caller vanished ends after MAX_SERVICE."""
 ORPHAN_LIMIT = 120 * SECOND
 LOOK_EVERY = 10 * SECOND
-
-_SPANS = (
-    ("e1", "euroisdn", "user", "1-15,17-31"),
-    ("t1", "ni2", "user", "1-23"),
-    ("e1", "euroisdn", "network", "1-15,17-31"),
-    ("t1", "ni2", "network", "1-23"),
-)
-
-_ROUTES = """
-[[route]]
-context = "from-sip"
-match = "_1XXXXXX"
-to = ["pri:{hunt}0/{{number}}"]
-[[route]]
-context = "from-sip"
-match = "_2XXXXXX"
-to = ["pri:g0/{{number}}", "sip:alt/{{number}}"]
-[[route]]
-context = "from-sip"
-match = "_3XXXXXX"
-to = ["sip:hq/{{number}}"]
-[[route]]
-context = "from-sip"
-match = "_4XXXXXX"
-to = ["sip:alt/{{number}}", "pri:r0/{{number}}"]
-[[route]]
-context = "from-sip"
-match = "_5XXXXXX"
-to = ["sip:7001", "sip:alt/{{number}}"]
-ring_seconds = 15
-[[route]]
-context = "from-sip"
-match = "_90XXXXXX"
-to = ["echo"]
-[[route]]
-context = "from-sip"
-match = "_91XXXXXX"
-to = ["tone:busy"]
-[[route]]
-context = "from-sip"
-match = "_92XXXXXX"
-to = ["reject:call_rejected"]
-[[route]]
-context = "from-pstn"
-match = "_1XXXXXX"
-to = ["sip:hq/{{number}}"]
-[[route]]
-context = "from-pstn"
-match = "_2XXXXXX"
-to = ["sip:hq/{{number}}", "sip:alt/{{number}}"]
-[[route]]
-context = "from-pstn"
-match = "_3XXXXXX"
-to = ["sip:7001"]
-[[route]]
-context = "from-pstn"
-match = "_4XXXXXX"
-to = ["sip:7001", "sip:alt/{{number}}"]
-ring_seconds = 15
-[[route]]
-context = "from-pstn"
-match = "_5XXXXXX"
-to = ["pri:G0/{{number}}"]
-[[route]]
-context = "from-pstn"
-match = "_90XXXXXX"
-to = ["milliwatt"]
-[[route]]
-context = "from-pstn"
-match = "_91XXXXXX"
-to = ["tone:congestion"]
-[[route]]
-context = "from-pstn"
-match = "_92XXXXXX"
-to = ["reject:call_rejected"]
-"""
-
-
-@dataclass(slots=True)
-class Shape:
-    """What kind of branch it is."""
-
-    spans: list[tuple[str, str, str, str]] = field(default_factory=list)
-    calls: int = 50
-    faults: bool = True
-    overlap: bool = False
-    transports: dict[str, str] = field(default_factory=dict)
+REGISTERED_BY = 10 * SECOND
+"""After so long all have registered, and the lines are up."""
+RECOVERY = 420 * SECOND
+"""How long after all is mended until all are registered: a server that is tried last, after the longest wait."""
+REFUSED_FOR = 700 * SECOND
+"""The same after a registrar said 403: two refusals double the first wait."""
 
 
 class Branch:
@@ -123,25 +55,44 @@ class Branch:
     def __init__(self, seed: int, calls: int, *, faults: bool | None = None) -> None:
         self.world = world = World(seed)
         rng = world.rng
-        self.shape = shape = _shape(rng, calls, faults)
+        self.shape = shape = choose_shape(rng, calls, faults)
         self.story = Story()
         self.weather = Weather(latency=rng.choice((1, 5, 20)) * MILLISECOND, jitter=1 * MILLISECOND)
         self.network = Network(world, self.weather)
-        self.configuration = parse(_configuration(shape, rng), Path("/simulation/branch.toml"))
+        self.configuration = choose_configuration(shape, rng)
         self.lines = {span.name: DLine(world, span.name, rng.randrange(500, 3000)) for span in self.configuration.spans}
-        self.gateway = GatewayNode(world, self.configuration, self.network, self.lines)
+        servers = SERVERS[: shape.servers]
+        listed = {f"pop{number}": address for number, address in enumerate(servers)}
+        self.names = Names(world, listed, services=shape.named_servers)
+        self.guard = Guard()
+        self.gateway = GatewayNode(world, self.configuration, self.network, self.lines, self.guard, self.names)
+        self.gateway.engine.required = frozenset(
+            name for name, (ours, _) in shape.encryption.items() if ours is MediaEncryption.REQUIRED
+        )
         self.exchanges = [
             ExchangeNode(world, _exchange_settings(self.configuration, span.name), self.lines[span.name], self.story)
             for span in self.configuration.spans
         ]
-        self.phones = [self._phone(name, address, rng) for name, address in _FAR_ENDS]
+        trunks = [self._far_end(name, address, rng) for name, address in FAR_ENDS[:2]]
+        self.devices = [self._device(number, rng) for number in range(shape.devices)]
+        phones: list[SipNode] = [*self.devices] or [self._far_end(*FAR_ENDS[2], rng)]
+        self.servers = [self._server(number, address, rng) for number, address in enumerate(servers, 1)]
+        for server in self.servers:
+            server.siblings = tuple(self.servers)
+        self.network.shown_to = {server.address for server in self.servers}
+        if self.sees_itself:
+            self.put_outside("203.0.113.250")
+        self.phones: list[SipNode] = [*trunks, *phones, *self.servers]
+        self.strangers = Strangers(world, self.network)
         self.load = Load(world, self.story, self.exchanges, self.phones, rng)
-        self.misfortunes = Misfortunes(world, self)
+        self.misfortunes = Misfortunes(self)
         self.hearing = Hearing(self)
         self.orphans = 0
+        self.breaches: list[str] = []
+        self._ending = False
 
-    def _phone(self, name: str, address: str, rng: random.Random) -> SipNode:
-        peer = PeerSettings(
+    def _terms(self, name: str, rng: random.Random) -> PeerSettings:
+        return PeerSettings(
             "gateway",
             ADDRESS,
             transport=self.shape.transports[name].upper(),
@@ -151,24 +102,109 @@ class Branch:
             session_timers=rng.choice((SessionTimers.REFUSE, SessionTimers.ACCEPT, SessionTimers.ORIGINATE)),
             late_offer=rng.random() < 0.1,
         )
+
+    def _far_end(self, name: str, address: str, rng: random.Random) -> SipNode:
+        peer = self._terms(name, rng)
+        if name in self.shape.encryption:
+            theirs = self.shape.encryption[name][1]
+            peer = replace(peer, transport=TLS, port=DEFAULT_TLS_PORT, media_encryption=theirs)
+        if name != PHONE and self.shape.proves:
+            peer = replace(peer, secret=SECRET, auth_user=name)
         return SipNode(self.world, name, address, self.network, self.story, peer, strips_reason=rng.random() < 0.3)
+
+    def _device(self, number: int, rng: random.Random) -> RegisteringPhone:
+        peer = replace(self._terms(PHONE, rng), secret=SECRET, auth_user=ACCOUNT)
+        name = ACCOUNT if number == 0 else f"{ACCOUNT}-{number + 1}"
+        address = f"10.0.1.{3 + number}"
+        phone = RegisteringPhone(self.world, name, address, self.network, self.story, peer)
+        phone.begin_registering(self.guard.until, number, self.shape.nats[number])
+        return phone
+
+    def _server(self, number: int, address: str, rng: random.Random) -> ProviderNode:
+        least = rng.choice((30, 30, 90))
+        transport = self.shape.transports[PROVIDER].upper()
+        proves = self.shape.proves
+        return ProviderNode(self.world, number, address, self.network, self.story, transport, least, proves=proves)
+
+    @property
+    def sees_itself(self) -> bool:
+        """Whether the gateway hears from a registrar where it is outside."""
+        return self.shape.behind_nat and bool(self.servers) and self.shape.transports[PROVIDER] == "udp"
+
+    def put_outside(self, outside: str) -> None:
+        """The gateway is at this address outside, and no longer where it was."""
+        self.network.seen_as(ADDRESS, outside)
+        if self.sees_itself:
+            self.network.show(ADDRESS, outside)
 
     def run(self) -> None:
         """Let the lines come up, make the calls, let things go wrong, then wait until all is quiet."""
         world = self.world
-        world.run(world.now + 10 * SECOND)
+        world.run(world.now + REGISTERED_BY)
         end = self.load.plan(self.shape.calls)
         if self.shape.faults:
             self.misfortunes.plan(end)
+        if self.shape.strangers:
+            self.gateway.overhear = self.strangers.overhear
+            self.strangers.plan(end)
+        self._look()
         world.run(end)
         self.misfortunes.over()
+        self._recover()
+        self._hang_up()
+        for phone in self.devices:
+            phone.stop_registering()
         if not self._rest(QUIET_LIMIT) and self._hang_up_orphans():
             self._rest(ORPHAN_LIMIT)
+
+    def _look(self) -> None:
+        """Now and then all is looked at that holds at any time."""
+        if self._ending:
+            return
+        if self.gateway.running:
+            self.guard.look(self.gateway.switch, frozenset(phone.address for phone in self.phones), self.world.now)
+            if not self.misfortunes.any:
+                self.breaches += self.unregistered()
+        self.world.after(LOOK_EVERY, self._look)
+
+    def unregistered(self) -> list[str]:
+        """Who is not registered that should be where nothing goes wrong."""
+        sip, now = self.gateway.switch.sip, self.world.now
+        found: list[str] = []
+        if self.devices:
+            addresses = {each.flow.address for each in sip.phones.location.reachable(ACCOUNT, now)}
+            found += [f"{each.name} is not registered" for each in self.devices if each.seen_at not in addresses]
+        registration = sip.far_ends.registration(PROVIDER)
+        if registration is not None and not registration.in_force:
+            found.append(f"not registered with {PROVIDER}: {registration.error}")
+        if self.servers and not any(server.bound for server in self.servers):
+            found.append(f"{PROVIDER} does not know where the gateway is")
+        return found
+
+    def _recover(self) -> None:
+        """After all is mended everybody registers again in time."""
+        world = self.world
+        end = world.now + (REFUSED_FOR if self.misfortunes.refused else RECOVERY)
+        missing = self.unregistered()
+        while missing and world.now < end:
+            world.run(world.now + LOOK_EVERY)
+            missing = self.unregistered()
+        self.breaches += [f"{each}, long after all was mended" for each in missing]
+
+    def _hang_up(self) -> None:
+        """While calls stand, phones keep their NATs open."""
+        end = self.world.now + QUIET_LIMIT
+        while self.devices and self.gateway.switch.calls and self.world.now < end:
+            self.world.run(self.world.now + LOOK_EVERY)
+        self._ending = True
 
     def _rest(self, limit: int) -> bool:
         world = self.world
         end = world.now + limit
         while world.now < end:
+            # An endpoint that asks others how they are is never idle, and after a restart it begins again.
+            self.gateway.switch.sip.far_ends.leave(world.now)
+            self.gateway.settle()
             world.run(world.now + LOOK_EVERY)
             if self.quiet:
                 return True
@@ -191,56 +227,6 @@ class Branch:
     def quiet(self) -> bool:
         """True if nothing is under way any more; what is left at the limit is for the invariants to name."""
         return not left_over(self)
-
-
-_FAR_ENDS = (("hq", "10.0.1.1"), ("alt", "10.0.1.2"), ("7001", "10.0.1.3"))
-
-
-def _shape(rng: random.Random, calls: int, faults: bool | None) -> Shape:
-    shape = Shape(calls=calls)
-    for _ in range(rng.choice((1, 1, 2, 3))):
-        line, switch_type, side, timeslots = rng.choice(_SPANS)
-        if rng.random() < 0.5:
-            timeslots = f"1-{rng.randint(2, 6)}"
-        shape.spans.append((line, switch_type, side, timeslots))
-    shape.faults = rng.random() < 0.75 if faults is None else faults
-    shape.transports = {name: rng.choice(("udp", "udp", "udp", "tcp")) for name, _ in _FAR_ENDS}
-    shape.overlap = rng.random() < 0.4
-    return shape
-
-
-def _configuration(shape: Shape, rng: random.Random) -> str:
-    parts = [
-        "schema = 1",
-        '[gateway]\ncountry = "us"\nrun_dir = "run"',
-        "[media]\nrtp_ports = [10000, 19999]\ngrace_seconds = 20",
-        f'[sip]\nlisten = ["udp:{ADDRESS}:5060", "tcp:{ADDRESS}:5060"]',
-    ]
-    for index, (line, switch_type, side, timeslots) in enumerate(shape.spans):
-        overlap = "both" if shape.overlap and switch_type == "euroisdn" else "no"
-        parts.append(
-            f'[[span]]\nname = "s{index}"\nchannels = "virtual:spans/{index}"\nline = "{line}"\nside = "{side}"\n'
-            f'switch_type = "{switch_type}"\ngroup = "g0"\ncontext = "from-pstn"\noverlapdial = "{overlap}"\n'
-            f'timeslots = "{timeslots}"'
-        )
-    for name, address in _FAR_ENDS[:2]:
-        refresh = rng.choice(("originate", "originate", "accept"))
-        if shape.faults:
-            # Where both ends of a call may vanish at once, as here, only the session timer notices.
-            refresh = "originate"
-        parts.append(
-            f'[[trunk]]\nname = "{name}"\ntechnology = "sip"\nhost = "{address}"\ncontext = "from-sip"\n'
-            f'transport = "{shape.transports[name]}"\ndtmfmode = "{"info" if name == "alt" else "rfc4733"}"\n'
-            f'trustrpid = true\nsession_timers = "{refresh}"\n'
-            f'prack = "{rng.choice(("no", "supported"))}"'
-        )
-    name, address = _FAR_ENDS[2]
-    parts.append(
-        f'[[phone]]\nname = "{name}"\nhost = "{address}"\ncontext = "from-sip"\nsession_timers = "originate"\n'
-        f'transport = "{shape.transports[name]}"'
-    )
-    parts.append(_ROUTES.format(hunt=rng.choice("gGrR")))
-    return "\n".join(parts)
 
 
 def _exchange_settings(configuration: Configuration, name: str) -> PriSettings:

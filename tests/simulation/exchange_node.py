@@ -15,7 +15,7 @@ from gateway.pri.lapd import Transmit
 from gateway.pri.settings import PriSettings
 from gateway.pri.span.layer1 import Alarm
 from gateway.pri.trunk import ChannelFreed
-from tests.simulation.story import BOREDOM, Answering, Script, Side, Story
+from tests.simulation.story import BOREDOM, DESK, EMERGENCY, Answering, Script, Side, Story
 from tests.simulation.voice import DirectMedia
 from tests.simulation.world import DLine, LineEnd, Node, World
 
@@ -28,11 +28,13 @@ class ScriptedPlan(NumberPlan):
         self._story = story
 
     def lookup(self, digits: str) -> Subscriber:
+        if digits == EMERGENCY:
+            return _subscriber(DESK)
         script = self._story.by_called(digits)
         return UNKNOWN if script is None else _subscriber(script.next_answer())
 
     def complete(self, digits: str) -> bool:
-        return self._story.by_called(digits) is not None
+        return digits == EMERGENCY or self._story.by_called(digits) is not None
 
 
 def _subscriber(answering: Answering) -> Subscriber:
@@ -159,7 +161,7 @@ class ExchangeNode(Node, LineEnd):
             leg.hold(self.world.now)
         elif what == "resume":
             leg.resume(self.world.now)
-        elif call in self.sides:
+        elif what == "press" and call in self.sides:
             self.story.on_key(*self.sides[call])
         self.settle()
 
@@ -202,7 +204,7 @@ class ExchangeNode(Node, LineEnd):
 
     def _on_offered(self, event: CallEvent) -> None:
         report = event.report
-        script = self.story.by_caller(report.caller)
+        script = self.story.by_caller(report.caller) or self.story.by_called(report.called)
         line = self.exchange.lines.get(report.call)
         if line is not None:
             line.measures = False

@@ -3,37 +3,50 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from gateway.call_record import record_of
 from gateway.config.model import Configuration
-from gateway.core import MILLISECOND
+from gateway.core import MILLISECOND, SECOND
 from gateway.leg import Leg, Listener, Offered
 from gateway.media.client import EngineSettings, MediaClient, Transmit
 from gateway.pri.span.layer1 import Alarm
 from gateway.pri.trunk import ChannelFreed
 from gateway.record import CallRecord, WallClock
 from gateway.switch import CallEnded, CallRefused, SpanEvent, SpanFrame, Switch
-from gateway.voip.sip.flow import UDP, Close, Flow, Send
+from gateway.voip.sip.binding_store import StoreBindings
+from gateway.voip.sip.flow import UDP, Close, Flow, Resolve, Send
+from gateway.voip.sip.names import Answer
+from tests.simulation.guard import Guard
 from tests.simulation.tcp import Streams, StreamUser
 from tests.simulation.voice import Stream
 from tests.simulation.wire_engine import WireEngine
 from tests.simulation.world import Address, DLine, LineEnd, Network, Node, World
+from tests.unit.voip.sip.address_check import breach
+
+if TYPE_CHECKING:
+    from tests.simulation.itsp import Names
 
 ADDRESS = "10.0.0.1"
 PORT = 5060
+START = 1_800_000_000
+"""When the run begins, in seconds since 1970."""
 CONTROL_DELAY = 300
 """Microseconds between signalling and engine, each way."""
 _CLOCK = WallClock(0, 0)
 
 
 class CountingSwitch(Switch):
-    """A Switch that counts what it is offered."""
+    """A Switch that counts what it is offered, and has ``guard`` look at it."""
 
     offers = 0
+    guard: Guard
 
     def _offered(self, leg: Leg, offered: Offered, now: int) -> Listener | None:
         self.offers += 1
+        self.guard.offered(leg, offered)
         return super()._offered(leg, offered, now)
 
 
@@ -56,7 +69,15 @@ class _SpanEnd(LineEnd):
 class GatewayNode(Node, StreamUser):
     """The box. ``records`` are those of all starts of the daemon, ``cut_short`` how many calls a restart took."""
 
-    def __init__(self, world: World, configuration: Configuration, network: Network, lines: dict[str, DLine]) -> None:
+    def __init__(
+        self,
+        world: World,
+        configuration: Configuration,
+        network: Network,
+        lines: dict[str, DLine],
+        guard: Guard,
+        names: Names,
+    ) -> None:
         super().__init__(world, "gateway")
         self.configuration = configuration
         self.network = network
@@ -69,6 +90,12 @@ class GatewayNode(Node, StreamUser):
         self.cut_short = 0
         self.restarts = 0
         self.running = False
+        self.stored: bytes | None = None
+        self.bindings = 0
+        self.breaches: list[str] = []
+        self.guard = guard
+        self.names = names
+        self.overhear: Callable[[bytes, Address], None] | None = None
         self._rng = random.Random(world.rng.getrandbits(64))
         self.start()
 
@@ -84,7 +111,17 @@ class GatewayNode(Node, StreamUser):
             rng,
             EngineSettings((media.rtp_ports.first, media.rtp_ports.last), media.silence_ms, media.grace_seconds),
         )
-        self.switch = CountingSwitch(self.configuration, self.media, rng, local_for=lambda _remote: ADDRESS)
+        self.switch = CountingSwitch(
+            self.configuration,
+            self.media,
+            rng,
+            local_for=lambda _remote: ADDRESS,
+            wall_clock=lambda: START + world.now / SECOND,
+        )
+        self.switch.guard = self.guard
+        if self.stored is not None:
+            self.switch.sip.phones.restore(self.stored, world.now)
+        self.guard.started(self.switch, world.now)
         self.running = True
         self.streams = Streams(self.network, ADDRESS, PORT, self)
         self.connect_engine()
@@ -99,6 +136,7 @@ class GatewayNode(Node, StreamUser):
         self.world.note(self.name, "down")
         self.restarts += 1
         self.running = False
+        self.guard.stopping(self.switch, self.world.now)
         self.cut_short += len(self.switch.calls)
         self.offers += self.switch.offers - len(self.switch.calls)
         self.network.cut(ADDRESS, True)
@@ -132,6 +170,8 @@ class GatewayNode(Node, StreamUser):
 
     def _receive(self, data: bytes, source: Address) -> None:
         if self.running:
+            if self.overhear is not None:
+                self.overhear(data, source)
             self.switch.receive_sip(data, Flow(UDP, source[0], source[1], 0, 0), self.world.now)
             self.settle()
 
@@ -153,8 +193,14 @@ class GatewayNode(Node, StreamUser):
             while (output := poll()) is not None:
                 if isinstance(output, SpanFrame):
                     self.lines[output.span].send(0, output.frame)
+                elif isinstance(output, StoreBindings):
+                    self.stored = output.data
                 elif isinstance(output, Send):
                     flow = output.flow
+                    self.guard.sent(output, len(switch.sip.phones.location), world.now)
+                    wrong = breach(switch.sip, flow, output.data)
+                    if wrong is not None:
+                        self.breaches.append(wrong)
                     if flow.transport == UDP:
                         self.network.send((ADDRESS, PORT), (flow.address, flow.port), output.data)
                     else:
@@ -163,6 +209,8 @@ class GatewayNode(Node, StreamUser):
                     self.streams.close(output.flow)
                 elif isinstance(output, CallEnded):
                     self._ended(output)
+                elif isinstance(output, Resolve):
+                    self._resolve(output)
                 elif isinstance(output, CallRefused):
                     self.refused.append(output)
                 elif isinstance(output, SpanEvent) and isinstance(output.event, ChannelFreed):
@@ -177,6 +225,15 @@ class GatewayNode(Node, StreamUser):
                 else:
                     switch.media_event(told, world.now)
                 told = media.poll()
+
+    def _resolve(self, question: Resolve) -> None:
+        switch = self.switch
+        self.names.ask(question, lambda asked, answer: self._resolved(switch, asked, answer))
+
+    def _resolved(self, switch: Switch, question: Resolve, answer: Answer) -> None:
+        if self.running and switch is self.switch:
+            switch.looked_up(question, answer, self.world.now)
+            self.settle()
 
     def _ended(self, output: CallEnded) -> None:
         record = record_of(output.call, _CLOCK)

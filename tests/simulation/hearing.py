@@ -9,6 +9,7 @@ from gateway.core import MILLISECOND
 from gateway.media.wire import Kind
 from gateway.voip.sip.peers import DtmfMode
 from tests.simulation.exchange_node import ExchangeNode
+from tests.simulation.registering import RegisteringPhone
 from tests.simulation.sip_node import SipNode
 from tests.simulation.story import KEY, Script, Side
 from tests.simulation.voice import Stream
@@ -77,20 +78,39 @@ class Hearing:
             if heard is None or heard.kind not in expected:
                 self.deaf.append(f"{script}: the service is not heard: {near} is wired to {heard}")
             return
-        callee = script.callees[-1] if script.callees else None
-        if callee is None or callee.over or callee.hung_up is not None:
+        callee = script.callee
+        if callee is None or callee.over or callee.hung_up is not None or self._elsewhere(script, callee):
             return
         far = self._in_gateway(callee)
         self.talked += 1
+        if self._directly(caller, callee):
+            return
         if near is None or far is None or heard is not far:
             if not sure:
                 self.branch.world.after(HANG_UP_ON_ITS_WAY, partial(self._talking, sure=True), script)
                 return
             self.deaf.append(f"{script}: {near} is wired to {heard}, expected {far}")
 
+    def _elsewhere(self, script: Script, callee: Side) -> bool:
+        """Whether somebody may be on hold, and hear music, or be transferred."""
+        acts = (*script.acts, *(callee.answering.acts if callee.answering is not None else ()))
+        return script.moved or any(what in ("hold", "transfer", "consult") for _, what in acts)
+
+    def _directly(self, caller: Side, callee: Side) -> bool:
+        """Whether the two send their voice to each other, around the gateway."""
+        one, other = self._own(caller), self._own(callee)
+        if one is None or other is None or one.remote is None or other.remote is None:
+            return False
+        return one.remote == (other.address, other.port) and other.remote == (one.address, one.port)
+
+    def _own(self, side: Side) -> Stream | None:
+        leg = side.leg
+        streams = self._nodes[side.node].media.wiring.streams
+        return streams.get(leg.stream) if leg is not None and leg.stream is not None else None
+
     def _on_key(self, script: Script, side: Side) -> None:
         """A key was pressed: by INFO, which went out already, or on a telephone, which the engine hears."""
-        callee = script.callees[-1] if script.callees else None
+        callee = script.callee
         other = callee if side is script.caller else script.caller
         if other is None or script.caller is None or script.caller.answered is None:
             return
@@ -126,7 +146,14 @@ class Hearing:
         if own.remote is None:
             return None
         found = engine.by_port.get(own.remote[1])
-        return found if found is not None and found.remote == (node.address, own.port) else None
+        if found is None or found.remote != (node.address, own.port):
+            return None
+        if isinstance(node, RegisteringPhone) and node.nat is not None and not found.latches:
+            # Nothing of what is sent to its own address gets there.
+            return None
+        # Who has no key, or another, hears nothing.
+        theirs = None if found.keys is None else (found.keys[1], found.keys[0])
+        return found if own.keys == theirs else None
 
 
 def _acts(script: Script, side: Side) -> tuple[tuple[int, str], ...]:

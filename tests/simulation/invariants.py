@@ -29,12 +29,15 @@ def left_over(branch: Branch) -> list[str]:
         found += [f"{exchange.name}: line {line.report}" for line in exchange.exchange.lines.values()]
         found += [f"{exchange.name}: stream {each.label}" for each in exchange.media.wiring.streams.values()]
     found += [f"gateway: call {call.identity} {call.state.value}" for call in switch.calls.values()]
+    found += [f"gateway: binding {each.contact}" for each in switch.sip.phones.location]
     found += _endpoint("gateway", switch.sip)
     if not switch.idle and not found:
         found.append("gateway: the switch is not idle")
     for phone in branch.phones:
         found += _endpoint(phone.name, phone.endpoint)
         found += [f"{phone.name}: stream {each.label}" for each in phone.media.wiring.streams.values()]
+    for server in branch.servers:
+        found += [f"{server.name}: binding {each.contact}" for each in server.endpoint.phones.location]
     if not gateway.media.up:
         found.append("gateway: no media engine")
     if gateway.media.next_timer() is not None:

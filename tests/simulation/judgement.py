@@ -16,7 +16,10 @@ from gateway.cause import Cause
 from gateway.core import MILLISECOND, SECOND
 from gateway.record import CallRecord
 from gateway.voip.sip.causes import cause_for_bye, cause_for_sip, sip_status_for
-from tests.simulation.story import Script, Side
+from gateway.voip.sip.encryption import MediaEncryption
+from tests.simulation.misfortune import AFTERMATH
+from tests.simulation.shape import PHONE
+from tests.simulation.story import EMERGENCY, Script, Side
 
 if TYPE_CHECKING:
     from tests.simulation.branch import Branch
@@ -92,6 +95,10 @@ def onward(cause: Cause, side: Side) -> Cause:
     return cause_for_sip(status, None if cause is Cause.NORMAL_CALL_CLEARING else int(cause))
 
 
+MEDIA_CAUSES = frozenset({int(cause_for_sip(status)) for status in (415, 488, 606)})
+ANSWERED_WITHIN = 60 * SECOND
+"""Patience of those who call an ambulance."""
+RINGS_BY = 500 * MILLISECOND
 ENDED_WITHIN = 3 * SECOND
 """Where nothing goes wrong: from one side's hanging up until both sides are rid of the call."""
 HELD_WITHIN = 5 * SECOND
@@ -110,7 +117,7 @@ class Judgement:
         self.margin = 6 * slowest + 20 * MILLISECOND
         self._records: dict[int, list[CallRecord]] = {}
         self._refusals: Counter[int] = Counter()
-        self.agreed = self.held = 0
+        self.agreed = self.held = self.forks = 0
         # A 200 waits for the PRACK of what went before it (RFC 3262 3).
         self._reliable = False
 
@@ -151,6 +158,11 @@ class Judgement:
         if self.branch.misfortunes.contents_suffer:
             # Numbers and causes may be anything; only that all comes to its end is still to be had.
             return
+        if script.kind == EMERGENCY and caller.answered is None and self._must_be_answered(caller):
+            self._wrong(script, "an emergency call was not answered")
+        if script.moved:
+            # Who talks to whom in the end is not as planned; that nothing is left of it all is for the invariants.
+            return
         served = script.kind == "90"
         if caller.answered is not None and not served and not any(side.answered for side in script.callees):
             self._wrong(script, "the caller was told of an answer that nobody gave")
@@ -160,23 +172,89 @@ class Judgement:
         if self.strict:
             self._strict(script, caller, records)
             return
-        if not self.branch.gateway.restarts and len(records) > 1 and not _repeated(caller, records):
+        repeated = _repeated(caller, records) or self._asked_again(script, records)
+        if not self.branch.gateway.restarts and len(records) > 1 and not repeated:
             self._wrong(script, f"{len(records)} records")
-        if len(records) == 1:
+        if len(records) == 1 and not self._forked(script, records[0]):
             self._lenient(script, caller, records[0])
 
     def _strict(self, script: Script, caller: Side, records: list[CallRecord]) -> None:
+        if self._asked_again(script, records):
+            # With voice in the clear: that is another call.
+            records = records[1:]
         told = len(records) + self._refusals[script.number]
+        if not told and caller.ours and not script.callees and self._is_asked(script):
+            # It gave up while it was asked for its password: nobody called yet.
+            return
         if told != 1:
             self._wrong(script, f"{told} records")
         if len(records) != 1:
             return
         record = records[0]
+        self._rings(script, caller, record)
+        if self._forked(script, record):
+            self._fork(script, caller, record)
+            return
         callee = script.callees[-1] if script.callees and record.attempts else None
         self._answers(script, caller, callee, record)
         self._promptness(script, caller, callee)
         self._holds(script, caller, callee)
         self._causes(script, caller, callee, record)
+
+    def _rings(self, script: Script, caller: Side, record: CallRecord) -> None:
+        """Every telephone that is registered rings when its number is called."""
+        devices = {each.name for each in self.branch.devices}
+        called = [each for each in record.attempts if each.destination == f"sip:{PHONE}"]
+        impatient = caller.hung_up is not None and caller.hung_up < caller.offered + self.margin + RINGS_BY
+        if devices and called and not script.moved and not impatient:
+            silent = sorted(devices - {side.node for side in script.callees})
+            if silent:
+                self._wrong(script, f"{', '.join(silent)} did not ring")
+
+    def _is_asked(self, script: Script) -> bool:
+        """Whether the gateway wants a password of the caller's."""
+        branch = self.branch
+        asked = (*branch.devices, *branch.servers)
+        return script.caller is not None and (
+            (branch.shape.proves and script.caller.technology == "sip")
+            or any(each.name == script.origin for each in asked)
+        )
+
+    def _asked_again(self, script: Script, records: list[CallRecord]) -> bool:
+        """Whether a caller that would have SRTP, but need not, called once more without when that was refused."""
+        terms = self.branch.shape.encryption.get(script.origin)
+        wanted = terms is not None and terms[1] is MediaEncryption.OPTIONAL
+        return wanted and len(records) == 2 and records[0].answer is None and records[0].cause in MEDIA_CAUSES
+
+    def _must_be_answered(self, caller: Side) -> bool:
+        """Whether some way was there for this emergency call all the time."""
+        if caller.lost or caller.ended is None or self.branch.misfortunes.packets_suffer:
+            return False
+        since, until = caller.offered - AFTERMATH, caller.offered + ANSWERED_WITHIN
+        suffered = {what for at, what in self.branch.misfortunes.suffered if since <= at <= until}
+        ways = {"hq", "alt"} - suffered
+        if "lines" not in suffered and not self.branch.misfortunes.frames_suffer:
+            ways.add("lines")
+        return bool(ways) and "everything" not in suffered and caller.node not in suffered
+
+    def _forked(self, script: Script, record: CallRecord) -> bool:
+        """Whether several telephones rang at once."""
+        return len(self.branch.devices) > 1 and any(each.destination == f"sip:{PHONE}" for each in record.attempts)
+
+    def _fork(self, script: Script, caller: Side, record: CallRecord) -> None:
+        """One of them has the call, the others are soon rid of it."""
+        hung_up = caller.hung_up
+        if record.answer is not None and caller.answered is None:
+            if hung_up is None or hung_up > record.answer + self.margin:
+                self._wrong(script, "answered, and the caller was not told")
+        elif record.answer is None and caller.answered is not None:
+            self._wrong(script, "the caller was told of an answer that the record has not")
+        if record.answer is None:
+            return
+        talked = [side for side in script.callees if (side.ended or 0) > record.answer + ENDED_WITHIN]
+        if len(talked) > 1:
+            self._wrong(script, f"{len(talked)} telephones had the call")
+        self.forks += 1
 
     def _lenient(self, script: Script, caller: Side, record: CallRecord) -> None:
         """Where things go wrong: what was said is either the truth or one of RECOVERY."""
@@ -231,15 +309,17 @@ class Judgement:
 
     def _holds(self, script: Script, caller: Side, callee: Side | None) -> None:
         """A party that is put on hold, and taken back, is told so once."""
-        if callee is None or callee.technology != "sip" or not self._carries_hold(caller) or len(script.acts) != 2:
+        holds = [what for _, what in script.acts] == ["hold", "resume"]
+        if callee is None or callee.technology != "sip" or not self._carries_hold(caller) or not holds:
             return
         if (callee.answering is not None and callee.answering.acts) or caller.answered is None:
             return
         resumed = caller.answered + script.acts[-1][0] * MILLISECOND
         if min(side.hung_up or side.ended or 0 for side in (caller, callee)) > resumed + HELD_WITHIN:
             self.held += 1
-            if (callee.held, callee.resumed) != (1, 1):
-                self._wrong(script, f"put on hold {callee.held} times and taken back {callee.resumed} times, not once")
+            times = 1 if self.branch.shape.music == "none" else 0
+            if (callee.held, callee.resumed) != (times, times):
+                self._wrong(script, f"put on hold {callee.held} times, taken back {callee.resumed} times, not {times}")
 
     def _carries_hold(self, side: Side) -> bool:
         return side.technology == "sip" or any(
@@ -270,13 +350,18 @@ class Judgement:
             elif expected in NO_CHANNEL and cause is Cause.REQUESTED_CIRCUIT_NOT_AVAILABLE:
                 # The loser of a glare takes any refusal for want of a channel as such (gateway.pri.leg).
                 pass
-            elif expected is not None and cause is not expected:
+            elif expected is not None and cause is not expected and not self._crossed(callee, cause):
                 self._wrong(script, f"recorded as {cause.name}, the called party gave {expected.name}")
         elif record.released_by == "caller" and not callee.ours:
             expected = onward(cause, callee)
             if callee.cause is not expected:
                 self._wrong(script, f"the called party heard {_name(callee.cause)}, expected {expected.name}")
         self.agreed += 1
+
+    def _crossed(self, callee: Side, cause: Cause) -> bool:
+        """Whether it hung up just as it had answered: a re-INVITE that the answer brought about then got 481."""
+        at_once = (callee.hung_up or 0) < (callee.answered or 0) + self.margin
+        return at_once and callee.technology == "sip" and cause is Cause.NORMAL_UNSPECIFIED
 
     def _wrong(self, script: Script, text: str) -> None:
         records = self._records.get(script.number, [])

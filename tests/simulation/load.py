@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 from gateway.cause import Cause
 from gateway.core import MILLISECOND
 from tests.simulation.exchange_node import ExchangeNode
 from tests.simulation.sip_node import SipNode
-from tests.simulation.story import ID_DIGITS, Answering, Script, Story
+from tests.simulation.story import DESK, EMERGENCY, ID_DIGITS, Answering, Script, Story
 from tests.simulation.world import World
 
 REFUSALS = (
@@ -28,11 +29,23 @@ REFUSALS = (
     Cause.INTERWORKING,
     Cause.NORMAL_UNSPECIFIED,
 )
-STATUSES = (302, 400, 403, 404, 408, 410, 480, 484, 486, 488, 500, 502, 503, 600, 603, 606)
+STATUSES = (302, 302, 400, 403, 404, 408, 410, 480, 484, 486, 488, 500, 502, 503, 600, 603, 606)
 ENDINGS = (Cause.NORMAL_CALL_CLEARING,) * 8 + (Cause.NORMAL_UNSPECIFIED, Cause.PREEMPTION)
 
-_FROM_SIP = (("1", 8), ("2", 4), ("3", 2), ("4", 2), ("5", 1), ("6", 1), ("90", 1), ("91", 1), ("92", 1))
-_FROM_PSTN = (("1", 6), ("2", 3), ("3", 3), ("4", 2), ("5", 2), ("6", 1), ("90", 1), ("91", 1), ("92", 1))
+_FROM_SIP = (
+    ("1", 8),
+    ("2", 4),
+    ("3", 2),
+    ("4", 2),
+    ("5", 1),
+    ("6", 1),
+    ("7", 3),
+    ("90", 1),
+    ("91", 1),
+    ("92", 1),
+    (EMERGENCY, 1),
+)
+_FROM_PSTN = (("1", 6), ("2", 3), ("3", 3), ("4", 2), ("5", 2), ("6", 1), ("7", 2), ("90", 1), ("91", 1), ("92", 1))
 
 
 class Load:
@@ -84,17 +97,25 @@ class Load:
         if rng.random() < (0.5 if self.talkative else 0.04):
             hold = rng.randint(60_000, 230_000)
         answers = tuple(self._answering(f"{attempt}", patience) for attempt in range(1, 4))
+        acts = self._acts()
+        called = f"{prefix}{number:0{ID_DIGITS}d}"
+        if prefix == EMERGENCY:
+            called, answers, acts = EMERGENCY, (DESK,), ()
+            patience, hold = rng.randint(50_000, 60_000), rng.randint(500, 5_000)
+        elif acts and acts[0][1] == "hold" and rng.random() < 0.4:
+            # Both do the same at the same time.
+            answers = tuple([replace(answer, acts=acts) for answer in answers])
         script = Script(
             number,
             prefix,
             origin,
-            f"{prefix}{number:0{ID_DIGITS}d}",
+            called,
             patience,
             hold,
             rng.choice(ENDINGS),
             answers,
             overlap=pstn and exchange.settings.overlap_send and rng.random() < 0.5,
-            acts=self._acts(),
+            acts=acts,
             start=start,
         )
         self.story.add(script)
@@ -105,8 +126,13 @@ class Load:
         if rng.random() > 0.15:
             return ()
         at = rng.randint(100, 5_000)
+        if rng.random() < 0.3:
+            what = rng.choice(("transfer", "transfer", "consult"))
+            return ((at, "hold"), (at + rng.randint(10, 500), what)) if rng.random() < 0.6 else ((at, what),)
         if rng.random() < 0.4:
             return ((at + 1_000, "press"),)
+        if rng.random() < 0.1:
+            return ((at, "name"), (at + rng.randint(1, 300), "hold"), (at + rng.randint(400, 6_000), "resume"))
         return ((at, "hold"), (at + rng.randint(50, 6_000), "resume"))
 
     def _answering(self, name: str, patience: int) -> Answering:
@@ -150,7 +176,11 @@ class Load:
         if kind < 0.84:
             status = rng.choice(STATUSES)
             return Answering(
-                f"{name} refuses with {status}", refuse_after=rng.choice((0, 20)), cause=refusal, status=status
+                f"{name} refuses with {status}",
+                refuse_after=rng.choice((0, 20)),
+                cause=refusal,
+                status=status,
+                forward=status == 302,
             )
         if kind < 0.90:
             return Answering(

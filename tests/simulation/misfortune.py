@@ -9,14 +9,20 @@ from gateway.core import MILLISECOND, SECOND
 from gateway.pri.span.faults import FaultRates
 from gateway.pri.span.layer1 import Alarm
 from gateway.pri.trunk import PriTrunk
+from gateway.voip.sip.address import NetworkFacts
+from gateway.voip.sip.flow import UDP, Flow
+from gateway.voip.sip.session import Phase
 from tests.simulation.exchange_node import ExchangeNode
 from tests.simulation.gateway_node import ADDRESS, GatewayNode
+from tests.simulation.itsp import Mood
 from tests.simulation.world import DLine
 
 if TYPE_CHECKING:
     from tests.simulation.branch import Branch
 
 Interval = tuple[int, int]
+FOLLOWED_BY = 8 * SECOND
+"""So long after a change of address all calls are told of it: a few round trips, or a glare that is waited for."""
 AFTERMATH = 130 * SECOND
 """How long after a misfortune its traces may show: T309 and what follows it."""
 
@@ -24,20 +30,31 @@ AFTERMATH = 130 * SECOND
 class Misfortunes:
     """Plans what goes wrong and mends it all in the end. ``happened`` tells when and what, for the judgement."""
 
-    def __init__(self, world: object, branch: Branch) -> None:
+    def __init__(self, branch: Branch) -> None:
         self.branch = branch
         self.world = branch.world
         self.happened: list[tuple[int, str]] = []
+        self.followed = 0
+        # A registrar said 403.
+        self.refused = False
+        # When what began to suffer, by "lines", "everything" or the name of a far end.
+        self.suffered: list[tuple[int, str]] = []
         self.packets_suffer = False
         self.frames_suffer = False
         self.contents_suffer = False
         self._blocked: list[tuple[str, str, int]] = []
         self._over = False
+        self._outside = 0
 
     def plan(self, end: int) -> None:
         """Choose weather and incidents between now and ``end``."""
         rng, world = self.world.rng, self.world
         branch = self.branch
+        if branch.shape.behind_nat and rng.random() < 0.4:
+            # Nothing but that, to see that it alone does no harm.
+            for _ in range(rng.randint(1, 4)):
+                world.at(rng.randrange(world.now, max(end, world.now + 1)), self._happen, self._seen_elsewhere)
+            return
         if rng.random() < 0.6:
             self.packets_suffer = True
             weather = branch.weather
@@ -80,6 +97,14 @@ class Misfortunes:
             self._operator,
             self._gateway_unreachable,
         ]
+        if branch.devices:
+            incidents += [self._phone_moves, self._phone_moves, self._phone_vanishes]
+        if any(branch.shape.nats):
+            incidents += [self._nat_rebinds] * 3
+        if branch.servers:
+            incidents += [self._provider_moody, self._provider_moody, self._provider_down, self._names_fail]
+        if branch.shape.behind_nat:
+            incidents += [self._seen_elsewhere] * 3
         for _ in range(rng.choice((0, 1, 2, 4, 8))):
             world.at(rng.randrange(world.now, max(end, world.now + 1)), self._happen, rng.choice(incidents))
 
@@ -102,6 +127,11 @@ class Misfortunes:
         for phone in branch.phones:
             branch.network.cut(phone.address, False)
         branch.network.cut(ADDRESS, False)
+        for device in branch.devices:
+            device.come_back()
+        for server in branch.servers:
+            server.mood = Mood.WELL
+        branch.names.works = True
         while self._blocked:
             self._unblock(*self._blocked.pop())
 
@@ -114,8 +144,9 @@ class Misfortunes:
         if not self._over:
             incident()
 
-    def _note(self, what: str) -> None:
+    def _note(self, what: str, *suffer: str) -> None:
         self.happened.append((self.world.now, what))
+        self.suffered += [(self.world.now, each) for each in suffer]
         self.world.note("world", what)
 
     def _later(self, milliseconds: int, mend: Callable[..., None], *arguments: object) -> None:
@@ -134,7 +165,7 @@ class Misfortunes:
 
     def _cut(self) -> None:
         line = self._line()
-        self._note(f"{line.name} is cut")
+        self._note(f"{line.name} is cut", "lines")
         line.set_alarms(Alarm.RED, Alarm.RED)
         self._later(self._long(), line.set_alarms, Alarm.NONE, Alarm.NONE)
 
@@ -143,13 +174,13 @@ class Misfortunes:
         alarms = self.world.rng.choice(
             ((Alarm.YELLOW, Alarm.RED), (Alarm.RED, Alarm.YELLOW), (Alarm.BLUE, Alarm.YELLOW), (Alarm.BLUE, Alarm.NONE))
         )
-        self._note(f"{line.name} has alarms {alarms[0].value} and {alarms[1].value}")
+        self._note(f"{line.name} has alarms {alarms[0].value} and {alarms[1].value}", "lines")
         line.set_alarms(*alarms)
         self._later(self._long(), line.set_alarms, Alarm.NONE, Alarm.NONE)
 
     def _mute(self) -> None:
         line = self._line()
-        self._note(f"{line.name} carries no frames, without an alarm")
+        self._note(f"{line.name} carries no frames, without an alarm", "lines")
         line.muted = True
         self._later(self._long(), setattr, line, "muted", False)
 
@@ -157,7 +188,7 @@ class Misfortunes:
         exchange = self.world.rng.choice(self.branch.exchanges)
         if not exchange.running:
             return
-        self._note(f"{exchange.name} restarts")
+        self._note(f"{exchange.name} restarts", "lines", exchange.name)
         exchange.stop()
         line = exchange.line
         if self.world.rng.random() < 0.5:
@@ -172,7 +203,7 @@ class Misfortunes:
         gateway = self.branch.gateway
         if not gateway.running:
             return
-        self._note("the gateway restarts")
+        self._note("the gateway restarts", "everything")
         gateway.stop()
         # A virtual span's far end sees its connections close; a card goes on framing.
         alarmed = self.world.rng.random() < 0.5
@@ -189,30 +220,68 @@ class Misfortunes:
 
     def _phone_restarts(self) -> None:
         phone = self.world.rng.choice(self.branch.phones)
-        self._note(f"{phone.name} restarts")
+        self._note(f"{phone.name} restarts", phone.name)
         phone.restart()
+
+    def _phone_moves(self) -> None:
+        phone = self.world.rng.choice(self.branch.devices)
+        if phone.vanished:
+            return
+        self._note(f"{phone.name} goes to another address", phone.name)
+        phone.move()
+
+    def _nat_rebinds(self) -> None:
+        phone = self.world.rng.choice([each for each in self.branch.devices if each.nat is not None])
+        if not phone.vanished:
+            self._note(f"the NAT before {phone.name} has another address", phone.name)
+            phone.rebind()
+
+    def _provider_moody(self) -> None:
+        server = self.world.rng.choice(self.branch.servers)
+        server.mood = self.world.rng.choice((Mood.SILENT, Mood.BUSY, Mood.FAILING, Mood.FORBIDS))
+        self.refused = self.refused or server.mood is Mood.FORBIDS
+        self._note(f"{server.name} is {server.mood.name.lower()} to those who register")
+        self._later(self._long(), setattr, server, "mood", Mood.WELL)
+
+    def _provider_down(self) -> None:
+        server = self.world.rng.choice(self.branch.servers)
+        self._note(f"{server.name} is down")
+        self.branch.network.cut(server.address, True)
+        self._later(self._long(), self.branch.network.cut, server.address, False)
+
+    def _names_fail(self) -> None:
+        self._note("the DNS fails")
+        self.branch.names.works = False
+        self._later(self._long(), setattr, self.branch.names, "works", True)
+
+    def _phone_vanishes(self) -> None:
+        phone = self.world.rng.choice(self.branch.devices)
+        if not phone.vanished:
+            self._note(f"{phone.name} is pulled out", phone.name)
+            phone.vanish()
+            self._later(self._long(), phone.come_back)
 
     def _engine_lost(self) -> None:
         gateway = self.branch.gateway
         crash = self.world.rng.random() < 0.5
-        self._note("the media engine is lost")
+        self._note("the media engine is lost", "everything")
         gateway.lose_engine(crash=crash)
         self._later(self.world.rng.randint(50, 5_000), gateway.connect_engine)
 
     def _network_cut(self) -> None:
         phone = self.world.rng.choice(self.branch.phones)
-        self._note(f"{phone.name} cannot be reached")
+        self._note(f"{phone.name} cannot be reached", phone.name)
         self.branch.network.cut(phone.address, True)
         self._later(self._long(), self.branch.network.cut, phone.address, False)
 
     def _connection_breaks(self) -> None:
         if self.branch.gateway.running and self.branch.gateway.streams.break_one():
-            self._note("a TCP connection breaks")
+            self._note("a TCP connection breaks", "everything")
 
     def _flap(self) -> None:
         """A line that comes and goes (a bad connector)."""
         line = self._line()
-        self._note(f"{line.name} flaps")
+        self._note(f"{line.name} flaps", "lines")
         rng = self.world.rng
         at = 0
         for _ in range(rng.randint(3, 12)):
@@ -239,7 +308,7 @@ class Misfortunes:
             return
         trunk, owner = found
         timeslot = self.world.rng.choice([channel.timeslot for channel in trunk.channels])
-        self._note(f"{node} blocks channel {timeslot} of {trunk.name}")
+        self._note(f"{node} blocks channel {timeslot} of {trunk.name}", "lines")
         trunk.block(timeslot, self.world.now)
         owner.settle()
         entry = node, trunk.name, timeslot
@@ -263,15 +332,56 @@ class Misfortunes:
         gateway = self.branch.gateway
         if gateway.running and gateway.switch.calls:
             identity = self.world.rng.choice(list(gateway.switch.calls))
-            self._note(f"an operator ends call {identity}")
+            self._note(f"an operator ends call {identity}", "everything")
             gateway.switch.hang_up(identity, self.world.now)
             gateway.settle()
 
     def _gateway_unreachable(self) -> None:
         """The gateway's own uplink fails."""
-        self._note("the gateway has no network")
+        self._note("the gateway has no network", "everything")
         self.branch.network.cut(ADDRESS, True)
         self._later(self._long(), self._uplink_back)
+
+    def _seen_elsewhere(self) -> None:
+        """The NAT in front of the gateway has another address outside, and a registrar sees that."""
+        gateway = self.branch.gateway
+        if not gateway.running:
+            return
+        self._outside += 1
+        outside = f"203.0.113.{self._outside}"
+        self._note(f"the gateway is {outside} outside", "everything")
+        self.branch.put_outside(outside)
+        if self.branch.sees_itself:
+            # The WAN watcher tells of another network, and the provider's registrar sees the address then.
+            facts = NetworkFacts("wan0", (f"192.168.{self._outside}.2",))
+            gateway.switch.network(facts, self.world.now)
+        else:
+            registrar = Flow(UDP, self.branch.phones[0].address, 5060)
+            gateway.switch.sip.relocation.seen("hq", outside, 5060, registrar, self.world.now)
+        gateway.settle()
+        self.world.after(FOLLOWED_BY, self._followed, outside, len(self.happened))
+
+    def _followed(self, outside: str, happened: int) -> None:
+        """Every far end that is in a call knows by now where the gateway is, if all else was well."""
+        if self.packets_suffer or self._over or len(self.happened) > happened:
+            return
+        if any(not what.endswith("outside") for _, what in self.happened):
+            return
+        self.followed += 1
+        dialogs = self.branch.gateway.switch.sip.dialogs
+        for phone in self.branch.phones:
+            for session in phone.endpoint.dialogs.values():
+                told = session.dialog.request_uri
+                dialog = session.dialog
+                ours = dialogs.get((dialog.call_id, dialog.remote_tag, dialog.local_tag))
+                if session.phase is not Phase.CONFIRMED or ours is None:
+                    continue
+                # A 2xx or ACK on its way went to where the other was: nobody is there any more.
+                crossed = session.acceptance.pending or ours.acceptance.pending
+                if not crossed and outside not in told:
+                    self.branch.breaches.append(
+                        f"{phone.name} is still to reach the gateway at {told}, not at {outside}"
+                    )
 
     def _uplink_back(self) -> None:
         if self.branch.gateway.running:
@@ -290,6 +400,6 @@ class Misfortunes:
         if not node.running:
             return
         timeslot = rng.choice((None, *[channel.timeslot for channel in trunk.channels]))
-        self._note(f"{node.name} restarts channel {timeslot} of {trunk.name}")
+        self._note(f"{node.name} restarts channel {timeslot} of {trunk.name}", "lines")
         trunk.restart(timeslot, self.world.now)
         node.settle()

@@ -11,13 +11,14 @@ from gateway.core import MILLISECOND, SECOND
 from gateway.identity import Number, Party
 from gateway.leg import Leg, LegEvent, Listener, Offered, Setup
 from gateway.voip.sip.endpoint import SipEndpoint
-from gateway.voip.sip.flow import TCP, UDP, Close, Flow, Send
+from gateway.voip.sip.flow import RELIABLE, UDP, Close, Flow, Send
 from gateway.voip.sip.hop import Listener as Socket
 from gateway.voip.sip.leg import SipLeg
 from gateway.voip.sip.peers import DtmfMode, PeerSettings, SipSettings
 from gateway.voip.sip.timers import SipTimer
 from tests.simulation.story import BOREDOM, KEY, Script, Side, Story
 from tests.simulation.tcp import Streams, StreamUser
+from tests.simulation.transfers import Consultation, refer, target
 from tests.simulation.voice import DirectMedia
 from tests.simulation.world import Address, Network, Node, World
 
@@ -50,19 +51,16 @@ class SipNode(Node, StreamUser):
         self.sides: list[Side] = []
         self._parties: dict[Side, _SipParty] = {}
         self.streams: Streams | None = None
+        # Numbers that calls are forwarded to, by Call-ID.
+        self.forwards: dict[bytes, bytes] = {}
         self._begin()
         network.join(address, name, self._receive)
 
     def _begin(self) -> None:
         self.media = DirectMedia()
+        self.forwards.clear()
         self.endpoint = SipEndpoint(
-            SipSettings(
-                listeners=(Socket(self.peer.transport, self.address, PORT),),
-                peers=(self.peer,),
-                context=None,
-                user_agent=self.name,
-                timers={SipTimer.REFRESH: SESSION},
-            ),
+            self.settings(),
             self.media,
             random.Random(self.world.rng.getrandbits(64)),
             self._offered,
@@ -71,7 +69,17 @@ class SipNode(Node, StreamUser):
 
         if self.streams is not None:
             self.streams.vanish()
-        self.streams = Streams(self.network, self.address, PORT, self) if self.peer.transport == TCP else None
+        self.streams = Streams(self.network, self.address, PORT, self) if self.peer.transport in RELIABLE else None
+
+    def settings(self) -> SipSettings:
+        """What its endpoint is told."""
+        return SipSettings(
+            listeners=(Socket(self.peer.transport, self.address, PORT),),
+            peers=(self.peer,),
+            context=None,
+            user_agent=self.name,
+            timers={SipTimer.REFRESH: SESSION},
+        )
 
     def restart(self) -> None:
         """Forget everything."""
@@ -106,6 +114,8 @@ class SipNode(Node, StreamUser):
                     data = output.data
                     if self.strips_reason:
                         data = without_reason(data)
+                    if self.forwards and data.startswith(b"SIP/2.0 302"):
+                        data = self._forwarded(data)
                     flow = output.flow
                     if flow.transport == UDP:
                         network.send((self.address, PORT), (flow.address, flow.port), data)
@@ -115,6 +125,13 @@ class SipNode(Node, StreamUser):
                     self.streams.close(output.flow)
             if not self.media.flush():
                 break
+
+    def _forwarded(self, data: bytes) -> bytes:
+        target = self.forwards.get(data.partition(b"\r\nCall-ID: ")[2].partition(b"\r\n")[0])
+        head, end, rest = data.partition(b"\r\nCSeq: ")
+        if target is None:
+            return data
+        return head + b"\r\nContact: <sip:" + target + b"@" + self.peer.host.encode() + b">" + end + rest
 
     def next_deadline(self) -> int | None:
         return self.endpoint.next_timer()
@@ -144,6 +161,10 @@ class SipNode(Node, StreamUser):
         assert isinstance(leg, SipLeg)
         caller = offered.setup.caller.number
         script = self.story.by_caller(caller.digits) if caller is not None else None
+        if script is None:
+            # Of who was transferred only the number is known that was called.
+            numbers = (offered.setup.called, *([caller] if caller is not None else ()))
+            script = next((found for each in numbers if (found := self.story.by_called(each.digits))), None)
         if script is None:
             return None
         answering = script.next_answer()
@@ -213,6 +234,10 @@ class _SipParty:
     def _refuse(self, now: int) -> None:
         answering = self.side.answering
         assert answering is not None
+        if answering.forward and self.leg.session is not None:
+            self.script.moved = True
+            call_id = self.leg.session.dialog.call_id.encode()
+            self.node.forwards[call_id] = target(self.node.world.rng, self.script).encode()
         if answering.status:
             self._refuse_with(answering.status, now)
         else:
@@ -252,6 +277,14 @@ class _SipParty:
         if self.node.peer.dtmfmode is DtmfMode.INFO:
             self.leg.keypad(KEY, 100, now)
             self.node.story.on_key(self.script, self.side)
+
+    def _transfer(self, now: int) -> None:
+        self.script.moved = True
+        refer(self.node, self.leg, f"sip:{target(self.node.world.rng, self.script)}@gateway")
+
+    def _consult(self, now: int) -> None:
+        self.script.moved = True
+        Consultation(self.node, self.script, self.leg, self.node.world.rng)
 
     def _name(self, now: int) -> None:
         self.leg.identify(Party(Number("8" + "5" * 6), "Another"), now)
@@ -303,6 +336,8 @@ _ACTS: dict[str, Callable[[_SipParty, int], None]] = {
     "resume": _SipParty._resume,
     "press": _SipParty._press,
     "name": _SipParty._name,
+    "transfer": _SipParty._transfer,
+    "consult": _SipParty._consult,
 }
 
 

@@ -13,6 +13,7 @@ BOREDOM = 240_000
 """Milliseconds after which a called party that rings stops ringing, and one that talks hangs up, whatever happens."""
 CALLER_PREFIX = "8"
 KEY = "7"
+EMERGENCY = "911"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class Answering:
 
     ``early``: it sends audio before it answers (183, PROGRESS). ``ring_inband``: its ringing has audio (180 with SDP).
     ``refuse_after`` with ``cause``, or with the bare SIP ``status``. ``hold`` counts from answer until it hangs up.
+    ``forward``: with that status it names a number to call instead.
     """
 
     name: str
@@ -33,7 +35,12 @@ class Answering:
     status: int = 0
     hold: int | None = None
     more_digits: int = 0
+    forward: bool = False
     acts: tuple[tuple[int, str], ...] = ()
+
+
+DESK = Answering("the emergency desk", ring_after=20, answer_after=400, hold=8_000)
+"""Who answers EMERGENCY, wherever that is called."""
 
 
 @dataclass(slots=True)
@@ -87,6 +94,8 @@ class Script:
     caller: Side | None = None
     callees: list[Side] = field(default_factory=list)
     refused: Cause | None = None
+    # Somebody asked for a transfer: who ends up with whom is another story.
+    moved: bool = False
     _taken: int = 0
 
     @property
@@ -99,6 +108,12 @@ class Script:
         answer = self.answers[min(self._taken, len(self.answers) - 1)]
         self._taken += 1
         return answer
+
+    @property
+    def callee(self) -> Side | None:
+        """Whom the caller talks to, or else whom it called last."""
+        talking = [side for side in self.callees if side.answered is not None and not side.over]
+        return talking[-1] if talking else self.callees[-1] if self.callees else None
 
     @property
     def sides(self) -> list[Side]:

@@ -1,4 +1,7 @@
-"""TCP in virtual time: connections that open, carry bytes in order, stall while the network is cut, and break."""
+"""TCP in virtual time: connections that open, carry bytes in order, stall while the network is cut, and break.
+
+TLS is the same by another name, on the next port: nobody listens in who could not read it anyway.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from gateway.core import MILLISECOND, SECOND
-from gateway.voip.sip.flow import TCP, Flow
+from gateway.voip.sip.flow import Flow
 from tests.simulation.world import Network
 
 CONNECT_TIMEOUT = 5 * SECOND
@@ -97,26 +100,28 @@ class Streams:
         if not self._alive() or flow not in self._opening:
             return
         network, world = self.network, self.world
-        target = network.streams.get(flow.address)
+        target = network.streams.get(network.real(flow.address))
         if not network.reaches(self.address, flow.address):
             if world.now - started < CONNECT_TIMEOUT:
                 world.after(SECOND, self._connect, flow, started)
                 return
             target = None
-        if target is None or target.port != flow.port:
+        if target is None or flow.port not in (target.port, target.port + 1) or network.hidden(flow.address):
             del self._opening[flow]
             self._tell_lost(flow)
             return
         self._next_port += 1
-        here = self._new_end(flow.address, flow.port, flow)
-        there = target._new_end(self.address, self._next_port, None)
+        here = self._new_end(flow.address, flow.port, flow, flow.transport)
+        there = target._new_end(network.outside(self.address), self._next_port, None, flow.transport)
         here.other, there.other = there, here
         for data in self._opening.pop(flow):
             self._carry(here, data, world.now)
 
-    def _new_end(self, address: str, port: int, asked: Flow | None) -> _End:
+    def _new_end(self, address: str, port: int, asked: Flow | None, transport: str) -> _End:
         self._serial += 1
-        end = _End(self, Flow(TCP, address, port, self._serial), asked=asked)
+        # Whom a certificate would name: of who was called, whoever that was.
+        name = asked.name if asked is not None else ""
+        end = _End(self, Flow(transport, address, port, self._serial, name=name), asked=asked)
         self._ends[self._serial] = end
         self._by_remote[(address, port)] = end
         return end
@@ -175,6 +180,11 @@ class Streams:
     def _tell_lost(self, flow: Flow) -> None:
         if self._alive():
             self.user.stream_lost(flow)
+
+    def break_all(self) -> None:
+        """Break all connections."""
+        for end in list(self._ends.values()):
+            self._break(end)
 
     def break_one(self) -> bool:
         """Break a connection, any; False if there is none."""

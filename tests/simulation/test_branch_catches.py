@@ -9,11 +9,27 @@ from click.testing import CliRunner
 
 from gateway.call import Call
 from gateway.cause import Cause
+from gateway.core import SECOND
+from gateway.media.api import SrtpKey
 from gateway.media.client import MediaClient
 from gateway.pri.channels import BChannelTable
 from gateway.pri.trunk import PriTrunk
-from gateway.voip.sip import session
+from gateway.switch import Switch
+from gateway.voip.sip import registration, session
+from gateway.voip.sip.authenticator import Authenticator
+from gateway.voip.sip.changes import Changes
+from gateway.voip.sip.digest import Credentials
+from gateway.voip.sip.encryption import Encryption
 from gateway.voip.sip.endpoint import SipEndpoint
+from gateway.voip.sip.flow import Flow
+from gateway.voip.sip.fork import Fork
+from gateway.voip.sip.identification import Identification, Passed, Stopped
+from gateway.voip.sip.location import Location
+from gateway.voip.sip.message import Request
+from gateway.voip.sip.peers import PeerSettings
+from gateway.voip.sip.phones import Phones
+from gateway.voip.sip.sdes import KEY_LENGTHS
+from gateway.voip.sip.toll_fraud import TollFraud
 from tests.simulation import verdict
 from tests.simulation.branch import Branch
 from tests.simulation.gateway_node import GatewayNode
@@ -21,6 +37,8 @@ from tests.simulation.run import main
 from tests.simulation.verdict import run_seed
 
 CALLS = 40
+FOLLOWING = (22, 50)
+"""Seeds of branches whose address changes while all else is well."""
 
 
 def breaches(*, faults: bool = False, seeds: Iterable[int] = (3,)) -> str:
@@ -56,6 +74,16 @@ def test_voice_that_is_not_wired_is_noticed(monkeypatch: pytest.MonkeyPatch) -> 
     assert "rings in silence" in told
 
 
+def test_voice_in_the_clear_where_encryption_is_required_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Encryption, "settle", lambda *_: None)
+    assert "is not encrypted" in breaches(seeds=range(100, 106))
+
+
+def test_keys_that_calls_share_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Encryption, "key", lambda _, suite: SrtpKey(suite, bytes(KEY_LENGTHS[suite])))
+    assert "sends with a key that is not its own" in breaches(seeds=range(100, 106))
+
+
 def test_a_record_that_is_missing_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(GatewayNode, "_ended", lambda *_: None)
     assert "0 records" in breaches()
@@ -63,7 +91,7 @@ def test_a_record_that_is_missing_is_noticed(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_wrong_cause_in_a_bye_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "reason_fields", lambda *_: [("Reason", "Q.850;cause=31")])
-    assert "heard NORMAL_UNSPECIFIED" in breaches()
+    assert "heard NORMAL_UNSPECIFIED" in breaches(seeds=range(3, 7))
 
 
 def test_an_answer_that_nobody_gave_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,6 +112,85 @@ def test_a_ring_that_is_told_too_late_is_noticed(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(GatewayNode, "settle", settle)
     assert "the caller heard of the" in breaches(seeds=range(3, 8))
+
+
+def test_a_call_without_a_proof_of_the_password_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Identification._prove
+
+    def prove(
+        self: Identification,
+        request: Request,
+        credentials: Credentials | None,
+        peer: PeerSettings | None,
+        flow: Flow,
+        now: int,
+    ) -> Passed | Stopped:
+        if request.method == "INVITE":
+            return Passed(peer)
+        return original(self, request, credentials, peer, flow, now)
+
+    monkeypatch.setattr(Identification, "_prove", prove)
+    assert "was called without a proof of it" in breaches(seeds=range(1, 4))
+
+
+def test_a_proof_that_counts_twice_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Authenticator, "_take", lambda *_: True)
+    assert "was taken twice" in breaches(seeds=(3, 4))
+
+
+def test_a_call_to_a_place_whose_registration_ran_out_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Location, "bindings", lambda self, name, _now: self._by_name.get(name, ()))
+    monkeypatch.setattr(Location, "expire", lambda *_: [])
+    monkeypatch.setattr(Location, "next_timer", lambda _: None)
+    assert "where it is no longer registered" in breaches(faults=True, seeds=(119, 189))
+
+
+def test_registrations_that_a_restart_loses_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Phones, "restore", lambda *_: 0)
+    assert "the restart lost where 7001 is registered" in breaches(faults=True, seeds=(2,))
+
+
+def test_a_registration_that_is_not_refreshed_in_time_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registration, "_refresh_after", lambda granted, _rng: 2 * granted * SECOND)
+    assert "not registered with itsp" in breaches(seeds=(1, 5))
+
+
+def test_telephones_that_all_have_the_call_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Fork, "cancel", lambda *_: None)
+    assert "telephones had the call" in breaches(seeds=(1, 2, 3))
+
+
+def test_a_telephone_that_does_not_ring_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Phones.ways
+    monkeypatch.setattr(Phones, "ways", lambda self, peer, now: original(self, peer, now)[:1])
+    assert "did not ring" in breaches(seeds=(1, 2, 3))
+
+
+def test_voice_that_is_sent_behind_a_nat_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = session.Session.note_nat
+
+    def note_nat(self: session.Session, detected: bool) -> None:
+        original(self, detected)
+        self.latches = False
+
+    monkeypatch.setattr(session.Session, "note_nat", note_nat)
+    assert "None is wired to None" in breaches(seeds=(1, 2, 3))
+
+
+def test_calls_that_do_not_hear_of_another_address_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Changes, "relocate", lambda *_: None)
+    assert "is still to reach the gateway at" in breaches(faults=True, seeds=FOLLOWING)
+
+
+def test_an_emergency_call_that_is_given_up_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Switch, "continues", lambda *_: False)
+    assert "an emergency call was not answered" in breaches(seeds=(2,))
+
+
+def test_an_emergency_call_that_is_braked_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = TollFraud.__init__
+    monkeypatch.setattr(TollFraud, "__init__", lambda self, standing, _: original(self, standing, frozenset()))
+    assert "an emergency call was not answered" in breaches(seeds=(52,))
 
 
 def test_an_exception_out_of_the_product_is_told_with_its_seed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,6 +75,11 @@ def run_seed(seed: int, calls: int, *, story: bool = False, faults: bool | None 
 def judge(branch: Branch) -> list[str]:
     """All breaches of a run that came to its end."""
     breaches = left_over(branch)
+    breaches += branch.breaches
+    breaches += branch.guard.breaches
+    breaches += branch.gateway.breaches
+    breaches += branch.gateway.engine.breaches
+    breaches += [f"{phone.name} never registered" for phone in branch.devices if not phone.registrations]
     judgement = Judgement(branch)
     breaches += judgement.judge()
     breaches += branch.hearing.deaf

@@ -23,9 +23,16 @@ STREAMS_MAX = 2000
 _NOTHING = Statistics()
 
 
+Keys = tuple[bytes, bytes]
+"""Of SRTP: what is sent with, what is received with."""
+
+
 @dataclass(slots=True)
 class Stream:
-    """One stream. ``path`` is a TDM stream's channel, ``port`` an RTP stream's own, ``remote`` where it sends to."""
+    """One stream. ``path`` is a TDM stream's channel, ``port`` an RTP stream's own, ``remote`` where it sends to.
+
+    ``keys`` None: plain RTP. ``latches``: it answers where voice comes from, wherever ``remote`` is.
+    """
 
     number: int
     kind: Kind
@@ -37,6 +44,8 @@ class Stream:
     peer: int | None = None
     adopted: bool = True
     settings: RtpSettings | None = None
+    keys: Keys | None = None
+    latches: bool = False
 
 
 class Wiring:
@@ -160,6 +169,8 @@ class DirectMedia:
         if found is not None:
             found.remote = (settings.address, settings.port)
             found.settings = settings
+            srtp = settings.srtp
+            found.keys = None if srtp is None else (srtp.send.key, srtp.receive.key)
 
     def open_tdm(self, path: str, law: Law, label: str, on_reply: OnOpened, *, listen: bool = False) -> int:
         return self._open(Stream(self._number(), Kind.TDM, label, path=path), on_reply)

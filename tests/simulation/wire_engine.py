@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 from gateway.core import SECOND
 from gateway.media import wire
-from gateway.media.api import Statistics
+from gateway.media.api import SrtpSuite, Statistics
 from gateway.media.wire import Kind, Opcode
-from tests.simulation.voice import STREAMS_MAX, Stream, Wiring
+from tests.simulation.voice import STREAMS_MAX, Keys, Stream, Wiring
 
 GRACE_LEAST = 5 * SECOND
 _OK = wire.CODE.pack(0)
@@ -34,6 +34,11 @@ class WireEngine(Wiring):
         """What was sent as DTMF, by the label of its stream."""
         self.fresh: list[Stream] = []
         """Streams that can hear now and could not before; the owner takes them out."""
+        self.required: frozenset[str] = frozenset()
+        """Peers whose voice is never to be in the clear."""
+        self.breaches: list[str] = []
+        self.encrypted = 0
+        self._key_owners: dict[bytes, str] = {}
         self._grace = 60
         self._grace_end: int | None = None
 
@@ -124,11 +129,27 @@ class WireEngine(Wiring):
         stream = self.streams.get(number)
         if stream is None:
             return _failure(errno.ENOENT, f"no stream {number}")
-        fields = wire.SET_RTP.unpack(body)
+        fields = wire.SET_RTP.unpack_from(body)
         if stream.remote is None:
             self.fresh.append(stream)
         stream.remote = (_address(fields[0], fields[4]), fields[5])
+        stream.keys = _keys(body)
+        source = wire.SET_RTP_SOURCE.unpack_from(body, wire.SET_RTP.size) if len(body) > wire.SET_RTP.size else (0,)
+        stream.latches = bool(source[0])
+        self._check_keys(stream)
         return _OK
+
+    def _check_keys(self, stream: Stream) -> None:
+        """Note a stream in the clear that never may be, and a key that two streams send with."""
+        name = stream.label.removeprefix("sip/").rpartition("-")[0]
+        if stream.keys is None:
+            if name in self.required:
+                self.breaches.append(f"{stream.label} is not encrypted")
+            return
+        self.encrypted += 1
+        send, receive = stream.keys
+        if self._key_owners.setdefault(send, stream.label) != stream.label or send == receive:
+            self.breaches.append(f"{stream.label} sends with a key that is not its own")
 
     def _open_tdm(self, number: int, body: bytes) -> bytes:
         size = wire.OPEN_TDM.size
@@ -184,6 +205,17 @@ class WireEngine(Wiring):
             return _failure(errno.ENOENT, f"no stream {number}")
         stream.adopted = True
         return _OK
+
+
+def _keys(body: bytes) -> Keys | None:
+    """The keys in a SET_RTP."""
+    if len(body) <= wire.SET_RTP.size:
+        return None
+    source = wire.SET_RTP_SOURCE.unpack_from(body, wire.SET_RTP.size)
+    if not source[1]:
+        return None
+    length = wire.SRTP_KEY_LENGTHS[SrtpSuite(source[1])]
+    return source[-2][:length], source[-1][:length]
 
 
 def _failure(code: int, text: str) -> bytes:

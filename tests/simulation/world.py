@@ -16,6 +16,7 @@ from gateway.pri.span.faults import FaultInjector, FaultRates
 from gateway.pri.span.layer1 import Alarm
 
 if TYPE_CHECKING:
+    from tests.simulation.nat import Nat
     from tests.simulation.tcp import Streams
 
 LOG_EVENTS = 4000
@@ -144,10 +145,57 @@ class Network:
         """The TCP of each host (``tests.simulation.tcp``)."""
         self._hosts: dict[str, tuple[str, Callable[[bytes, Address], None]]] = {}
         self._cut: set[str] = set()
+        # What a NAT in front of a host makes of its address outside.
+        self._outside: dict[str, str] = {}
+        self._nats: dict[str, Nat] = {}
+        self._behind: dict[str, Nat] = {}
+        # Where datagrams seem to come from that go to some hosts only: a NAT that lets everybody in.
+        self._shown: dict[str, str] = {}
+        self.shown_to: set[str] = set()
+
+    def put_behind(self, nat: Nat) -> None:
+        """The host at ``nat.inside`` is behind it from now on; it may be put behind another, or another outside."""
+        before = self._behind.pop(nat.inside, None)
+        if before is not None:
+            self._nats = {outside: each for outside, each in self._nats.items() if each is not before}
+        self._behind[nat.inside] = self._nats[nat.outside] = nat
+        self.seen_as(nat.inside, nat.outside)
+
+    def take_away(self, inside: str) -> None:
+        """No NAT is in front of ``inside`` any more."""
+        nat = self._behind.pop(inside, None)
+        if nat is not None:
+            self._nats = {outside: each for outside, each in self._nats.items() if each is not nat}
+
+    def outside(self, address: str) -> str:
+        """What others see of the host at ``address``."""
+        nat = self._behind.get(address)
+        return address if nat is None else nat.outside
+
+    def hidden(self, address: str) -> bool:
+        """True if ``address`` is a NAT's outside, where nobody can be called who did not call first."""
+        return address in self._nats
+
+    def show(self, address: str, outside: str) -> None:
+        """Those in ``shown_to`` see the host at ``address`` as ``outside``."""
+        self._shown[address] = outside
+
+    def seen_as(self, address: str, outside: str) -> None:
+        """The host at ``address`` is reached at ``outside`` too, and no longer at what it was reached at before."""
+        self._outside = {alias: host for alias, host in self._outside.items() if host != address}
+        self._outside[outside] = address
+
+    def real(self, address: str) -> str:
+        """The address of the host that is reached at ``address``."""
+        return self._outside.get(address, address)
 
     def join(self, address: str, name: str, receive: Callable[[bytes, Address], None]) -> None:
         """A host comes to the network, or another takes its place."""
         self._hosts[address] = (name, receive)
+
+    def leave(self, address: str) -> None:
+        """A host goes away from this address."""
+        self._hosts.pop(address, None)
 
     def name(self, address: str) -> str:
         """The name of a host."""
@@ -160,12 +208,18 @@ class Network:
 
     def reaches(self, source: str, target: str) -> bool:
         """True if neither host is parted from the network."""
-        return source not in self._cut and target not in self._cut
+        return source not in self._cut and self.real(target) not in self._cut
 
     def send(self, source: Address, target: Address, data: bytes) -> None:
         """A datagram leaves ``source``."""
         weather, rng, world = self.weather, self.rng, self.world
         self.sent += 1
+        shown = source
+        if self._behind and source[0] in self._behind:
+            shown = self._behind[source[0]].leaves(source[1], target, world.now)
+        elif self._shown and target[0] in self.shown_to:
+            shown = self._shown.get(source[0], source[0]), source[1]
+        wanted, target = target, (self.real(target[0]), target[1])
         host = self._hosts.get(target[0])
         if host is None or source[0] in self._cut or target[0] in self._cut:
             self.lost += 1
@@ -188,12 +242,18 @@ class Network:
                 data = rng.randbytes(rng.randrange(1, 400))
         for _ in range(copies):
             delay = weather.latency + (rng.randrange(weather.jitter) if weather.jitter else 0)
-            world.at(world.now + delay, self._arrive, source, target, data)
+            world.at(world.now + delay, self._arrive, shown, wanted, target[0], data)
 
-    def _arrive(self, source: Address, target: Address, data: bytes) -> None:
-        if target[0] in self._cut:
+    def _arrive(self, source: Address, target: Address, address: str, data: bytes) -> None:
+        if address in self._cut:
             return
-        host = self._hosts[target[0]]
+        nat = self._nats.get(target[0]) if self._nats else None
+        if nat is not None and nat.enters(target[1], source, self.world.now) is None:
+            self.world.note(f"{self.name(source[0])}>{target[0]}:{target[1]}", "kept out", data)
+            return
+        host = self._hosts.get(address)
+        if host is None:
+            return
         self.world.note(f"{self.name(source[0])}>{host[0]}", "sip", data)
         host[1](data, source)
 

@@ -98,6 +98,7 @@ class Scene:
         routes: str = ROUTES,
         trunk: Mapping[str, object] | None = None,
         extra: str = "",
+        sip: str = "",
         far: Mapping[str, Any] | None = None,
         plan: NumberPlan | None = None,
         max_calls: int = MAX_CALLS,
@@ -107,7 +108,7 @@ class Scene:
         text = "\n".join(
             [
                 "schema = 1",
-                f'[sip]\nlisten = ["udp:{GATEWAY}:5060"]',
+                f'[sip]\nlisten = ["udp:{GATEWAY}:5060"]\n{sip}',
                 *(span_text(name, **keys) for name, keys in spans.items()),
                 trunk_text(**(trunk or {})),
                 extra,

@@ -23,6 +23,7 @@ from gateway.routing.dialplan import (
 )
 
 RINGBACK = Tone((ToneStep((440, 480), 2000), ToneStep((), 4000)))
+HOLD = Tone((ToneStep((440,), 100), ToneStep((), 5000)))
 
 
 class FakeMedia:
@@ -95,6 +96,8 @@ class FakeLeg:
         self.told: list[str] = []
         self.placed: words.Setup | None = None
         self.released: Cause | None = None
+        self.joined: Leg | None = None
+        self.rtptimeout = 0
         self.stuck = False
         self.by_signalling = False
 
@@ -139,6 +142,15 @@ class FakeLeg:
     def notify(self, description: int, now: int) -> None:
         self.told.append(f"notify {description}")
 
+    def transfer(self, step: words.TransferStep, now: int, cause: Cause | None = None) -> None:
+        self.told.append(f"transfer {step.value}" + (f" {int(cause)}" if cause is not None else ""))
+
+    def begin_with(self, caller: Leg) -> None:
+        self.told.append("begin with")
+
+    def join(self, other: Leg | None, now: int) -> None:
+        self.joined = other
+
     def release(self, cause: Cause, now: int, text: str = "") -> None:
         self.released = cause
         self.told.append(f"release {int(cause)}")
@@ -158,10 +170,15 @@ class FakeSwitch:
     over: list[Call] = field(default_factory=list)
     watched: dict[int, Call] = field(default_factory=dict)
     asked: list[tuple[str, bool]] = field(default_factory=list)
+    contexts: list[str] = field(default_factory=list)
     failure_tones: dict[Cause, Tone] = field(default_factory=dict)
+    music: Tone | str | None = None
+    directrtpsetup: bool = False
+    facts: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def route(self, context: str, setup: words.Setup) -> Routing:
         self.asked.append((setup.called.digits, setup.complete))
+        self.contexts.append(context)
         return self.routing
 
     def continues(self, cause: Cause) -> bool:
@@ -173,8 +190,19 @@ class FakeSwitch:
     def open_leg(self, destination: PriDestination | TrunkDestination | PhoneDestination, now: int) -> Leg | Cause:
         return self.legs.pop(0)
 
+    def lacking(
+        self, destination: PriDestination | TrunkDestination | PhoneDestination, wanted: frozenset[str]
+    ) -> frozenset[str]:
+        return wanted - self.facts.get(str(destination).partition("/")[0], frozenset())
+
     def ringback(self) -> Tone:
         return RINGBACK
+
+    def music_on_hold(self) -> Tone | str | None:
+        return self.music
+
+    def hold_tone(self) -> Tone:
+        return HOLD
 
     def failure_tone(self, cause: Cause) -> Tone | None:
         return self.failure_tones.get(cause)

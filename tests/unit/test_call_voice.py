@@ -6,7 +6,9 @@ import pytest
 
 from gateway import leg as words
 from gateway.call import FAILURE_TONE, Purpose
+from gateway.call_digits import WAIT
 from gateway.cause import Cause
+from gateway.core import SECOND
 from gateway.media import api
 from gateway.media.api import Failure, OnOpened, Tone
 from gateway.routing.dialplan import (
@@ -134,13 +136,44 @@ def test_a_digit_heard_on_one_side_is_offered_to_the_other_sides_signalling() ->
 
 def test_a_digit_of_signalling_reaches_the_other_sides_voice_path() -> None:
     incoming, outgoing = FakeLeg("pri", 1), FakeLeg("sip", 2)
-    switch, _call = answered_call(incoming, outgoing)
-    outgoing.event(words.Keypad("7"))
+    switch, call = answered_call(incoming, outgoing)
+    outgoing.event(words.Keypad("7"), 10)
+    # It may be heard as well.
+    assert switch.media.digits == []
+    assert switch.timers[Purpose.DIGITS] == 10 + WAIT
+    call.handle_timer(Purpose.DIGITS, 10 + WAIT)
     assert switch.media.digits == [(1, "7")]
     incoming.by_signalling = True
-    outgoing.event(words.Keypad("8"))
+    outgoing.event(words.Keypad("8"), SECOND)
     assert switch.media.digits == [(1, "7")]
     assert incoming.told[-1] == "keypad 8"
+
+
+def test_a_key_that_is_told_and_heard_is_passed_on_once() -> None:
+    incoming, outgoing = FakeLeg("pri", 1), FakeLeg("sip", 2)
+    switch, call = answered_call(incoming, outgoing)
+    outgoing.event(words.Keypad("7"), 10)
+    call.on_media(api.DigitHeard(2, "7", 80), 20)
+    outgoing.event(words.Keypad("8"), 30)
+    call.on_media(api.DigitHeard(1, "8", 80), 40)
+    call.handle_timer(Purpose.DIGITS, 30 + WAIT)
+    # What the other side pressed has nothing to do with it.
+    assert switch.media.digits == [(1, "8")]
+
+
+def test_keys_of_both_sides_wait_each_for_itself() -> None:
+    incoming, outgoing = FakeLeg("pri", 1), FakeLeg("sip", 2)
+    switch, call = answered_call(incoming, outgoing)
+    outgoing.event(words.Keypad("7"), 10)
+    incoming.event(words.Keypad("1"), 20)
+    assert switch.timers[Purpose.DIGITS] == 10 + WAIT
+    call.handle_timer(Purpose.DIGITS, 10 + WAIT)
+    assert switch.timers[Purpose.DIGITS] == 20 + WAIT
+    call.handle_timer(Purpose.DIGITS, 20 + WAIT)
+    assert switch.media.digits == [(1, "7"), (2, "1")]
+    outgoing.event(words.Keypad("9"), 30)
+    call.hang_up(40)
+    assert Purpose.DIGITS not in switch.timers
 
 
 def test_one_way_audio_is_noted_with_the_side() -> None:

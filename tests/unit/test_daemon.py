@@ -24,6 +24,7 @@ from gateway.leg import NotOffered, Setup
 from gateway.record import read_records
 from gateway.switch import CallRefused
 from gateway.trace import TraceLine
+from gateway.voip.sip.defence import Offence
 from gateway.voip.sip.transport import ListenError
 
 BOUND = 10.0
@@ -116,16 +117,29 @@ def test_status_of_a_gateway_that_has_neither_line_nor_engine(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("request_", "error"),
     [
-        ({"command": "dance"}, "command 'dance', expected status, hangup or explain"),
-        ({}, "command None, expected status, hangup or explain"),
+        ({"command": "dance"}, "command 'dance', expected status, hangup, pardon or explain"),
+        ({}, "command None, expected status, hangup, pardon or explain"),
         ({"command": "hangup"}, "call: expected a text"),
         ({"command": "hangup", "call": "x"}, "there is no call 'x'"),
+        ({"command": "pardon", "address": "203.0.113.9"}, "'203.0.113.9' is not shut out"),
         ({"command": "explain", "context": "from-pstn"}, "number: expected a text"),
     ],
 )
 def test_commands_that_cannot_be_carried_out(tmp_path: Path, request_: dict[str, object], error: str) -> None:
     async def test(daemon: Daemon) -> None:
         assert await ask(daemon, request_) == {"ok": False, "error": error}
+
+    running(tmp_path, test)
+
+
+def test_who_was_shut_out_is_shown_and_can_be_pardoned(tmp_path: Path) -> None:
+    async def test(daemon: Daemon) -> None:
+        defence = daemon.switch.sip.defence
+        for _ in range(21):
+            defence.offended("203.0.113.9", Offence.GUESSED, daemon.clock())
+        assert (await ask(daemon, {"command": "status"}))["shut_out"] == {"203.0.113.9": 60}
+        assert (await ask(daemon, {"command": "pardon", "address": "203.0.113.9"}))["ok"]
+        assert (await ask(daemon, {"command": "status"}))["shut_out"] == {}
 
     running(tmp_path, test)
 

@@ -43,6 +43,18 @@ def test_traceback_follows_the_line() -> None:
     assert lines[-1] == "ValueError: broken"
 
 
+@pytest.mark.parametrize("text", ["x\n2026-11-23 ERROR gateway: y", "x\x1b[2J", "x\x00", "x\r", "\udc80", "\u202e\x9b"])
+def test_what_a_far_end_calls_itself_makes_no_line_of_its_own(text: str) -> None:
+    line = LineFormatter().format(record(1_795_412_100.0, "call %s: over", text))
+    assert line.isprintable()
+    assert line.encode()
+    assert line.endswith(": over")
+
+
+def test_letters_of_all_languages_are_left_as_they_are() -> None:
+    assert LineFormatter().format(record(1_795_412_100.0, "call %s", "Zoë \u6771\u4eac")).endswith("Zoë \u6771\u4eac")
+
+
 @pytest.fixture
 def quiet_root() -> Iterator[logging.Logger]:
     """The root logger without handlers, and logging's switches as they were afterwards."""

@@ -367,6 +367,16 @@ def test_a_call_beyond_the_limit_is_refused_and_recorded() -> None:
     assert len(scene.switch.calls) == 1
 
 
+def test_emergency_call_is_taken_beyond_all_limits() -> None:
+    scene = Scene(max_calls=1)
+    scene.from_pstn()
+    scene.run(1)
+    ear = scene.from_sip("9911")
+    scene.run(1)
+    assert ear.released is None
+    assert len(scene.switch.calls) == 2
+
+
 # -- the engine and the line fail --
 
 

@@ -212,3 +212,45 @@ def test_nobody_goes_another_way_where_the_operator_forbids_it() -> None:
     scene.run(20)
     assert caller.released is None
     assert not invites(scene, "10.0.0.2")
+
+
+# -- qualify --
+
+
+def unreachable_scene() -> Scene:
+    """The silent trunk was found unreachable before anybody called."""
+    scene = scene_with_silence(qualify=2000)
+    # It was there when the scene began.
+    scene.run(66)
+    assert scene.switch.sip.suspects.is_unreachable("silent")
+    return scene
+
+
+def test_an_unreachable_trunk_is_skipped_at_once() -> None:
+    scene = unreachable_scene()
+    assert answered_after(scene) < 0.5
+    assert [attempt.destination for attempt in scene.records[0].attempts] == ["sip:hq/4165550101"]
+    # And not only for a while.
+    scene.run(2 * DOUBT / SECOND)
+    assert answered_after(scene) < 0.5
+
+
+def test_an_unreachable_trunk_is_tried_last_where_it_is_the_only_way() -> None:
+    scene = unreachable_scene()
+    caller = scene.at_pstn(Setup(Number("4165550301")))
+    scene.run(PATIENCE / SECOND + 0.2)
+    assert len(invites(scene)) >= 1
+    assert caller.released is not None
+
+
+def test_an_unreachable_trunk_goes_before_what_needs_no_far_end() -> None:
+    scene = unreachable_scene()
+    assert answered_after(scene, "4165550201") == pytest.approx(PATIENCE / SECOND, abs=0.1)
+
+
+def test_a_trunk_that_answers_again_is_noticed_within_ten_seconds() -> None:
+    scene = unreachable_scene()
+    scene.run(11)
+    options = [request for request in scene.sent("OPTIONS") if request.uri.host == DEAD][-1]
+    respond(scene, options, 200, "here")
+    assert not scene.switch.sip.suspects.names

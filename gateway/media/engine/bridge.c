@@ -2,6 +2,7 @@
 
 #include "engine.h"
 #include "law.h"
+#include "wide.h"
 
 /* After comfort noise nothing but RTCP need come (RFC 3389 5.1): three of its intervals. */
 enum { SILENT_BY_DESIGN_US = 15000000 };
@@ -28,6 +29,7 @@ static void unwire(struct engine *e, struct stream *s)
         return;
     if (s->digits.count && s->digits.queue[(s->digits.head + s->digits.count - 1) % GM_DIGITS_MAX].live)
         digits_end(&s->digits, 0); /* who sent it is gone */
+    rtp_relay_stop(s);
     s->peer = NULL;
     s->fed = 0;
     s->silent = false;
@@ -50,8 +52,7 @@ void bridge_connect(struct engine *e, struct stream *first, struct stream *secon
     second->peer = first;
 }
 
-/* Who hears `s`, and whom it hears. */
-static struct stream *partner(struct stream *s)
+struct stream *bridge_partner(struct stream *s)
 {
     return s->peer && s->peer->kind == GM_KIND_ECHO ? s : s->peer;
 }
@@ -93,7 +94,7 @@ static void watch_silence(struct engine *e, struct stream *s)
 
 void bridge_event(struct engine *e, struct stream *s, const struct event_change *change)
 {
-    struct stream *hearer = partner(s);
+    struct stream *hearer = bridge_partner(s);
     struct digits *d = hearer && (hearer->kind == GM_KIND_RTP || hearer->kind == GM_KIND_TDM) ? &hearer->digits : NULL;
 
     if (change->ended) {
@@ -113,8 +114,8 @@ void bridge_event(struct engine *e, struct stream *s, const struct event_change 
 bool bridge_inband(struct engine *e, struct stream *s, enum law law, const uint8_t *frame)
 {
     struct inband_change change;
-    struct stream *hearer = partner(s);
-    bool packets = hearer && hearer->kind == GM_KIND_RTP && rtp_sends_events(hearer);
+    struct stream *hearer = bridge_partner(s);
+    bool packets = hearer && hearer->kind == GM_KIND_RTP && rtp_takes_digits(hearer);
 
     inband_frame(&s->inband, law, frame, &change);
     if (change.ended) {
@@ -142,6 +143,15 @@ static void record(struct engine *e, struct stream *s, enum law law, const uint8
         s->dropped++;
 }
 
+/* A frame on its way to a hearer: linear at 16 kHz if it came so and goes on so, else G.711. */
+struct voice {
+    bool none; /* all is sent already */
+    bool wide;
+    enum law law;
+    uint8_t codes[SAMPLES];
+    int16_t linear[WIDE_SAMPLES];
+};
+
 static void give(struct engine *e, struct stream *s, enum law law, const uint8_t *frame)
 {
     if (s->kind == GM_KIND_RTP)
@@ -154,7 +164,7 @@ static void give(struct engine *e, struct stream *s, enum law law, const uint8_t
 
 void bridge_push(struct engine *e, struct stream *s, enum law law, const uint8_t *frame)
 {
-    struct stream *hearer = partner(s);
+    struct stream *hearer = bridge_partner(s);
 
     if (!hears(hearer))
         return;
@@ -189,55 +199,88 @@ static void play_tone(struct engine *e, struct stream *s, int16_t *linear)
     }
 }
 
-/* A frame for hearer `s` from what it is wired to; false: not yet. */
-static bool pull(struct engine *e, struct stream *s, unsigned *phase, enum law *law, uint8_t *frame)
+/* What a jitter buffer gave, in the form that hearer `s` takes. */
+static void take_received(struct engine *e, const struct stream *s, struct stream *source, bool audio, struct voice *v)
 {
-    struct stream *source = partner(s);
-    int16_t linear[SAMPLES];
+    const bool detect = audio && source->rtp.dtmf_payload_type == GM_NO_PAYLOAD_TYPE;
+
+    v->law = source->rtp.law;
+    if (source->rtp.wide && (detect || !s->rtp.wide)) {
+        v->law = ULAW;
+        wide_narrowed(source->rtp.wide, v->codes, v->linear);
+    }
+    v->wide = source->rtp.wide && s->rtp.wide;
+    if (detect && bridge_inband(e, source, v->law, v->codes)) {
+        memset(v->codes, law_idle(v->law), SAMPLES);
+        v->wide = false;
+    }
+}
+
+/* See serve_function. */
+static bool pass_on(struct engine *e, struct stream *s, struct stream *source, unsigned *phase, struct voice *v)
+{
+    enum relay_result result = rtp_relay(e, source, s, phase);
+
+    v->none = result == RELAY_DONE;
+    v->wide = true;
+    memset(v->linear, 0, sizeof v->linear);
+    return result != RELAY_WAIT;
+}
+
+/* A frame for hearer `s` from what it is wired to; false: not yet. */
+static bool pull(struct engine *e, struct stream *s, unsigned *phase, struct voice *v)
+{
+    struct stream *source = bridge_partner(s);
     int64_t frame_start = e->origin + e->tick / PHASES * FRAME_US;
 
-    *law = stream_law(s);
+    v->law = stream_law(s);
+    v->wide = v->none = false;
     if (source && source->kind == GM_KIND_RTP && source->rtp.set) {
         enum jitter_result result;
 
+        if (source->rtp.wide && rtp_relays(source, s))
+            return pass_on(e, s, source, phase, v);
         rtp_receive(e, source);
-        result = jitter_pull(&source->jitter, frame, phase, *phase == PHASES - 1);
+        result = jitter_pull(&source->jitter, source->rtp.wide ? (void *)v->linear : v->codes, phase, *phase == PHASES - 1);
         if (result == JITTER_WAIT)
             return false;
         source->jitter.next_pull = frame_start + FRAME_US + (int64_t)*phase * TICK_US;
-        *law = source->rtp.law;
-        if (result == JITTER_FRAME && source->rtp.dtmf_payload_type == GM_NO_PAYLOAD_TYPE &&
-            bridge_inband(e, source, *law, frame))
-            memset(frame, law_idle(*law), SAMPLES);
+        take_received(e, s, source, result == JITTER_FRAME, v);
         return true;
     }
     if (source && (source->kind == GM_KIND_TONE || source->kind == GM_KIND_PROMPT)) {
+        int16_t linear[SAMPLES];
+
         if (source->kind == GM_KIND_TONE)
             play_tone(e, source, linear);
         else
             play_prompt(e, source, linear);
-        law_encode(*law, frame, linear, SAMPLES);
+        law_encode(v->law, v->codes, linear, SAMPLES);
         return true;
     }
-    memset(frame, law_idle(*law), SAMPLES);
+    memset(v->codes, law_idle(v->law), SAMPLES);
     return true;
 }
 
 static bool serve(struct engine *e, struct stream *s, unsigned *phase)
 {
-    uint8_t frame[SAMPLES];
-    enum law law;
+    struct voice v;
 
     if (s->fed) {
         s->fed--;
-        *phase = partner(s)->reading.phase; /* one wake-up for both */
+        *phase = bridge_partner(s)->reading.phase; /* one wake-up for both */
     } else {
-        if (!pull(e, s, phase, &law, frame))
+        if (!pull(e, s, phase, &v))
             return false;
-        give(e, s, law, frame);
+        if (v.none)
+            ;
+        else if (v.wide)
+            rtp_send_wide(e, s, v.linear);
+        else
+            give(e, s, v.law, v.codes);
     }
     if (s->kind == GM_KIND_RTP) {
-        if (!hears(partner(s))) {
+        if (!hears(bridge_partner(s))) {
             rtp_receive(e, s);
             jitter_drain(&s->jitter);
         }

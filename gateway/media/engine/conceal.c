@@ -25,6 +25,8 @@ void conceal_reset(struct conceal *c)
 
 void conceal_fill(struct conceal *c, int16_t *out, unsigned count, const int16_t *history)
 {
+    int16_t room[SAMPLES];
+
     if (!c->active) {
         int16_t scratch[HISTORY];
 
@@ -33,7 +35,9 @@ void conceal_fill(struct conceal *c, int16_t *out, unsigned count, const int16_t
         plc_rx(c->plc, scratch, HISTORY);
         c->active = true;
     }
-    plc_fillin(c->plc, out, (int)count);
+    /* At the start of a gap spandsp writes a quarter of a pitch period, whatever the count. */
+    plc_fillin(c->plc, room, (int)count);
+    memcpy(out, room, count * sizeof *out);
 }
 
 void conceal_blend(struct conceal *c, int16_t *samples, unsigned count)

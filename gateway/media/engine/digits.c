@@ -102,7 +102,7 @@ static void put_event(struct digit_packet *p, unsigned event, bool end, uint32_t
     put_be16(&w, duration);
 }
 
-void digits_packet(struct digits *d, uint32_t stamp, struct digit_packet *packet)
+void digits_packet(struct digits *d, uint32_t stamp, unsigned clock, struct digit_packet *packet)
 {
     const struct digit_entry *e = entry(d, 0);
     uint32_t duration;
@@ -123,7 +123,7 @@ void digits_packet(struct digits *d, uint32_t stamp, struct digit_packet *packet
         packet->marker = true;
     }
     d->done += SAMPLES;
-    duration = d->done - d->segment;
+    duration = d->done * clock - d->segment;
     if (duration > SEGMENT_MAX) { /* RFC 4733 2.5.1.3: the event goes on in a new segment */
         d->stamp += SEGMENT_MAX;
         d->segment += SEGMENT_MAX;

@@ -29,7 +29,7 @@ struct digits {
     bool sounding;
     uint32_t done;    /* samples of the digit so far */
     uint32_t stamp;   /* RFC 4733: of this segment */
-    uint32_t segment; /* samples of the segments before */
+    uint32_t segment; /* RFC 4733: of the segments before, in the clock of time stamps */
     uint32_t final;   /* duration in the end packets */
     struct sines sines;
     struct digit_entry queue[GM_DIGITS_MAX];
@@ -52,7 +52,7 @@ struct digit_packet {
     uint8_t payload[4];
 };
 
-/* The packet of this frame; `stamp` is the audio's. */
-void digits_packet(struct digits *d, uint32_t stamp, struct digit_packet *packet);
+/* The packet of this frame; `stamp` is the audio's, in a clock that is `clock` times SAMPLE_RATE. */
+void digits_packet(struct digits *d, uint32_t stamp, unsigned clock, struct digit_packet *packet);
 
 #endif

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "halfband.h"
 #include "law.h"
 
 /* The outer epoll wakes the engine: control socket, disk, and the next tick at which somebody is due; a machine with one call
@@ -22,6 +23,7 @@ enum {
     KEY_DISK = 100,
     BATCH = 256,
     ROUNDS = 16,      /* of BATCH each, at one tick: a flood cannot stop the clock */
+    PATIENCE = 2048,  /* strangers' packets in a frame, of all streams; each costs a microsecond or two */
     CATCH_UP = 50,    /* ticks made up for after a stall; beyond that time is lost */
 };
 
@@ -97,11 +99,17 @@ int engine_open(struct engine *e, const struct options *options)
     law_init();
     tone_init();
     inband_init();
+    halfband_init();
+    err = secure_library_open(&e->secure);
+    if (err)
+        log_line("libsrtp2 does not start, there is no SRTP: %s", strerrordesc_np(err));
     look_at_clock(e);
     if (getrandom(&e->random, sizeof e->random, 0) < 0)
         e->random = (uint64_t)e->now;
     e->next_phase = engine_random(e);
     err = streams_open(&e->streams, options->streams, options->delay_milliseconds);
+    if (!err)
+        err = wides_open(&e->wides, options->wide);
     if (!err)
         err = schedule_open(&e->hearing, options->streams);
     if (!err)
@@ -145,6 +153,8 @@ void engine_close(struct engine *e)
     schedule_close(&e->hearing);
     schedule_close(&e->reading);
     streams_close(&e->streams);
+    wides_close(&e->wides);
+    secure_library_close(&e->secure);
 }
 
 /* RTCP and new far ends. */
@@ -205,6 +215,7 @@ void engine_ticks(struct engine *e)
     for (; e->tick <= due; e->tick++) {
         if (e->tick / PHASES != e->looked) {
             e->looked = e->tick / PHASES;
+            e->patience = PATIENCE;
             look_around(e);
         }
         bridge_tick(e);

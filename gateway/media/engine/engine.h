@@ -11,10 +11,11 @@
 #include "disk.h"
 #include "log.h"
 #include "stream.h"
+#include "wide.h"
 
 struct options {
     const char *control;
-    unsigned streams, files;
+    unsigned streams, files, wide; /* wide: streams in other codecs than G.711 at once */
     uint16_t port_first, port_last;
     unsigned silence_milliseconds, grace_seconds, delay_milliseconds;
     bool realtime;
@@ -32,9 +33,12 @@ struct engine {
     int outer, media;    /* epoll: control, disk; and what of the streams is rare */
     bool running;        /* there are streams: time goes on in ticks */
     uint64_t random;
+    unsigned patience;   /* strangers' packets that are read in this frame yet, beside each stream's own share */
+    struct secure_library secure;
     uint16_t next_port;
     unsigned next_phase;
     struct streams streams;
+    struct wides wides;
     struct schedule hearing, reading;
     struct control control;
     struct disk disk;
@@ -65,6 +69,8 @@ void bridge_disconnect(struct engine *e, struct stream *s);
 void bridge_tick(struct engine *e);
 /* A block of 20 ms that a TDM stream received goes at once to who hears it. */
 void bridge_push(struct engine *e, struct stream *s, enum law law, const uint8_t *frame);
+/* Who hears `s`, and whom it hears; NULL: nobody. */
+struct stream *bridge_partner(struct stream *s);
 /* Something came in on `s`. */
 void bridge_heard(struct engine *e, struct stream *s);
 /* A digit that was received as RFC 4733. */
@@ -77,21 +83,52 @@ int rtp_open(struct engine *e, struct stream *s, int family, const uint8_t *addr
 void rtp_close(struct engine *e, struct stream *s);
 /* Body of GM_SET_RTP. */
 int rtp_set(struct engine *e, struct stream *s, struct cursor *c);
+/* The address to send to, after something was learned about the far end. */
+void rtp_aim(struct stream *s);
+/* RTCP came from there that the far end sent. */
+void rtp_aim_rtcp(struct stream *s, const union address *from);
 /* Takes what has come since the last call. */
 void rtp_receive(struct engine *e, struct stream *s);
 void rtp_receive_rtcp(struct engine *e, struct stream *s);
 void rtp_send(struct engine *e, struct stream *s, enum law law, const uint8_t *frame);
-bool rtp_sends_events(const struct stream *s);
+/* The same to one in another codec than G.711: WIDE_SAMPLES of linear voice. */
+void rtp_send_wide(struct engine *e, struct stream *s, const int16_t *frame);
+/* Are digits taken out of the voice that goes there? */
+bool rtp_takes_digits(const struct stream *s);
 /* A packet came that bears our own SSRC. */
 void rtp_own_ssrc(struct engine *e, struct stream *s, const struct rtp_packet *p);
+/* A change of an RFC 4733 event, counted in the clock of the codec. */
+void rtp_event(struct engine *e, struct stream *s, struct event_change *change);
 /* Once a frame: reports, events whose end was lost. */
 void rtp_upkeep(struct engine *e, struct stream *s);
 
+/* To the far end as it came, with these numbers. */
+void rtp_pass(struct stream *s, const struct rtp_packet *p, uint16_t sequence, uint32_t stamp, unsigned samples);
+
+/* rtp_relay.c: from one RTP stream to another of the same codec. */
+enum relay_result {
+    RELAY_DONE,    /* there is nothing else to send */
+    RELAY_WAIT,    /* nothing yet: again at the next tick */
+    RELAY_SILENCE, /* a frame of silence, or digits */
+};
+
+struct relay_packet {
+    uint32_t stamp;   /* of SAMPLE_RATE */
+    unsigned samples; /* of it */
+    uint8_t codec;
+    int64_t arrival;
+};
+
+/* Is what `source` receives passed on to `hearer` undecoded? Then it is from now on. */
+bool rtp_relays(struct stream *source, const struct stream *hearer);
+/* `s` is wired otherwise. */
+void rtp_relay_stop(struct stream *s);
+enum relay_result rtp_relay(struct engine *e, struct stream *source, struct stream *hearer, unsigned *phase);
+void rtp_relay_take(struct engine *e, struct stream *source, struct stream *hearer, const struct rtp_packet *p,
+                    const struct relay_packet *packet);
+
 /* rtp_socket.c */
 int rtp_bind_pair(struct engine *e, struct stream *s, const uint8_t *address);
-void address_fill(union address *a, int family, const uint8_t *bytes, uint16_t port);
-bool address_equal(const union address *a, const union address *b);
-bool address_same_host(const union address *a, const union address *b);
 
 /* tdm_stream.c */
 int tdm_open(struct engine *e, struct stream *s, const char *path, size_t size, enum law law, bool listening);

@@ -24,6 +24,8 @@ enum {
     PAST = 1024, /* of which a stream that only passes on uses so many: cache is short with many streams */
 };
 
+struct decoder;
+
 enum jitter_result {
     JITTER_FRAME,   /* audio, maybe concealed */
     JITTER_WAIT,    /* nothing yet: ask again at the next tick */
@@ -42,11 +44,12 @@ struct jitter {
     uint8_t misplaced;  /* packets in a row that no network delays so much */
     unsigned borrowed;  /* concealed samples played without moving `play` */
     unsigned delay_max; /* samples */
+    struct decoder *decoder; /* NULL: G.711, of which the ring is; else that has the packets, and a frame is WIDE_SAMPLES */
     int64_t next_pull;  /* when the hearer asks next, microseconds */
     int32_t slack[2];   /* smallest and second smallest margin in this window, microseconds */
     unsigned measured, window; /* packets in this window, packets it takes */
-    int32_t slack_mean;        /* of the last window */
     int64_t slack_sum;
+    int32_t slack_mean;        /* of the last window */
     uint32_t late, concealed, slips;
     struct conceal conceal;
     uint64_t present[RING / 64]; /* a bit a sample */
@@ -59,12 +62,18 @@ void jitter_close(struct jitter *j);
 void jitter_reset(struct jitter *j, enum law law);
 /* Another sequence begins: forgets what is buffered, keeps the counters. */
 void jitter_restart(struct jitter *j, enum law law);
+/* From now on in this codec, NULL: in G.711. Begins anew. */
+void jitter_decode(struct jitter *j, struct decoder *decoder);
 /* `count` samples of `from` law, `stamp` the first one's time stamp; false if they were of no use any more. */
 bool jitter_put(struct jitter *j, uint32_t stamp, const uint8_t *payload, size_t count, enum law from, int64_t arrival);
+/* The same in any codec: `count` samples' time of SAMPLE_RATE in `size` octets. */
+bool jitter_put_coded(struct jitter *j, uint32_t stamp, uint8_t codec, const uint8_t *payload, size_t size, size_t count,
+                      int64_t arrival);
 /* The far end says that it will be silent, with background noise of `level` -dBov (RFC 3389 3). */
 void jitter_quiet(struct jitter *j, unsigned level);
-/* `*phase` is the hearer's tick in its frame, moved for the next frame; `last`: no more ticks in this frame. */
-enum jitter_result jitter_pull(struct jitter *j, uint8_t *frame, unsigned *phase, bool last);
+/* `*phase` is the hearer's tick in its frame, moved for the next frame; `last`: no more ticks in this frame. The frame is of
+ * SAMPLES codes; with a decoder of WIDE_SAMPLES int16_t. */
+enum jitter_result jitter_pull(struct jitter *j, void *frame, unsigned *phase, bool last);
 /* Drops a frame that nobody hears. */
 void jitter_drain(struct jitter *j);
 /* Notes a frame that is passed on at once (TDM), for jitter_history() only. */

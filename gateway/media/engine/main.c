@@ -40,6 +40,7 @@ static const char help[] =
     "  --control PATH       the control socket, at most 107 octets\n"
     "  --streams N          streams at most (default 1024)\n"
     "  --files N            prompts and recordings open at once (default 64)\n"
+    "  --wide N             of the streams, how many may speak another codec than G.711 at once (default all)\n"
     "  --rtp-ports LOW-HIGH UDP ports for RTP and RTCP, until the client says otherwise (default 10000-19999)\n"
     "  --grace SECONDS      streams outlive their client by this, until the client says otherwise (default 60)\n"
     "  --jitter MS          longest delay of the jitter buffer (default 200, 40 to 200)\n"
@@ -81,11 +82,13 @@ static int parse(int argc, char **argv, struct options *o, bool *leave)
 {
     static const struct option known[] = {
         {"control", required_argument, NULL, 'c'},   {"streams", required_argument, NULL, 's'},
-        {"files", required_argument, NULL, 'f'},     {"rtp-ports", required_argument, NULL, 'p'},
+        {"files", required_argument, NULL, 'f'},     {"wide", required_argument, NULL, 'w'},
+        {"rtp-ports", required_argument, NULL, 'p'},
         {"grace", required_argument, NULL, 'g'},     {"jitter", required_argument, NULL, 'j'},
         {"no-realtime", no_argument, NULL, 'n'},     {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'v'},         {NULL, 0, NULL, 0},
     };
+    bool wide = false;
     int c, which = 0;
 
     while ((c = getopt_long(argc, argv, "", known, &which)) != -1) {
@@ -100,6 +103,10 @@ static int parse(int argc, char **argv, struct options *o, bool *leave)
             break;
         case 'f':
             good = number(optarg, 0, STREAMS_MAX, &o->files);
+            break;
+        case 'w':
+            good = number(optarg, 0, STREAMS_MAX, &o->wide);
+            wide = true;
             break;
         case 'p':
             good = ports(optarg, o);
@@ -130,6 +137,8 @@ static int parse(int argc, char **argv, struct options *o, bool *leave)
             return EXIT_USAGE;
         }
     }
+    if (!wide)
+        o->wide = o->streams;
     if (optind < argc || !o->control) {
         (void)fprintf(stderr, "gateway-media: %s, see --help\n",
                       o->control ? "options only, no arguments" : "--control PATH is missing");
@@ -195,6 +204,8 @@ int main(int argc, char **argv)
     if (err)
         goto out;
     take_privileges(&options);
+    log_line("%u streams, of which %u in other codecs than G.711, with %zu KiB each once they are", engine.streams.count,
+             engine.wides.count, engine.wides.each / 1024);
     (void)printf("READY %s\n", options.control);
     (void)fflush(stdout);
     while (!stop && !err)

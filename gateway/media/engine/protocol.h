@@ -28,6 +28,7 @@ enum {
     GM_LIST_MAX = 32, /* entries of one LIST reply */
     GM_NO_PAYLOAD_TYPE = 255,
     GM_NO_REPEAT = 255,
+    GM_SRTP_KEY_BYTES = 48, /* master key and salt, padded with NUL; the longest has 46 */
 };
 
 /* Requests. "= body", "-> body of the reply after i32 code". */
@@ -39,8 +40,11 @@ enum {
     /* = u8 family (4, 6), u8 0, u16 0, u8[16] address, label -> u16 port, u16 rtcp port */
     GM_OPEN_RTP = 2,
     /* = u8 family, u8 codec, u8 payload type, u8 dtmf payload type, u8[16] address, u16 port, u16 rtcp port,
-     *   u8 packet ms, u8 direction, u8 rtcp-mux, u8 0, and then if at all u8 receive payload type, u8 receive dtmf payload
-     *   type, u16 0. The first two payload types are what is sent; GM_NO_PAYLOAD_TYPE for what is received: the same. */
+     *   u8 packet ms, u8 direction, u8 rtcp-mux, u8 digits are told in signalling and silence here, and then if at all
+     *   u8 receive payload type, u8 receive dtmf payload type, u16 0. The first two payload types are what is sent;
+     *   GM_NO_PAYLOAD_TYPE for what is received: the same.
+     *   Then if at all u8 latch, u8 send suite, u8 receive suite (0, 0: no SRTP), u8 family, u8[16] address that signalling
+     *   comes from (family 0: not known), u8[48] send key, u8[48] receive key. */
     GM_SET_RTP = 3,
     /* = u8 law, u8 listen, u16 0, label, path to the end */
     GM_OPEN_TDM = 4,
@@ -80,13 +84,24 @@ enum {
 
 enum { GM_KIND_RTP = 1, GM_KIND_TDM = 2, GM_KIND_TONE = 3, GM_KIND_PROMPT = 4, GM_KIND_ECHO = 5, GM_KIND_RECORDER = 6 };
 enum { GM_LAW_ULAW = 0, GM_LAW_ALAW = 1 };
-enum { GM_CODEC_ULAW = 0, GM_CODEC_ALAW = 8 };
+enum { GM_CODEC_ULAW = 0, GM_CODEC_ALAW = 8, GM_CODEC_G722 = 9, GM_CODEC_OPUS = 128, GM_CODEC_L16 = 129 };
 enum { GM_INACTIVE = 0, GM_RECVONLY = 1, GM_SENDONLY = 2, GM_SENDRECV = 3 };
+
+enum { GM_LATCH_NO = 0, GM_LATCH_ONCE = 1 };
+enum {
+    GM_AES_CM_128_HMAC_SHA1_80 = 1,
+    GM_AES_CM_128_HMAC_SHA1_32 = 2,
+    GM_AES_256_CM_HMAC_SHA1_80 = 3,
+    GM_AES_256_CM_HMAC_SHA1_32 = 4,
+    GM_AEAD_AES_128_GCM = 5,
+    GM_AEAD_AES_256_GCM = 6,
+};
 
 /* statistics, in the order of Statistics in gateway/media/api.py: u64 x 4: packets sent, octets sent, packets received,
  * octets received; u32 x 6: lost, late, duplicated, reordered, rejected, concealed; f32 x 4: jitter, jitter maximum, round
  * trip, buffer delay (ms); u32 remote lost; f32 remote jitter (ms); u32 slips; f32 x 4: receive level, send level (dBm0),
- * frequency (Hz), MOS. */
-enum { GM_STATISTICS_BYTES = 4 * 8 + 6 * 4 + 4 * 4 + 3 * 4 + 4 * 4 };
+ * frequency (Hz), MOS; where an engine of before ends; u32 x 3: unauthenticated, replayed, of strangers; u8 family of the
+ * source that is heard (0: none), u8 latched, u16 port, u8[16] address. */
+enum { GM_STATISTICS_LEAST_BYTES = 4 * 8 + 6 * 4 + 4 * 4 + 3 * 4 + 4 * 4, GM_STATISTICS_BYTES = 100 + 3 * 4 + 4 + 16 };
 
 #endif

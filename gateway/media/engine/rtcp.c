@@ -18,6 +18,7 @@ void rtcp_reset(struct rtcp *r, uint64_t random)
 {
     memset(r, 0, sizeof *r);
     r->round_trip = -1.0;
+    r->clock = 1;
     (void)snprintf(r->cname, sizeof r->cname, "%016llx", (unsigned long long)random);
 }
 
@@ -31,7 +32,7 @@ static void put_report(struct rtcp *r, struct writer *w, struct rtp_source *sour
     put_u8(w, rtp_source_fraction(source));
     put_be24(w, lost > 0x7fffff ? 0x7fffff : lost);
     put_be32(w, rtp_source_extended(source));
-    put_be32(w, (uint32_t)(source->jitter * SAMPLE_RATE / 1000.0));
+    put_be32(w, (uint32_t)(source->jitter * SAMPLE_RATE * r->clock / 1000.0));
     put_be32(w, have_sr ? r->last_sr : 0);
     put_be32(w, (uint32_t)((delay << 16) / 1000000));
 }
@@ -82,9 +83,9 @@ size_t rtcp_build(struct rtcp *r, uint8_t *out, const struct rtcp_sender *sender
 static void take_report(struct rtcp *r, struct cursor *c, uint32_t ssrc, uint64_t ntp)
 {
     bool ours = cursor_be32(c) == ssrc;
-    uint32_t lost, jitter, last, delay, trip;
+    uint32_t fraction, lost, jitter, last, delay, trip;
 
-    cursor_u8(c); /* fraction lost: the cumulative count says more */
+    fraction = cursor_u8(c);
     lost = cursor_be24(c);
     cursor_be32(c);
     jitter = cursor_be32(c);
@@ -93,7 +94,8 @@ static void take_report(struct rtcp *r, struct cursor *c, uint32_t ssrc, uint64_
     if (c->bad || !ours)
         return;
     r->remote_lost = lost & 0x800000 ? 0 : lost; /* negative: duplicates came */
-    r->remote_jitter = jitter * 1000.0 / SAMPLE_RATE;
+    r->remote_jitter = jitter * 1000.0 / SAMPLE_RATE / r->clock;
+    r->remote_fraction = (uint8_t)fraction;
     trip = middle(ntp) - last - delay;
     if (last && trip < UINT32_C(10) << 16) /* more than 10 s: nonsense, or a delay longer than the trip */
         r->round_trip = trip * 1000.0 / 65536.0;

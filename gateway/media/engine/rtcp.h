@@ -25,6 +25,8 @@ struct rtcp {
     double round_trip;      /* milliseconds, -1: not known */
     uint32_t remote_lost;
     double remote_jitter;   /* milliseconds */
+    uint8_t remote_fraction; /* of what we sent since the report before, in 1/256 */
+    uint8_t clock;          /* time stamps in one of SAMPLE_RATE */
     bool bye;               /* the source is gone: no more reports about it */
     int64_t bye_at;
 };

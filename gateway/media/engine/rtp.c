@@ -67,6 +67,13 @@ void rtp_source_reset(struct rtp_source *s)
     s->jump = s->other_next = NONE;
 }
 
+bool rtp_source_continues(const struct rtp_source *s, const struct rtp_packet *p)
+{
+    unsigned ahead = (uint16_t)(p->sequence - s->highest);
+
+    return s->known && p->ssrc == s->ssrc && ahead && ahead < MAX_DROPOUT;
+}
+
 static void begin(struct rtp_source *s, const struct rtp_packet *p)
 {
     s->lost_before = rtp_source_lost(s);

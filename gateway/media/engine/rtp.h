@@ -1,4 +1,4 @@
-/* RTP (RFC 3550): packet codec and the account of one received source (appendix A.1, A.3, A.8). No SRTP here. */
+/* RTP (RFC 3550): packet codec and the account of one received source (appendix A.1, A.3, A.8). SRTP is in secure.h. */
 #ifndef GM_RTP_H
 #define GM_RTP_H
 
@@ -50,6 +50,8 @@ enum rtp_verdict {
     RTP_STRAY, /* of another sequence or source, which may turn out to be a new one */
 };
 
+/* Is it of the same source, and does it come soon after what has come last? */
+bool rtp_source_continues(const struct rtp_source *s, const struct rtp_packet *p);
 void rtp_source_reset(struct rtp_source *s);
 enum rtp_verdict rtp_source_take(struct rtp_source *s, const struct rtp_packet *p);
 /* Interarrival jitter; for packets whose stamp is their sampling time only. */

@@ -7,14 +7,23 @@
 
 /* The sending half of an RTP stream: audio, RFC 4733 digits or digits as tones, one frame of 20 ms at a time. */
 
-static void transmit(struct stream *s, uint8_t *packet, size_t payload, unsigned payload_type, uint32_t stamp, bool marker)
+/* A packet with its header before its payload, under a sequence number. */
+static void dispatch(struct stream *s, uint8_t *packet, const struct rtp_packet *header)
 {
     struct rtp_part *r = &s->rtp;
-    struct rtp_packet header = {
-        .stamp = stamp, .ssrc = r->ssrc, .sequence = r->sequence++, .payload_type = (uint8_t)payload_type, .marker = marker};
+    _Alignas(4) uint8_t secured[RTP_HEADER + CODED_PAYLOAD_MAX + SECURE_ROOM];
+    size_t size = RTP_HEADER + header->size;
 
-    rtp_header(packet, &header);
-    if (sendto(r->fd, packet, RTP_HEADER + payload, MSG_DONTWAIT | MSG_NOSIGNAL, &r->remote.any, r->address_size) < 0) {
+    rtp_header(packet, header);
+    if (secure_on(&r->secure)) { /* on a copy: what was sent last is looked at for its level */
+        memcpy(secured, packet, size);
+        packet = secured;
+        if (secure_protect(&r->secure, packet, &size)) {
+            s->dropped++;
+            return;
+        }
+    }
+    if (sendto(r->fd, packet, size, MSG_DONTWAIT | MSG_NOSIGNAL, &r->remote.any, r->address_size) < 0) {
         s->dropped++;
         if (!s->in_fault && errno != EAGAIN && errno != ECONNREFUSED)
             log_line("stream %u (%s): sending RTP: %s", s->id, s->label, strerrordesc_np(errno));
@@ -22,8 +31,41 @@ static void transmit(struct stream *s, uint8_t *packet, size_t payload, unsigned
         return;
     }
     s->packets_sent++;
-    s->octets_sent += payload;
+    s->octets_sent += header->size;
     r->sent_since_report = true;
+}
+
+static void transmit(struct stream *s, uint8_t *packet, size_t payload, unsigned payload_type, uint32_t stamp, bool marker)
+{
+    struct rtp_part *r = &s->rtp;
+    struct rtp_packet header = {
+        .stamp = stamp, .ssrc = r->ssrc, .size = payload, .payload_type = (uint8_t)payload_type, .marker = marker};
+
+    if (!r->aimed) /* the sequence begins when there is somebody to send to */
+        return;
+    if (!++r->sequence)
+        r->wrapped = true;
+    header.sequence = r->sequence;
+    dispatch(s, packet, &header);
+}
+
+void rtp_pass(struct stream *s, const struct rtp_packet *p, uint16_t sequence, uint32_t stamp, unsigned samples)
+{
+    struct rtp_part *r = &s->rtp;
+    struct rtp_packet header = {.stamp = stamp, .ssrc = r->ssrc, .size = p->size, .sequence = sequence,
+                                .payload_type = r->payload_type, .marker = p->marker || r->marker};
+
+    if (!r->aimed)
+        return;
+    if ((int16_t)(sequence - r->sequence) > 0) {
+        if (sequence < r->sequence)
+            r->wrapped = true;
+        r->sequence = sequence;
+        r->stamp = stamp + samples * r->clock;
+    }
+    memcpy(r->wide->packet + RTP_HEADER, p->payload, p->size);
+    dispatch(s, r->wide->packet, &header);
+    r->marker = false;
 }
 
 static void send_digit(struct stream *s)
@@ -31,7 +73,7 @@ static void send_digit(struct stream *s)
     struct digit_packet p;
     uint8_t packet[RTP_HEADER + sizeof p.payload];
 
-    digits_packet(&s->digits, s->rtp.stamp, &p);
+    digits_packet(&s->digits, s->rtp.stamp, s->rtp.clock, &p);
     memcpy(packet + RTP_HEADER, p.payload, sizeof p.payload);
     transmit(s, packet, sizeof p.payload, s->rtp.dtmf_payload_type, p.stamp, p.marker);
     s->rtp.gathered = 0;
@@ -58,26 +100,118 @@ static void send_audio(struct stream *s, enum law law, const uint8_t *frame)
     }
 }
 
-void rtp_send(struct engine *e, struct stream *s, enum law law, const uint8_t *frame)
+/* The same of linear voice in another codec. */
+static void send_voice(struct stream *s, const int16_t *frame)
+{
+    struct rtp_part *r = &s->rtp;
+    struct wide *w = r->wide;
+    unsigned done = 0;
+
+    memcpy(w->sent, frame, sizeof w->sent);
+    while (done < SAMPLES) {
+        unsigned room = r->packet_samples - r->gathered;
+        unsigned part = room < SAMPLES - done ? room : SAMPLES - done;
+
+        encoder_add(&w->encoder, w->packet + RTP_HEADER, r->gathered, frame + (size_t)WIDE * done, part);
+        r->gathered += part;
+        done += part;
+        if (r->gathered == r->packet_samples) {
+            size_t size = encoder_finish(&w->encoder, w->packet + RTP_HEADER, r->gathered);
+            uint32_t stamp = r->stamp + (done - r->gathered) * r->clock;
+
+            if (size)
+                transmit(s, w->packet, size, r->payload_type, stamp, r->marker);
+            r->marker = false;
+            r->gathered = 0;
+        }
+    }
+}
+
+enum outlet { NOTHING, VOICE, EVENTS, TONES };
+
+static enum outlet outlet(const struct stream *s)
+{
+    const struct rtp_part *r = &s->rtp;
+
+    if (!r->set || !(r->direction & GM_SENDONLY))
+        return NOTHING;
+    return !digits_busy(&s->digits) ? VOICE : r->dtmf_payload_type != GM_NO_PAYLOAD_TYPE ? EVENTS : TONES;
+}
+
+static void send_narrow(struct stream *s, const int16_t *narrow)
+{
+    int16_t frame[WIDE_SAMPLES];
+
+    encoder_narrow(&s->rtp.wide->encoder, true);
+    wide_widened(s->rtp.wide, frame, narrow);
+    send_voice(s, frame);
+}
+
+/* A frame of digits, which take the place of voice. */
+static void send_tones(struct stream *s)
+{
+    int16_t linear[SAMPLES];
+    uint8_t codes[SAMPLES];
+
+    digits_tones(&s->digits, linear);
+    if (s->rtp.digits_told)
+        memset(linear, 0, sizeof linear);
+    if (s->rtp.wide) {
+        send_narrow(s, linear);
+        return;
+    }
+    law_encode(s->rtp.law, codes, linear, SAMPLES);
+    send_audio(s, s->rtp.law, codes);
+}
+
+/* What there is instead of voice. */
+static void send_other(struct stream *s, enum outlet outlet)
 {
     struct rtp_part *r = &s->rtp;
 
-    (void)e;
-    if (!r->set || !(r->direction & GM_SENDONLY)) {
+    if (outlet == TONES) {
+        send_tones(s);
+        return;
+    }
+    if (outlet == EVENTS) {
+        send_digit(s);
+    } else {
         digits_clear(&s->digits);
         r->marker = true;
         r->gathered = 0;
-    } else if (!digits_busy(&s->digits)) {
+    }
+    if (r->wide)
+        encoder_drop(&r->wide->encoder);
+}
+
+void rtp_send(struct engine *e, struct stream *s, enum law law, const uint8_t *frame)
+{
+    enum outlet o = outlet(s);
+
+    (void)e;
+    if (o != VOICE) {
+        send_other(s, o);
+    } else if (!s->rtp.wide) {
         send_audio(s, law, frame);
-    } else if (r->dtmf_payload_type != GM_NO_PAYLOAD_TYPE) {
-        send_digit(s);
     } else {
         int16_t linear[SAMPLES];
-        uint8_t codes[SAMPLES];
 
-        digits_tones(&s->digits, linear);
-        law_encode(r->law, codes, linear, SAMPLES);
-        send_audio(s, r->law, codes);
+        law_decode(law, linear, frame, SAMPLES);
+        send_narrow(s, linear);
     }
-    r->stamp += SAMPLES;
+    s->rtp.stamp += SAMPLES * (uint32_t)s->rtp.clock;
+}
+
+void rtp_send_wide(struct engine *e, struct stream *s, const int16_t *frame)
+{
+    enum outlet o = outlet(s);
+
+    (void)e;
+    if (o != VOICE) {
+        send_other(s, o);
+    } else {
+        encoder_narrow(&s->rtp.wide->encoder, false);
+        send_voice(s, frame);
+    }
+    s->rtp.stamp += SAMPLES * (uint32_t)s->rtp.clock;
 }

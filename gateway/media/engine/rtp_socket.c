@@ -11,35 +11,6 @@ enum {
     ATTEMPTS = 1024,
 };
 
-void address_fill(union address *a, int family, const uint8_t *bytes, uint16_t port)
-{
-    memset(a, 0, sizeof *a);
-    if (family == AF_INET) {
-        a->v4.sin_family = AF_INET;
-        a->v4.sin_port = htons(port);
-        memcpy(&a->v4.sin_addr, bytes, sizeof a->v4.sin_addr);
-    } else {
-        a->v6.sin6_family = AF_INET6;
-        a->v6.sin6_port = htons(port);
-        memcpy(&a->v6.sin6_addr, bytes, sizeof a->v6.sin6_addr);
-    }
-}
-
-bool address_same_host(const union address *a, const union address *b)
-{
-    if (a->any.sa_family != b->any.sa_family)
-        return false;
-    if (a->any.sa_family == AF_INET)
-        return a->v4.sin_addr.s_addr == b->v4.sin_addr.s_addr;
-    return memcmp(&a->v6.sin6_addr, &b->v6.sin6_addr, sizeof a->v6.sin6_addr) == 0;
-}
-
-bool address_equal(const union address *a, const union address *b)
-{
-    /* The port is at the same place in both families. */
-    return a->v4.sin_port == b->v4.sin_port && address_same_host(a, b);
-}
-
 static int bind_one(int family, const uint8_t *address, uint16_t port, int *fd)
 {
     const int one = 1, tos = DSCP_EF, priority = PRIORITY_VOICE;

@@ -1,6 +1,7 @@
 #include <math.h>
 
 #include "engine.h"
+#include "law.h"
 #include "mos.h"
 #include "spectrum.h"
 
@@ -9,24 +10,67 @@ enum {
     STALE_US = 500000, /* what is older says nothing about now */
 };
 
+static double received_wide(struct wide *w, double *hertz)
+{
+    const struct decoder *d = &w->decoder;
+
+    if (w->relay.on)
+        decoder_look(&w->decoder);
+    *hertz = dominant_frequency(d->heard, WIDE_RATE);
+    return level_dbm0(d->heard, HEARD_SAMPLES);
+}
+
 static double received_level(const struct engine *e, const struct stream *s, double *hertz)
 {
     uint8_t codes[LEVEL_SAMPLES];
+    int16_t linear[LEVEL_SAMPLES];
     size_t real = jitter_history(&s->jitter, codes, LEVEL_SAMPLES);
 
     *hertz = 0.0;
-    if (!real || e->now - s->heard_at > STALE_US)
+    if (e->now - s->heard_at > STALE_US)
         return SILENT_DBM0;
+    if (s->rtp.wide)
+        return received_wide(s->rtp.wide, hertz);
+    law_decode(s->jitter.law, linear, codes, LEVEL_SAMPLES);
     if (real == LEVEL_SAMPLES)
-        *hertz = dominant_frequency(s->jitter.law, codes);
-    return level_dbm0(s->jitter.law, codes + (LEVEL_SAMPLES - real), real);
+        *hertz = dominant_frequency(linear, SAMPLE_RATE);
+    return real ? level_dbm0(linear + (LEVEL_SAMPLES - real), real) : SILENT_DBM0;
 }
 
-static double sent_level(const struct stream *s)
+static double sent_level(const struct engine *e, const struct stream *s)
 {
     const uint8_t *codes = stream_sent(s);
+    int16_t linear[SAMPLES];
 
-    return codes ? level_dbm0(stream_law(s), codes, SAMPLES) : SILENT_DBM0;
+    if (s->rtp.wide && s->peer && s->peer->rtp.wide && s->peer->rtp.wide->relay.on) {
+        double hertz;
+
+        return received_level(e, s->peer, &hertz);
+    }
+    if (s->rtp.wide && s->octets_sent)
+        return level_dbm0(s->rtp.wide->sent, WIDE_SAMPLES);
+    if (!codes)
+        return SILENT_DBM0;
+    law_decode(stream_law(s), linear, codes, SAMPLES);
+    return level_dbm0(linear, SAMPLES);
+}
+
+static void put_source(const struct far_end *f, struct writer *w)
+{
+    const union address *a = &f->source;
+    bool v4 = a->any.sa_family == AF_INET;
+
+    put_u8(w, !f->known ? 0 : v4 ? 4 : 6);
+    put_u8(w, f->known && f->latch);
+    put_le16(w, f->known ? address_port(a) : 0);
+    if (!f->known) {
+        put_zeros(w, 16);
+    } else if (v4) {
+        put_bytes(w, &a->v4.sin_addr, 4);
+        put_zeros(w, 12);
+    } else {
+        put_bytes(w, &a->v6.sin6_addr, 16);
+    }
 }
 
 /* Round trips are not always known; then only what we add counts. */
@@ -68,7 +112,11 @@ void statistics_put(const struct engine *e, const struct stream *s, struct write
     put_f32(w, s->rtp.rtcp.remote_jitter);
     put_le32(w, s->jitter.slips + s->dropped);
     put_f32(w, level);
-    put_f32(w, sent_level(s));
+    put_f32(w, sent_level(e, s));
     put_f32(w, hertz);
     put_f32(w, mos_of(s, lost));
+    put_le32(w, s->rtp.secure.unauthenticated);
+    put_le32(w, s->rtp.secure.replayed);
+    put_le32(w, s->rtp.strangers);
+    put_source(&s->rtp.far_end, w);
 }

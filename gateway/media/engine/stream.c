@@ -135,5 +135,5 @@ const uint8_t *stream_sent(const struct stream *s)
         return NULL;
     if (s->kind == GM_KIND_TDM)
         return s->tdm.block;
-    return s->kind == GM_KIND_RTP && s->rtp.packet_samples >= SAMPLES ? s->rtp.packet + RTP_HEADER : NULL;
+    return s->kind == GM_KIND_RTP && !s->rtp.wide && s->rtp.packet_samples >= SAMPLES ? s->rtp.packet + RTP_HEADER : NULL;
 }

@@ -7,52 +7,60 @@
 #include <stdint.h>
 #include <sys/un.h>
 
+#include "address.h"
+#include "codec.h"
 #include "digits.h"
 #include "disk.h"
+#include "far_end.h"
 #include "inband.h"
 #include "jitter.h"
 #include "protocol.h"
 #include "rtcp.h"
 #include "rtp.h"
 #include "schedule.h"
+#include "secure.h"
 #include "telephone_event.h"
 #include "tone.h"
+#include "wide.h"
 
 enum {
-    PACKET_SAMPLES_MAX = 480, /* 60 ms */
     FED_FRAMES = 2,           /* frames a pushing source may be late before silence takes its place */
     NO_FD = -1,
     CACHE_LINE = 64,
-};
-
-union address {
-    struct sockaddr any;
-    struct sockaddr_in v4;
-    struct sockaddr_in6 v6;
 };
 
 /* In this and in struct stream, what every frame touches comes first: with many streams the cache is what is short. */
 struct rtp_part {
     int fd;
     bool set;
+    bool aimed; /* `remote` is an address to send to */
     uint8_t payload_type, dtmf_payload_type, direction;    /* what is sent */
     uint8_t receive_payload_type, receive_dtmf_payload_type;
     bool mux;
+    bool digits_told; /* in signalling: here they are silence */
+    uint8_t clock; /* RTP time stamps in one of SAMPLE_RATE */
     bool marker; /* the next audio packet begins a talkspurt */
     bool sent_since_report, sent_before_report;
     uint16_t sequence;
     uint32_t stamp, ssrc;
-    enum law law;
-    unsigned packet_samples, gathered; /* payload so far */
+    enum law law;       /* of G.711 */
+    struct wide *wide;  /* NULL: it speaks G.711 */
+    unsigned packet_samples, gathered; /* payload so far, in samples of SAMPLE_RATE */
     int64_t next_report;
     socklen_t address_size;
-    union address remote;
+    union address remote; /* where it is sent to */
+    struct far_end far_end;
     struct rtp_source source;
     struct event_receiver events;
     uint8_t packet[RTP_HEADER + PACKET_SAMPLES_MAX];
     int rtcp_fd, family;
     uint16_t port;
-    union address remote_rtcp;
+    bool rtcp_latched;
+    union address remote_rtcp, signalled_rtcp;
+    uint32_t strangers;
+    bool wrapped;   /* our sequence has, since our SSRC began */
+    bool secured;   /* our SSRC has been used with an SRTP key */
+    struct secure secure;
     struct rtcp rtcp;
     uint64_t packets_before, octets_before; /* sent with another SSRC */
     int64_t conflict_until; /* the far end has had our SSRC: again is a loop, not chance */
@@ -101,6 +109,9 @@ struct stream {
     char label[GM_LABEL_BYTES];
 };
 
+/* Of a power of two all streams would fight for the same few places of the cache. */
+_Static_assert(sizeof(struct stream) / CACHE_LINE % 2, "a stream takes an even number of cache lines");
+
 struct streams {
     struct stream *all;
     unsigned count, used;
@@ -117,7 +128,7 @@ struct stream *stream_find(const struct streams *t, uint32_t id);
 struct stream *stream_new(struct streams *t, uint32_t id, uint8_t kind);
 void stream_free(struct streams *t, struct stream *s);
 enum law stream_law(const struct stream *s);
-/* The last SAMPLES codes sent, NULL if there are none. */
+/* The last SAMPLES codes of G.711 sent, NULL if there are none. */
 const uint8_t *stream_sent(const struct stream *s);
 
 #endif

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gateway.identity import Party
-from gateway.leg import Setup
+from msgspec.structs import replace
+
+from gateway.identity import Number, Party
+from gateway.leg import SECURE_MEDIA, SECURE_SIGNALLING, Setup
 from gateway.voip.sip.body import find_sdp
 from gateway.voip.sip.dialog import Dialog
 from gateway.voip.sip.diversion import redirection_of
 from gateway.voip.sip.errors import SipError
 from gateway.voip.sip.flow import Flow
 from gateway.voip.sip.host import Fields, Host, warning_fields
-from gateway.voip.sip.identity import called_of, caller_of
+from gateway.voip.sip.identity import called_at_account, called_of, caller_of
 from gateway.voip.sip.leg import SipLeg
 from gateway.voip.sip.message import Request
-from gateway.voip.sip.negotiation import Negotiation
+from gateway.voip.sip.nat import behind_nat
 from gateway.voip.sip.parties import asserted_party, rules_for
 from gateway.voip.sip.peers import PeerSettings, Reliability, SessionTimers
 from gateway.voip.sip.refresh import SessionTimer
@@ -25,13 +27,16 @@ from gateway.voip.sip.transaction import ServerTransaction
 from gateway.voip.sip.uas import IncomingInvite
 from gateway.voip.sip.user_to_user import conveyed_of
 
+_TLS = frozenset({SECURE_SIGNALLING})
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The final response an INVITE gets without being offered."""
+    """The final response an INVITE gets without being offered; ``why`` if it is about the session description."""
 
     status: int
     fields: Fields = ()
+    why: str = ""
 
 
 def refusal_of(request: Request, peer: PeerSettings, timer: SessionTimer) -> Refusal | None:
@@ -49,13 +54,35 @@ def refusal_of(request: Request, peer: PeerSettings, timer: SessionTimer) -> Ref
 
 def setup_of(request: Request, peer: PeerSettings) -> Setup:
     """What the call is to be; SipError(404) if what is called is no number, 400 for a From that makes no sense."""
-    called = called_of(request)
+    called: Number | None
+    registration = peer.far_end.registration
+    if registration is not None and request.uri.user == registration.user:
+        # Our Contact is no number; which one was dialled the registrar tells besides.
+        called = called_at_account(request)
+    else:
+        called = called_of(request)
     if called is None:
         raise SipError(404, f"{request.uri_text[:60]!r} is no number")
     caller: Party = caller_of(request, rules_for(peer, ""))
     redirection = redirection_of(request) if peer.trust_identity else None
     conveyed = conveyed_of(request, peer.kind, trusted=peer.trust_identity)
     return Setup(called, caller, redirection, hops=request.max_forwards, conveyed=conveyed)
+
+
+def promises_tls(request: Request) -> bool:
+    """True if the dialog that ``request`` asks for must have a sips: Contact of ours (RFC 3261 12.1.1)."""
+    if request.uri.scheme == "sips":
+        return True
+    nearest = request.record_routes or request.contacts
+    return bool(nearest) and nearest[0].uri.scheme == "sips"
+
+
+def over_tls(setup: Setup, request: Request, peer: PeerSettings) -> Setup:
+    """``setup`` of a call that came over TLS; who called a sips: URI wants no hop after us in the clear (26.2.2)."""
+    wanted = _TLS if request.uri.scheme == "sips" else frozenset()
+    # Whose certificate nobody looks at may be anybody.
+    facts = setup.facts | _TLS if peer.tls_verify else setup.facts
+    return replace(setup, facts=facts, secure_bridge=wanted)
 
 
 def open_call(
@@ -81,10 +108,15 @@ def open_call(
         if refusal is not None:
             return refusal
         setup = setup_of(request, peer)
+        if flow.secure:
+            setup = over_tls(setup, request, peer)
         body = find_sdp(request)
         leg = make_leg()
-        negotiation = Negotiation(leg.local_media())
+        negotiation = leg.negotiation()
         try:
+            hindrance = negotiation.local.encryption.hindrance
+            if hindrance:
+                raise SipError(488, hindrance, warning=399)
             if body is not None:
                 negotiation.hold_offer(body)
         except SipError:
@@ -93,12 +125,20 @@ def open_call(
     except SipError as error:
         status = error.status or 400
         # What exists here and what not is no business of a stranger.
-        return Refusal(403 if stranger and status == 404 else status, warning_fields(error))
-    contact = host.outbound.contact(flow, request.uri.user or "")
+        why = error.text if error.warning else ""
+        return Refusal(403 if stranger and status == 404 else status, warning_fields(error), why)
+    contact = host.outbound.contact(flow, request.uri.user or "", sips=flow.secure and promises_tls(request))
     session = Session(host, leg, peer, dialog, negotiation, flow, contact, timer)
+    session.note_nat(behind_nat(request.via, flow))
     session.learn(request)
     session.identity = asserted_party(request, peer)
     incoming = IncomingInvite(leg, host, transaction, session, offered=body is not None, stranger=stranger)
     incoming.watch_expires(now)
     leg.attach(incoming, session)
+    settings = negotiation.settings
+    if settings is not None:
+        setup = replace(setup, codec=settings.codec)
+    if leg.secure_media and peer.tls_verify:
+        negotiation.keep_encrypted()
+        setup = replace(setup, facts=setup.facts | {SECURE_MEDIA})
     return leg, setup

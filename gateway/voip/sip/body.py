@@ -21,6 +21,7 @@ MAX_BOUNDARY = 70
 """RFC 2046 5.1.1."""
 
 SDP = "application/sdp"
+SDP_TYPE = ("Content-Type", SDP)
 UNDERSTOOD_ENCODINGS = frozenset({"identity", ""})
 
 

@@ -12,7 +12,7 @@ from weakref import proxy
 from gateway.cause import Cause
 from gateway.core import MILLISECOND, SECOND
 from gateway.media.api import Direction
-from gateway.voip.sip.body import find_sdp
+from gateway.voip.sip.body import SDP_TYPE, find_sdp
 from gateway.voip.sip.errors import SipError
 from gateway.voip.sip.host import ALLOW
 from gateway.voip.sip.message import Response
@@ -21,6 +21,7 @@ from gateway.voip.sip.timers import SipTimer
 from gateway.voip.sip.transaction import ClientInvite, ClientTransaction
 
 if TYPE_CHECKING:
+    from gateway.voip.sip.offer_answer import Elsewhere
     from gateway.voip.sip.session import Session
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,9 @@ MAX_TOO_SMALL = 3
 REFRESH_AGAIN = 10 * SECOND
 LONGEST_RETRY_AFTER = 30 * SECOND
 """A refresh that failed is tried again so much later, or when Retry-After says: it must not cost the call."""
+MOVE_AGAIN = SECOND
+MAX_MOVES = 8
+"""How soon and how often a far end is told our new address that could not be told: a network comes up in steps."""
 UNKNOWN_METHOD_STATUSES = frozenset({405, 501})
 GLARE_STEP = 10 * MILLISECOND
 GLARE_SPREAD = 1_900 * MILLISECOND
@@ -40,14 +44,35 @@ GLARE_OTHER = 2 * SECOND
 class Changes:
     """The changes we want of one session."""
 
-    __slots__ = ("_direction", "_identity", "_refresh", "_sent", "_session", "_too_small", "offering", "pending")
+    __slots__ = (
+        "_direction",
+        "_identity",
+        "_moved",
+        "_moves",
+        "_redirect",
+        "_redirecting",
+        "_refresh",
+        "_sent",
+        "_session",
+        "_telling",
+        "_too_small",
+        "offering",
+        "pending",
+    )
 
     def __init__(self, session: Session) -> None:
         # Session and Changes would keep each other in memory until the collector comes by.
         self._session: Session = proxy(session)
         self._direction: Direction | None = None
         self._refresh = False
+        # Our address is another than the far end knows; and how often it was told in vain.
+        self._moved = False
+        self._moves = 0
+        self._telling = False
         self._identity: list[tuple[str, str]] = []
+        # Where the far end is to send its voice, if that is another place than it was told.
+        self._redirect: tuple[Elsewhere | None] | None = None
+        self._redirecting: tuple[Elsewhere | None] | None = None
         # What the request under way carries: wishes that came meanwhile outlive it.
         self._sent: tuple[Direction | None, list[tuple[str, str]]] = (None, [])
         self._too_small = 0
@@ -64,9 +89,23 @@ class Changes:
         self._direction = direction
         self.proceed(now)
 
+    def redirect(self, elsewhere: Elsewhere | None, now: int) -> None:
+        """Want the far end's voice ``elsewhere``; None is back here, which is tried until it is so."""
+        wanted = self._redirecting if self.pending is not None and self._redirecting is not None else self._redirect
+        current = self._session.negotiation.settled_elsewhere
+        if (wanted[0] if wanted is not None else current) == elsewhere and self._redirect in (None, wanted):
+            return
+        self._redirect = (elsewhere,)
+        self.proceed(now)
+
     def refresh(self, now: int) -> None:
         """The session timer wants a refresh."""
         self._refresh = True
+        self.proceed(now)
+
+    def relocate(self, now: int) -> None:
+        """Tell the far end our new address, in Contact and SDP."""
+        self._moved, self._moves = True, 0
         self.proceed(now)
 
     def identify(self, fields: list[tuple[str, str]], now: int) -> None:
@@ -81,8 +120,13 @@ class Changes:
             return
         if self._direction is session.negotiation.local.direction:
             self._direction = None
-        if self._direction is not None:
+        if self._redirect is not None and self._redirect[0] == session.negotiation.local.elsewhere:
+            self._redirect = None
+        if self._direction is not None or self._moved:
             self._send("INVITE", now, offer=True)
+        elif self._redirect is not None:
+            by_update = session.peer.direct.update and "UPDATE" in session.allow
+            self._send("UPDATE" if by_update else "INVITE", now, offer=True)
         elif self._refresh:
             if "UPDATE" in session.allow:
                 self._send("UPDATE", now, offer=False)
@@ -96,7 +140,7 @@ class Changes:
 
     def _send(self, method: str, now: int, *, offer: bool) -> None:
         session = self._session
-        body = session.negotiation.make_offer(self._direction) if offer else b""
+        body = session.negotiation.make_offer(self._direction, self._redirect) if offer else b""
         fields = [("Contact", session.contact), ("Allow", ALLOW)]
         if session.peer.session_timers is not SessionTimers.REFUSE:
             # Not 100rel: we would have to acknowledge 1xx that say nothing of use (RFC 3262 4).
@@ -104,7 +148,10 @@ class Changes:
         fields.extend(session.timer.request_fields())
         fields.extend(self._identity)
         if body:
-            fields.append(("Content-Type", "application/sdp"))
+            fields.append(SDP_TYPE)
+        if offer:
+            self._telling, self._moved = self._moved, False
+            self._redirecting = self._redirect
         self.offering = offer
         self._sent = (self._direction if offer else None, self._identity)
         self.pending = session.send(method, now, fields, body)
@@ -131,6 +178,7 @@ class Changes:
             self.pending = None
             self._forget_offer()
             self._abandon(now)
+            self._redirection_failed(now)
 
     def _succeeded(self, transaction: ClientTransaction, response: Response, now: int) -> None:
         session = self._session
@@ -138,6 +186,9 @@ class Changes:
         if transaction.request.method == "INVITE":
             session.acknowledge(response)
         self._settled()
+        self._telling = False
+        self._moves = 0
+        self._redirecting = None
         session.dialog.refresh_target(response)
         session.learn(response)
         session.timer.take_success(response)
@@ -175,8 +226,11 @@ class Changes:
         # A challenge (401, 407) is answered here once there is digest. The session stays as it was.
         log.info("call %s: change of the session refused with %d", session.dialog.call_id, status)
         self._abandon(now, _retry_after(response))
+        self._redirection_failed(now)
 
     def _forget_offer(self) -> None:
+        if self._telling:
+            self._telling, self._moved = False, True
         if self.offering:
             self._session.negotiation.forget_offer()
             self.offering = False
@@ -188,7 +242,26 @@ class Changes:
         self._settled()
         if refreshing:
             session.start(SipTimer.REFRESH, now, again)
+        if self._moved:
+            self._moves += 1
+            if self._moves < MAX_MOVES:
+                session.start(SipTimer.GLARE, now, MOVE_AGAIN)
+            else:
+                self._moved = False
         self.proceed(now)
+
+    def _redirection_failed(self, now: int) -> None:
+        """The far end does not want its voice elsewhere; or not back here, which is tried again."""
+        redirecting, self._redirecting = self._redirecting, None
+        if redirecting is None:
+            return
+        if redirecting[0] is None:
+            self._moves += 1
+            if self._redirect is None and self._moves < MAX_MOVES:
+                self._redirect = redirecting
+                self._session.start(SipTimer.GLARE, now, MOVE_AGAIN)
+        elif self._session.owner is not None:
+            self._session.owner.on_session_stays(now)
 
     def _settled(self) -> None:
         """What was sent is no longer wanted."""
@@ -199,6 +272,8 @@ class Changes:
             self._direction = None
         if self._identity is identity:
             self._identity = []
+        if self._redirect is self._redirecting:
+            self._redirect = None
 
     def _glare_wait(self) -> int:
         session = self._session
@@ -211,6 +286,8 @@ class Changes:
     def drop(self, now: int) -> None:
         """The session ends: want nothing more; an INVITE under way gets a last limit."""
         self._direction, self._refresh, self._identity = None, False, []
+        self._moved = self._telling = False
+        self._redirect = self._redirecting = None
         if isinstance(self.pending, ClientInvite):
             self.pending.expect_end(now)
 

@@ -6,6 +6,7 @@ Knows nothing of sessions or media: see ``session.py``.
 from __future__ import annotations
 
 import logging
+import random
 from enum import Enum
 
 from gateway.voip.sip.composed import ComposedRequest, field_lines
@@ -25,6 +26,13 @@ _OWN_FIELDS = 6
 
 DialogKey = tuple[str, str, str]
 """Call-ID, local tag, remote tag."""
+
+
+def new_call(rng: random.Random) -> tuple[str, str, int]:
+    """From tag (48 bits), Call-ID (96) and the CSeq before the first, of requests that begin something (8.1.1)."""
+    number = rng.getrandbits(160)
+    digits = f"{number:040x}"
+    return digits[:12], digits[12:36], 1 + (number & 0xFFFF)
 
 
 class DialogState(Enum):
@@ -150,6 +158,11 @@ class Dialog:
             return False
         self.remote_cseq = number
         return True
+
+    @property
+    def request_uri(self) -> str:
+        """The Request-URI of the next request."""
+        return self._route()[0] if self.routes else self.target
 
     def next_hop(self) -> Uri:
         """The URI whose host the next request goes to: first route, else the target. Raises SipError."""

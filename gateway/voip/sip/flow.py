@@ -1,6 +1,6 @@
 """Where SIP messages come from and go to: flows (RFC 5626 in spirit) and what the endpoint hands to its sockets.
 
-TLS joins as a third transport word with the issue that brings it. Does not open, read or resolve anything.
+Does not open, read or resolve anything.
 """
 
 from __future__ import annotations
@@ -12,16 +12,26 @@ import msgspec
 
 UDP = "UDP"
 TCP = "TCP"
-RELIABLE = frozenset({TCP, "TLS"})
+TLS = "TLS"
+RELIABLE = frozenset({TCP, TLS})
 
 DEFAULT_PORT = 5060
+DEFAULT_TLS_PORT = 5061
+"""RFC 3261 19.1.2."""
+
+
+def default_port(transport: str) -> int:
+    """The port of ``transport`` where none is written."""
+    return DEFAULT_TLS_PORT if transport == TLS else DEFAULT_PORT
 
 
 class Flow(msgspec.Struct, frozen=True):
     """One way to reach a far end: transport, its literal address and port, and which of our sockets.
 
-    ``connection`` numbers a TCP connection; 0 asks the adapter to open one (or take one that it has to there).
-    ``listener`` is the index of the listening socket a datagram came in on, or leaves by.
+    ``connection`` numbers a TCP or TLS connection; 0 asks the adapter to open one (or take one that it has to there).
+    ``listener`` is the index of the listening socket a datagram came in on, or leaves by. ``name`` is of TLS only: the
+    host that a connection yet to be opened must prove to be by its certificate (RFC 5922), or the peer's host that an
+    open one did prove to be; "" is the address, or nobody.
     """
 
     transport: str
@@ -29,11 +39,17 @@ class Flow(msgspec.Struct, frozen=True):
     port: int
     connection: int = 0
     listener: int = 0
+    name: str = ""
 
     @property
     def reliable(self) -> bool:
         """True where the transport keeps order and repeats by itself, so that we must not."""
         return self.transport in RELIABLE
+
+    @property
+    def secure(self) -> bool:
+        """True where nobody between us and the far end can read or change what is said."""
+        return self.transport == TLS
 
     def __str__(self) -> str:
         return f"{self.transport.lower()}:{bracketed(self.address)}:{self.port}"
@@ -53,10 +69,22 @@ class Close(msgspec.Struct, frozen=True):
     text: str
 
 
+ADDRESS = "address"
+"""What is asked of a name: its A and AAAA records,"""
+SRV = "srv"
+"""its SRV records (RFC 2782),"""
+NAPTR = "naptr"
+"""or its NAPTR records (RFC 3263 4.1)."""
+
+
 class Resolve(msgspec.Struct, frozen=True):
-    """``host`` is a name whose addresses the endpoint wants: answer with ``SipEndpoint.resolved``."""
+    """``host`` is a name whose addresses (or other records, ``kind``) the endpoint wants.
+
+    Answer with ``SipEndpoint.looked_up``, or for addresses with ``SipEndpoint.resolved``.
+    """
 
     host: str
+    kind: str = ADDRESS
 
 
 def bracketed(address: str) -> str:

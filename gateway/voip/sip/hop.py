@@ -1,16 +1,15 @@
-"""One hop: what RFC 3261 18 and RFC 3581 say about Via, and which address of ours the far end is told.
+"""One hop: what RFC 3261 18 and RFC 3581 say about Via, and our listening sockets.
 
-``AdvertisedAddress`` is the only place that decides which address goes into Via, Contact and SDP; ``externip`` and
-``localnet`` will be settled there. Opens nothing.
+Which address of ours the far end is told is decided in ``address.py``. Opens nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from gateway.voip.sip.flow import DEFAULT_PORT, TCP, UDP, Flow, bracketed, literal_address
+from gateway.voip.sip.flow import DEFAULT_PORT, UDP, Flow, bracketed, default_port, literal_address
+from gateway.voip.sip.nat import DEFAULT_NAT, NatMode, behind_nat
 from gateway.voip.sip.values import Via
 
 MAX_DATAGRAM_REQUEST = 1300
@@ -45,59 +44,28 @@ class OwnVia(NamedTuple):
     sent_by: str
 
 
-class AdvertisedAddress:
-    """Which address of ours ``remote`` is told. Without a wildcard that is the listener's own.
-
-    ``local_for`` asks the host which local address it would use towards a remote one; results are kept.
-    """
-
-    MAX_KEPT = 4096
-
-    def __init__(self, listeners: tuple[Listener, ...], local_for: Callable[[str], str]) -> None:
-        self._listeners = listeners
-        self._local_for = local_for
-        self._kept: dict[tuple[str, int], str] = {}
-
-    def of(self, remote: str, listener: int = 0) -> str:
-        """The address for Via, Contact and SDP towards ``remote`` on listener number ``listener``."""
-        key = (remote, listener)
-        address = self._kept.get(key)
-        if address is None:
-            if len(self._kept) >= self.MAX_KEPT:
-                self._kept.clear()
-            chosen = self._listeners[listener] if listener < len(self._listeners) else None
-            address = self._local_for(remote) if chosen is None or chosen.wildcard else chosen.address
-            self._kept[key] = address
-        return address
-
-    def bind_of(self, remote: str, listener: int = 0) -> str:
-        """The address of this host that media with ``remote`` is received on; the same, as long as there is no NAT."""
-        return self.of(remote, listener)
-
-    def forget(self) -> None:
-        """Addresses of this host changed."""
-        self._kept.clear()
-
-
-def reply_flow(via: Via, flow: Flow) -> Flow:
+def reply_flow(via: Via, flow: Flow, nat: frozenset[NatMode] = DEFAULT_NAT) -> Flow:
     """Where responses go to a request that came on ``flow`` with ``via`` on top (18.2.2, RFC 3581 4).
 
-    A maddr that is no literal address is not followed: responses go back to where the request came from.
+    A maddr that is no literal address is not followed: responses go back to where the request came from. So they do
+    where ``nat`` wants it, as if the far end had known to ask for it by rport.
     """
     if flow.reliable:
+        return flow
+    if NatMode.FORCE_RPORT in nat:
         return flow
     if via.maddr is not None:
         maddr = literal_address(via.maddr)
         if maddr is not None:
             return Flow(UDP, maddr, via.port or DEFAULT_PORT, 0, flow.listener)
-    if via.wants_rport:
+    if via.wants_rport or (NatMode.AUTO_FORCE_RPORT in nat and behind_nat(via, flow)):
         return flow
     return Flow(UDP, flow.address, via.port or DEFAULT_PORT, 0, flow.listener)
 
 
 def reconnected(via: Via, flow: Flow) -> Flow:
-    """Where a response goes if its TCP connection is gone: to the source address, at the sent-by port (18.2.2)."""
-    return Flow(TCP, flow.address, via.port or DEFAULT_PORT)
+    """Where a response goes if its connection is gone: to the source address, at the sent-by port (18.2.2)."""
+    return Flow(flow.transport, flow.address, via.port or default_port(flow.transport), name=flow.name)
 
 
 def sent_by(address: str, port: int) -> str:

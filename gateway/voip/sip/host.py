@@ -6,12 +6,13 @@ import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from gateway.leg import LegEvent
+from gateway.identity import Number
+from gateway.leg import LegEvent, Setup
 from gateway.media.api import Media
 from gateway.voip.sip.dialog import DialogKey
 from gateway.voip.sip.errors import SipError
 from gateway.voip.sip.outbound import Outbound
-from gateway.voip.sip.peers import Credentials, SipSettings
+from gateway.voip.sip.peers import PeerSettings, SipSettings
 from gateway.voip.sip.suspects import Suspects
 from gateway.voip.sip.syntax import quote
 from gateway.voip.sip.timers import SipTimer
@@ -19,6 +20,7 @@ from gateway.voip.sip.transaction import ServerTransaction, Timers
 from gateway.voip.sip.waits import Waits
 
 if TYPE_CHECKING:
+    from gateway.voip.sip.far_ends import FarEnds
     from gateway.voip.sip.leg import SipLeg
     from gateway.voip.sip.session import Session
 
@@ -26,8 +28,8 @@ Fields = Sequence[tuple[str, str]]
 
 ALLOWED_METHODS = ("INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "INFO", "PRACK", "UPDATE", "REFER")
 ALLOW = ", ".join(ALLOWED_METHODS)
-OPTION_TAGS = frozenset({"100rel", "timer"})
-SUPPORTED = "100rel, timer"
+OPTION_TAGS = frozenset({"100rel", "timer", "replaces", "norefersub"})
+SUPPORTED = "100rel, timer, replaces, norefersub"
 MAX_QUEUED_PROVISIONAL = 8
 """Reliable provisional responses that wait for the PRACK of the one before."""
 ACCEPT = "application/sdp, application/dtmf-relay, application/dtmf"
@@ -48,8 +50,11 @@ class Host(Protocol):
     waits: Waits
     durations: dict[SipTimer, int]
     outbound: Outbound
-    credentials: Credentials | None
     suspects: Suspects
+    far_ends: FarEnds
+
+    def braked(self, peer: PeerSettings, number: Number, now: int) -> bool:
+        """Whether ``peer``, who sends a call of its own on to ``number``, has made too many calls for that."""
 
     def respond(
         self,
@@ -68,6 +73,9 @@ class Host(Protocol):
     def add_dialog(self, key: DialogKey, session: Session) -> None:
         """Let ``session`` have the requests of the dialog ``key``."""
 
+    def session_of(self, key: DialogKey) -> Session | None:
+        """The session of the dialog ``key``."""
+
     def remove_dialog(self, key: DialogKey) -> None:
         """The dialog is over."""
 
@@ -76,6 +84,9 @@ class Host(Protocol):
 
     def media_replied(self, handle: Callable[[int], None]) -> None:
         """The media engine answered: ``handle`` it from the drain loop."""
+
+    def hindrance(self, leg: SipLeg, setup: Setup, now: int) -> str:
+        """Why ``leg`` may not be placed: the brakes of its peer; "" if it may."""
 
     def leg_over(self, leg: SipLeg) -> None:
         """``leg`` has queued its Released."""

@@ -88,6 +88,22 @@ def called_of(request: Request) -> Number | None:
     return number_of(request.uri)
 
 
+def called_at_account(request: Request) -> Number:
+    """The number called where the Request-URI is the Contact that we registered with a provider.
+
+    That of P-Called-Party-ID (RFC 7315 4.2), of To, or the account's own; without digits if none of them is a number.
+    """
+    for name in ("p-called-party-id", "to"):
+        try:
+            for address in request.addresses(name) if name != "to" else (request.to,):
+                number = number_of(address.uri)
+                if number is not None:
+                    return number
+        except SipError:
+            continue
+    return number_of(request.uri) or Number()
+
+
 def connected_of(message: Message, rules: IdentityRules) -> Party | None:
     """Who answered or whom we talk to now, of a 200 or 18x, or of a re-INVITE or UPDATE; None if it does not say.
 

@@ -7,6 +7,7 @@ The INVITE is in ``uac.py`` or ``uas.py``, what follows it in ``session.py``. SR
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -14,25 +15,37 @@ from msgspec.structs import replace
 from gateway.cause import Cause, Location
 from gateway.identity import Party
 from gateway.leg import (
+    SECURE_MEDIA,
+    SECURE_SIGNALLING,
     Conveyed,
+    Forward,
     Held,
     Identified,
     Keypad,
+    Leg,
     LegEvent,
     Listener,
     MediaChanged,
     Released,
     Resumed,
     Setup,
+    Transferred,
+    TransferStep,
 )
-from gateway.media.api import Direction, Failure, Opened, RtpSettings, Statistics
-from gateway.voip.sip.flow import Flow
+from gateway.media.api import Codec, Direction, Failure, Latch, Opened, RtpSettings, Statistics
+from gateway.voip.sip.codecs import COMFORT_NOISE, TONELESS, preferring
+from gateway.voip.sip.direct import DirectPath, answer, begin
+from gateway.voip.sip.encryption import Encryption, MediaEncryption
+from gateway.voip.sip.flow import TLS, Flow
+from gateway.voip.sip.fork import Fork
 from gateway.voip.sip.host import Host
 from gateway.voip.sip.identity import asserted_fields
 from gateway.voip.sip.negotiation import UNKNOWN_PORT, Negotiation
-from gateway.voip.sip.offer_answer import LocalMedia
+from gateway.voip.sip.offer_answer import Elsewhere, LocalMedia
 from gateway.voip.sip.parties import rules_for
 from gateway.voip.sip.peers import DtmfMode, PeerSettings
+from gateway.voip.sip.refer import Refer
+from gateway.voip.sip.replaces import leg_for
 from gateway.voip.sip.timers import SipTimer
 from gateway.voip.sip.uac import OutgoingInvite
 from gateway.voip.sip.waits import Wait
@@ -40,6 +53,7 @@ from gateway.voip.sip.waits import Wait
 if TYPE_CHECKING:
     from gateway.voip.sip.session import Session
     from gateway.voip.sip.uas import IncomingInvite
+    from gateway.voip.sip.way import Way
 
 log = logging.getLogger(__name__)
 
@@ -65,11 +79,16 @@ class SipLeg:
         self.source = source
         self.stream: int | None = None
         self.peer = peer
+        self.rtptimeout = peer.rtptimeout
         self.flow = flow
         self.local_address = local_address
         self.remote_host = remote_host
         self.incoming: IncomingInvite | None = None
-        self.outgoing: OutgoingInvite | None = None
+        self.outgoing: OutgoingInvite | Fork | None = None
+        # The other servers of the peer, best first (RFC 3263 4.3).
+        self.other_flows: Sequence[Flow] = ()
+        # Of who is registered: where its INVITEs go.
+        self.ways: tuple[Way, ...] = ()
         self.settings: RtpSettings | None = None
         self.call_id = ""
         self._host = host
@@ -79,22 +98,52 @@ class SipLeg:
         self._opening = False
         self._placed = False
         self._answered = False
+        # Voice around the gateway: with whom, whether now, and whether ever.
+        self.path: DirectPath | None = None
+        self._caller: SipLeg | None = None
+        self._quiet = False
+        self._direct = False
         self._released: Released | None = None
         self._reported = False
         self._status = 0
         self._statistics: Statistics | None = None
+        # The call's route demands SRTP here, whatever the peer's settings say.
+        self._secure_bridge = False
+        # What the other side of the call has.
+        self._other_codec: Codec | None = None
 
-    def local_media(self) -> LocalMedia:
-        """Our end of the stream before the engine has named its port."""
+    def local_media(self, flow: Flow | None = None) -> LocalMedia:
+        """Our end of the stream before the engine has named its port; ``flow`` if it is not the leg's."""
         peer = self.peer
+        host = self._host
+        if flow is None:
+            flow = self.flow
+        mode = MediaEncryption.REQUIRED if self._secure_bridge else peer.media_encryption
         return LocalMedia(
-            self.local_address,
+            host.outbound.advertised.media_of(flow.address, flow.listener),
             UNKNOWN_PORT,
-            peer.codecs,
-            self._host.rng.getrandbits(31),
+            preferring(peer.codecs, self._other_codec),
+            host.rng.getrandbits(31),
             telephone_event=peer.dtmfmode in (DtmfMode.RFC4733, DtmfMode.AUTO),
             packet_milliseconds=peer.packet_milliseconds,
+            comfort_noise=COMFORT_NOISE,
+            encryption=Encryption.begin(mode, confidential=flow.transport == TLS, rng=host.rng),
         )
+
+    def negotiation(self, flow: Flow | None = None) -> Negotiation:
+        """Offer and answer of a new session of this leg, with keys of its own."""
+        return Negotiation(self.local_media(flow), self._host.rng)
+
+    @property
+    def secure_media(self) -> bool:
+        """True if its voice is SRTP, by keys that came with TLS; before there are terms: if it will be, or fail."""
+        negotiation = self._session.negotiation if self._session is not None else self._negotiation
+        if negotiation is None:
+            return False
+        encryption, settings = negotiation.local.encryption, negotiation.settings
+        if settings is None:
+            return encryption.confidential and encryption.mode is MediaEncryption.REQUIRED
+        return encryption.confidential and settings.srtp is not None
 
     @property
     def session(self) -> Session | None:
@@ -120,11 +169,33 @@ class SipLeg:
             # RFC 7332 5: what comes back to us again and again must end at some time.
             self.finish(Cause.EXCHANGE_ROUTING_ERROR, Location.PRIVATE_LOCAL, now, text="Max-Forwards is 0")
             return
-        self._negotiation = Negotiation(self.local_media())
+        hindrance = self._host.hindrance(self, setup, now)
+        if hindrance:
+            self.finish(Cause.CALL_REJECTED, Location.PRIVATE_LOCAL, now, text=hindrance)
+            return
         self._placed = True
-        self.outgoing = OutgoingInvite(self, self._host, self.peer, self.flow, setup, self._negotiation)
+        self._secure_bridge = SECURE_MEDIA in setup.secure_bridge
+        self._other_codec = setup.codec
+        ways = self.ways
+        if len(ways) > 1:
+            self.outgoing = fork = Fork(self, self._host, self.peer, ways, setup)
+            negotiation = fork.negotiation
+        else:
+            negotiation = self.negotiation()
+            if self._caller is not None:
+                begin(self._caller, self, negotiation)
+                self._caller = None
+            way = ways[0] if ways else None
+            self.outgoing = OutgoingInvite(self, self._host, self.peer, self.flow, setup, negotiation, way=way)
         self.call_id = self.outgoing.call_id
-        self.open_media(self._negotiation, now)
+        self.open_media(negotiation, now)
+
+    def call_next_server(self, setup: Setup, negotiation: Negotiation, body: bytes, now: int) -> None:
+        """The server that was called does not do its duty: call the next one (RFC 3263 4.3)."""
+        self.flow, *self.other_flows = self.other_flows
+        self.outgoing = outgoing = OutgoingInvite(self, self._host, self.peer, self.flow, setup, negotiation)
+        self.call_id = outgoing.call_id
+        outgoing.start_with(body, now)
 
     def proceed(self, now: int) -> None:
         """Nothing to send: 100 went out with the INVITE's arrival."""
@@ -143,6 +214,8 @@ class SipLeg:
         """200 with SDP."""
         if self.incoming is not None and self._released is None:
             self._answered = True
+            if self._by_info:
+                self._tell_engine()
             self.incoming.answer(connected, now, conveyed)
 
     def digits(self, digits: str, complete: bool, now: int) -> None:
@@ -151,12 +224,26 @@ class SipLeg:
             self.outgoing.digits(digits, complete, now)
 
     def keypad(self, digits: str, milliseconds: int, now: int) -> bool:
-        """INFO where the peer's ``dtmfmode`` is info; False where audio carries digits."""
-        if self.peer.dtmfmode is not DtmfMode.INFO:
+        """INFO where the peer's ``dtmfmode`` makes it so; False where voice carries digits."""
+        if not self._by_info:
             return False
         if self._session is not None and self._answered:
             self._session.keypad(digits, milliseconds, now)
         return True
+
+    @property
+    def _by_info(self) -> bool:
+        """True if digits go out by INFO: if so set, or automatically where no voice would carry them."""
+        mode, session = self.peer.dtmfmode, self._session
+        if mode is DtmfMode.RFC4733:
+            return False
+        if session is not None and session.info_refused:
+            return False
+        if mode is not DtmfMode.AUTO or session is None or self.settings is None:
+            return mode is DtmfMode.INFO
+        settings = self.settings
+        toneless = settings.dtmf_payload_type is None and settings.codec in TONELESS
+        return toneless and "INFO" in session.allow
 
     def hold(self, now: int) -> None:
         """Put the far end on hold: re-INVITE with sendonly."""
@@ -182,6 +269,50 @@ class SipLeg:
     def notify(self, description: int, now: int) -> None:
         """Nothing: SIP has no word for what NOTIFY tells."""
 
+    def transfer(self, step: TransferStep, now: int, cause: Cause | None = None) -> None:
+        """NOTIFY of the implicit subscription that REFER made."""
+        if self._session is not None and self._session.referral is not None:
+            self._session.referral.went(step, cause, now)
+
+    def join(self, other: Leg | None, now: int) -> None:
+        """Let the voice of two SIP far ends go directly where both may; None: have it here again."""
+        path = self.path
+        if other is None or not self.peer.direct.allowed:
+            if path is not None:
+                path.want(False, now)
+            elif self.peer.direct.allowed:
+                self.send_elsewhere(None, now)
+            return
+        if not isinstance(other, SipLeg) or not other.peer.direct.allowed:
+            return
+        if path is None or not path.joins(self, other):
+            path = DirectPath(self, other)
+        self.path = other.path = path
+        if self._host.settings.directrtpsetup and self.incoming is not None and not self._answered:
+            answer(self, other)
+        path.want(True, now)
+
+    def begin_with(self, caller: Leg) -> None:
+        """This leg is about to be placed for ``caller``, whose voice may never have to come here."""
+        if isinstance(caller, SipLeg) and self.peer.direct.allowed and caller.peer.direct.allowed:
+            self._caller = caller
+
+    def confirmed(self, now: int) -> None:
+        """Our 2xx is on its way: the terms hold."""
+        if self.path is not None:
+            self.path.reconcile(now)
+
+    def send_elsewhere(self, elsewhere: Elsewhere | None, now: int) -> None:
+        """Have the far end told where to send its voice; None is here."""
+        if self._session is not None and self._released is None:
+            self._session.changes.redirect(elsewhere, now)
+
+    def keep_quiet(self, quiet: bool) -> None:
+        """While voice goes directly our stream neither sends nor waits for anything."""
+        self._quiet = quiet
+        self._direct = self._direct or quiet
+        self._tell_engine()
+
     def release(self, cause: Cause, now: int, text: str = "") -> None:
         """End the call: refusal, CANCEL or BYE."""
         if self._released is not None:
@@ -189,14 +320,17 @@ class SipLeg:
         if self.incoming is not None and not self.incoming.answered:
             self.incoming.refuse(cause, text, now)
         elif self._session is not None and (self.incoming is not None or self._answered):
-            self._session.release(cause, text, now)
+            session, referral = self._session, self._session.referral
+            # Whoever asked for a transfer is told how it went before it is hung up.
+            if referral is None or not referral.told_first(lambda at: session.release(cause, text, at)):
+                session.release(cause, text, now)
         elif self.outgoing is not None:
             self.outgoing.cancel(cause, text, now)
         self.finish(cause, Location.PRIVATE_LOCAL, now, ours=True, text=text)
 
     def let_go(self) -> None:
         """Released has been heard: let go of all that refers to this leg, so that no collector has to find it."""
-        self.listener = self.incoming = self.outgoing = None
+        self.listener = self.incoming = self.outgoing = self.path = None
 
     def record(self) -> dict[str, object]:
         """What the call record says of this leg."""
@@ -207,14 +341,41 @@ class SipLeg:
             "direction": "out" if self._placed else "in",
             "call_id": self.call_id,
             "far_address": str(self.flow),
+            "facts": self._facts(),
             "codec": settings.codec.name.lower() if settings is not None else None,
             "media_address": f"{settings.address}:{settings.port}" if settings is not None else None,
+            "srtp": settings.srtp.send.suite.name if settings is not None and settings.srtp is not None else None,
         }
+        if self._direct:
+            result["direct_media"] = True
         if self._status:
             result["sip_status"] = self._status
         if self._statistics is not None:
             result["media"] = self._statistics.by_name()
         return result
+
+    def _facts(self) -> list[str]:
+        """What this hop has: TLS with somebody whom nobody verifies is no secure signalling."""
+        if not (self.flow.secure and self.peer.tls_verify):
+            return []
+        return [SECURE_MEDIA, SECURE_SIGNALLING] if self.secure_media else [SECURE_SIGNALLING]
+
+    def relocate(self, now: int) -> None:
+        """Our address, or the one that we have outside, changed: the far end is told where it now is another."""
+        if self._released is not None:
+            return
+        outbound = self._host.outbound
+        session = self._session
+        # A binding or a connection may have moved since the call began.
+        flow = self.flow if session is None else session.flow
+        if not outbound.advertised.reachable(flow.address, flow.listener):
+            return
+        self.local_address = outbound.advertised.of(flow.address, flow.listener)
+        address = outbound.advertised.media_of(flow.address, flow.listener)
+        if session is not None:
+            session.relocate(outbound.recontact(flow, session.contact), address, now)
+        elif self.outgoing is not None:
+            self.outgoing.relocate(address, now)
 
     # -- media --
 
@@ -290,6 +451,8 @@ class SipLeg:
         """The outgoing call was answered: ``session`` won."""
         self._session = session
         self._answered = True
+        if self._by_info:
+            self._tell_engine()
 
     def finish(
         self,
@@ -301,11 +464,12 @@ class SipLeg:
         text: str = "",
         status: int = 0,
         timer: str = "",
+        forward: Forward | None = None,
     ) -> None:
         """The leg is over: close the stream and, when its last counters are here, report Released. Once only."""
         if self._released is not None:
             return
-        self._released = Released(cause, location, ours, text, timer)
+        self._released = Released(cause, location, ours, text, timer, forward)
         self._status = status
         host = self._host
         self._stop_waiting()
@@ -323,17 +487,40 @@ class SipLeg:
         self._host.queue(self, self._released)
         self._host.leg_over(self)
 
-    def on_session_media(self, session: Session, now: int) -> None:  # noqa: ARG002
+    def on_session_media(self, session: Session, now: int) -> None:
         """Offer and answer settled: tell the engine. Of several early dialogs the latest is heard."""
         settings = session.negotiation.settings
         if self._released is not None or self.stream is None or (self._session not in (None, session)):
             return
+        if self._session is None and self.outgoing is not None and not self.outgoing.hears(session):
+            return
         if settings is None and self.settings is not None:
             # The far end switched the stream off (port 0).
             settings = replace(self.settings, direction=Direction.INACTIVE)
+        if settings is not None and (session.latches or session.flow.address != settings.address):
+            # Whose voice comes from elsewhere than its SDP says is known by where its signalling comes from.
+            latch = Latch.ONCE if session.latches else Latch.NO
+            settings = replace(settings, latch=latch, signalling_address=session.flow.address)
         if settings is not None and settings != self.settings:
             self.settings = settings
-            self._host.media.set_rtp(self.stream, settings)
+            self._tell_engine()
+        if self.path is not None:
+            self.path.reconcile(now)
+
+    def _tell_engine(self) -> None:
+        settings = self.settings
+        if settings is None or self.stream is None or self._released is not None:
+            return
+        if self._quiet:
+            settings = replace(settings, direction=Direction.INACTIVE)
+        if self._answered and self._by_info:
+            settings = replace(settings, digits_told=True)
+        self._host.media.set_rtp(self.stream, settings)
+
+    def on_session_stays(self, now: int) -> None:
+        """The far end keeps to the gateway's address."""
+        if self.path is not None:
+            self.path.refused(now)
 
     def on_session_hold(self, session: Session, held: bool, now: int) -> None:  # noqa: ARG002
         """The far end put us on hold, or took us back."""
@@ -341,14 +528,36 @@ class SipLeg:
             self.emit(Held() if held else Resumed())
 
     def on_session_digits(self, session: Session, digits: str, milliseconds: int, now: int) -> None:  # noqa: ARG002
-        """Digits by INFO."""
-        if session is self._session and self._answered:
+        """Digits by INFO; before the answer they may be meant for who speaks then."""
+        if session is self._session:
             self.emit(Keypad(digits, milliseconds))
+
+    def on_session_unsent(self, session: Session, digits: str, milliseconds: int, now: int) -> None:  # noqa: ARG002
+        """Digits that the far end takes in no INFO: voice is what is left."""
+        if session is self._session and self.stream is not None and self._released is None:
+            self._tell_engine()
+            self._host.media.send_digits(self.stream, digits, milliseconds)
 
     def on_session_identity(self, session: Session, party: Party, now: int) -> None:  # noqa: ARG002
         """The far end is somebody else now."""
         if session is self._session:
             self.emit(Identified(party))
+
+    def on_session_refer(self, session: Session, refer: Refer, now: int) -> None:
+        """The far end asks for a transfer."""
+        if session is not self._session or not self._answered or session.referral is None:
+            return
+        replaces = refer.replaces
+        replaced = None
+        if replaces is not None:
+            replaced = leg_for(replaces, self.peer, self._host.session_of)
+            if replaced is None or replaced is self:
+                session.referral.went(TransferStep.FAILED, Cause.INVALID_CALL_REFERENCE, now)
+                return
+        elif self._host.braked(self.peer, refer.target, now):
+            session.referral.went(TransferStep.FAILED, Cause.CALL_REJECTED, now)
+            return
+        self.emit(Transferred(refer.target, self.peer.context, replaced, refer.referred_by))
 
     def on_session_over(self, session: Session, cause: Cause, text: str, now: int, timer: str = "") -> None:
         """The session ended: BYE, time-out, or an early dialog of an incoming call."""

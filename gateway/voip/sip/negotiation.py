@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import random
+
 import msgspec
 
 from gateway.media.api import Direction, RtpSettings
+from gateway.voip.sip.encryption import MediaEncryption, disused, rekeyed
 from gateway.voip.sip.errors import SipError
-from gateway.voip.sip.offer_answer import LocalMedia, apply_answer, make_answer, make_offer
+from gateway.voip.sip.offer_answer import (
+    Elsewhere,
+    LocalMedia,
+    apply_answer,
+    make_answer,
+    make_offer,
+    readdressed,
+    redirected,
+)
 from gateway.voip.sip.sdp import SessionDescription
 
 UNKNOWN_PORT = 9
@@ -16,7 +27,8 @@ UNKNOWN_PORT = 9
 class Negotiation:
     """Offer/answer state of one dialog. ``settings`` is what the last exchange settled, None before or if switched off.
 
-    ``held``: the far end does not want to hear us. ``answered``: the last exchange was the far end's offer.
+    ``held``: the far end does not want to hear us. ``answered``: the last exchange was the far end's offer. ``rng`` is
+    where new SRTP keys come from.
     """
 
     __slots__ = (
@@ -24,6 +36,7 @@ class Negotiation:
         "_offered",
         "_offered_bytes",
         "_remote",
+        "_rng",
         "_sent",
         "_sent_bytes",
         "answered",
@@ -35,8 +48,9 @@ class Negotiation:
         "was_held",
     )
 
-    def __init__(self, local: LocalMedia) -> None:
+    def __init__(self, local: LocalMedia, rng: random.Random | None = None) -> None:
         self.local = local
+        self._rng = rng
         self._before = local
         self.settings: RtpSettings | None = None
         self.held = False
@@ -53,7 +67,7 @@ class Negotiation:
 
     def fork(self) -> Negotiation:
         """A copy for another early dialog of the same offer."""
-        other = Negotiation(self.local)
+        other = Negotiation(self.local, self._rng)
         other._sent, other._sent_bytes = self._sent, self._sent_bytes
         other._offered, other._offered_bytes = self._offered, self._offered_bytes
         other.awaiting_answer = self._offered is not None
@@ -69,9 +83,11 @@ class Negotiation:
         """The last description of ours on the wire."""
         return self._sent_bytes
 
-    def make_offer(self, direction: Direction | None = None) -> bytes:
-        """Our offer; ``direction`` changes what we want of the stream."""
+    def make_offer(self, direction: Direction | None = None, redirect: tuple[Elsewhere | None] | None = None) -> bytes:
+        """Our offer; ``direction`` changes what we want of the stream, ``redirect`` where the far end is to send it."""
         self._before = self.local
+        if redirect is not None:
+            self.local = msgspec.structs.replace(self.local, elsewhere=redirect[0])
         if direction is not None and direction is not self.local.direction:
             self.local = msgspec.structs.replace(self.local, direction=direction)
         self._offered = make_offer(self.local, self._sent, self.settings)
@@ -87,13 +103,52 @@ class Negotiation:
         result = apply_answer(offered, SessionDescription.parse(body), self.local)
         self._remote = body
         self._sent, self._sent_bytes = offered, self._offered_bytes
-        self.settings = result.settings
+        self._settle(result.settings)
         self.held = result.held
         self.awaiting_answer = self.answered = False
+
+    @property
+    def settled_elsewhere(self) -> Elsewhere | None:
+        """Where the far end was told to send its voice and agreed to; None is to us."""
+        return None if self.awaiting_answer else self.local.elsewhere
 
     def differs(self, body: bytes) -> bool:
         """True if ``body`` is another description than the far end's last."""
         return body != self._remote
+
+    def move(self, address: str) -> None:
+        """What we send from now on names ``address``, an answer that waits to be sent included."""
+        self.local = msgspec.structs.replace(self.local, address=address)
+        self._before = msgspec.structs.replace(self._before, address=address)
+        if self.owes_answer and self._sent is not None:
+            self._sent = self._offered = readdressed(self._sent, address)
+            if self._sent_bytes:
+                self._sent_bytes = self._offered_bytes = self._sent.to_bytes()
+
+    def insist(self) -> bool:
+        """Offer RTP/SAVP from now on where RTP/AVP with keys was refused; False if there is nothing else to offer."""
+        encryption = self.local.encryption
+        if not encryption.may_insist or self._offered is None or self._sent is not None:
+            return False
+        self.local = msgspec.structs.replace(self.local, encryption=msgspec.structs.replace(encryption, insisting=True))
+        return True
+
+    def begin_elsewhere(self, there: Elsewhere) -> None:
+        """Our first offer sends the far end's voice ``there`` at once (``directrtpsetup``)."""
+        self.local = self._before = msgspec.structs.replace(self.local, elsewhere=there)
+
+    def answer_elsewhere(self, there: Elsewhere) -> None:
+        """The answer that waits to be sent sends the far end's voice ``there``, if there is such an answer."""
+        if self.owes_answer and self._sent is not None and self._sent_bytes:
+            self._sent = self._offered = redirected(self._sent, self.local.port, there)
+            self._sent_bytes = self._offered_bytes = self._sent.to_bytes()
+            self.local = self._before = msgspec.structs.replace(self.local, elsewhere=there)
+
+    def keep_encrypted(self) -> None:
+        """Take no plain RTP from now on: somebody was told that there is none."""
+        encryption = msgspec.structs.replace(self.local.encryption, mode=MediaEncryption.REQUIRED)
+        self.local = msgspec.structs.replace(self.local, encryption=encryption)
+        self._before = self.local
 
     def forget_offer(self) -> None:
         """Our offer was refused: what was agreed before stands (RFC 6337 3.4)."""
@@ -123,8 +178,10 @@ class Negotiation:
 
     def take_offer(self, body: bytes) -> bytes:
         """Our answer to the far end's offer; raises SipError(400 or 488) and leaves things as they were."""
-        if not self.owes_answer and body == self._remote and self._sent is not None and self.settled:
-            # A refresh: the same offer as before gets the same answer.
+        sent = self._sent
+        known = not self.owes_answer and body == self._remote and self.settled
+        if known and sent is not None and sent.origin.address == self.local.address:
+            # A refresh: the same offer as before gets the same answer, unless we have moved.
             return self._sent_bytes
         return self._answer(body)
 
@@ -134,9 +191,18 @@ class Negotiation:
         return self._sent_bytes
 
     def _answer(self, body: bytes) -> bytes:
-        result = make_answer(SessionDescription.parse(body), self.local, self._sent)
+        if self.local.elsewhere is not None:
+            self._answer_here(body)
+            return self._sent_bytes
+        offer = SessionDescription.parse(body)
+        settings = self.settings
+        srtp = settings.srtp if settings is not None else None
+        result = make_answer(offer, self.local, self._sent, srtp)
+        if result.settings is not None and rekeyed(srtp, result.settings.srtp):
+            self._renew_keys()
+            result = make_answer(offer, self.local, self._sent)
         self._remote = body
-        self.settings = result.settings
+        self._settle(result.settings)
         self.held = result.held
         self.answered = True
         self._sent = self._offered = result.description
@@ -144,3 +210,25 @@ class Negotiation:
         placed = self.local.port != UNKNOWN_PORT
         self._sent_bytes = self._offered_bytes = result.description.to_bytes() if placed else b""
         return self._sent_bytes
+
+    def _answer_here(self, body: bytes) -> None:
+        """The far end changes what was agreed: whoever was to have its voice knows nothing of that, so we take it."""
+        before = self.local
+        self.local = msgspec.structs.replace(before, elsewhere=None)
+        try:
+            self._answer(body)
+        except SipError:
+            self.local = before
+            raise
+
+    def _settle(self, settings: RtpSettings | None) -> None:
+        before, self.settings = self.settings, settings
+        if before is not None and settings is not None and disused(before.srtp, settings.srtp):
+            self._renew_keys()
+
+    def _renew_keys(self) -> None:
+        if self._rng is None:
+            return
+        encryption = self.local.encryption.renewed(self._rng)
+        self.local = msgspec.structs.replace(self.local, encryption=encryption)
+        self._before = msgspec.structs.replace(self._before, encryption=encryption)

@@ -1,6 +1,7 @@
 """Offer and answer (RFC 3264, RFC 6337) for one audio stream: what we say in SDP, and what the engine is to do.
 
-Pure functions over session descriptions. All other streams are refused with port 0. Plain RTP only, SRTP is refused.
+Pure functions over session descriptions. All other streams are refused with port 0. What payload types mean is in
+``audio_formats``, what becomes SRTP in ``encryption``.
 """
 
 from __future__ import annotations
@@ -10,43 +11,35 @@ from typing import NamedTuple
 
 import msgspec
 
-from gateway.media.api import Direction, RtpSettings
-from gateway.voip.sip.codecs import (
-    STATIC_PAYLOADS,
-    TELEPHONE_EVENT,
-    TELEPHONE_EVENT_PAYLOAD,
-    TELEPHONE_EVENTS,
-    CodecRow,
+from gateway.media.api import Codec, Direction, RtpSettings, Srtp
+from gateway.voip.sip.audio_formats import (
+    DIRECTION_NAMES,
+    audio_lines,
+    choose,
+    event_payload,
+    numbered,
+    packet_length,
+    takes_comfort_noise,
 )
+from gateway.voip.sip.codecs import COMFORT_NOISE_CLOCK, CodecRow
+from gateway.voip.sip.encryption import CLEAR, PLAIN_PROTOCOLS, SECURE_PROTOCOLS, Encryption
 from gateway.voip.sip.errors import SipError
+from gateway.voip.sip.sdes import Crypto
 from gateway.voip.sip.sdp import (
     MAX_KEPT,
     Line,
     MediaDescription,
     Origin,
-    RtpMap,
     SessionDescription,
     address_family,
-    find_attribute,
     find_connection,
     find_direction,
 )
 
-PROTOCOLS = frozenset({"RTP/AVP", "RTP/AVPF"})
-"""Transport protocols of m= that we take. SRTP adds RTP/SAVP and RTP/SAVPF here, with its keys in LocalMedia."""
+PROTOCOLS = PLAIN_PROTOCOLS | SECURE_PROTOCOLS
+"""Transport protocols of m= that we take, where the peer's settings have them."""
 
-PACKET_MILLISECONDS = (10, 20, 30, 40, 50, 60)
-"""Packet lengths we send."""
-
-MAX_PAYLOAD_TYPE = 127
-
-_NAMES = {
-    Direction.SENDRECV: "sendrecv",
-    Direction.SENDONLY: "sendonly",
-    Direction.RECVONLY: "recvonly",
-    Direction.INACTIVE: "inactive",
-}
-_DIRECTIONS = {name: direction for direction, name in _NAMES.items()}
+_DIRECTIONS = {name: direction for direction, name in DIRECTION_NAMES.items()}
 # A Direction is two bits, 1 receive and 2 send: what both ends allow is the conjunction.
 _BITS = (Direction.INACTIVE, Direction.RECVONLY, Direction.SENDONLY, Direction.SENDRECV)
 # What the far end's word means seen from here: it sends only, so we receive only (RFC 3264 6.1).
@@ -58,15 +51,31 @@ _MIRRORED = {
 }
 _ANY_PORT = 9
 _NO_SUCH_MEDIA = 304
-_WARNINGS = {"connection address": 301, "transport protocol": 302, "no codec": 305}
+_WARNINGS = {
+    "connection address": 301,
+    "transport protocol": 302,
+    "no codec": 305,
+    # There is no code for what is wrong with keys.
+    "media_encryption": 399,
+    "no a=crypto": 399,
+}
 _UNSPECIFIED = frozenset({"0.0.0.0", "::"})  # noqa: S104
+
+
+class Elsewhere(msgspec.Struct, frozen=True):
+    """Where the far end is to send its voice instead of to us, and in what codec."""
+
+    address: str
+    port: int
+    codec: Codec
 
 
 class LocalMedia(msgspec.Struct, frozen=True):
     """Our end of the stream and what we are ready to do. ``codecs`` are in order of preference.
 
     ``direction`` is what we want; the far end may allow less. ``prefer_local``: answers follow our order of codecs, not
-    the offer's. ``rtcp_mux``: offer it (RFC 5761); an offer of it is always taken.
+    the offer's. ``rtcp_mux``: offer it (RFC 5761); an offer of it is always taken. ``comfort_noise``: RFC 3389 may be
+    sent to us. ``elsewhere``: what is described instead of our end; the session stays ours.
     """
 
     address: str
@@ -78,8 +87,17 @@ class LocalMedia(msgspec.Struct, frozen=True):
     direction: Direction = Direction.SENDRECV
     prefer_local: bool = False
     rtcp_mux: bool = False
+    comfort_noise: bool = False
+    encryption: Encryption = CLEAR
+    elsewhere: Elsewhere | None = None
     username: str = "-"
     session_name: str = "-"
+
+    @property
+    def described(self) -> tuple[str, int]:
+        """The address and port that descriptions name for the voice."""
+        there = self.elsewhere
+        return (self.address, self.port) if there is None else (there.address, there.port)
 
 
 class Negotiated(msgspec.Struct, frozen=True):
@@ -101,30 +119,29 @@ def make_offer(
     """Our offer. ``previous`` is what we sent last in this session, ``current`` what is in use, both for later offers.
 
     The same session as before gives the very same description; any change raises the version of o= by one (RFC 3264 8).
-    Our payload types in use keep their meaning (RFC 3264 8.3.2), and streams that were refused stay so.
+    Our payload types in use keep their meaning (RFC 3264 8.3.2), and streams that were refused stay so. Raises
+    SipError(488) if what ``local`` requires may not be offered.
     """
-    rows = list(local.codecs)
-    event_payload = TELEPHONE_EVENT_PAYLOAD
-    if current is None:
-        formats = [(row.payload_type, row) for row in rows]
-    else:
-        rows.sort(key=lambda row: row.codec != current.codec)
-        ours, our_event = current.receive_payload_type, current.receive_dtmf_payload_type
-        number = current.payload_type if ours is None else ours
-        formats = [(number if row.codec == current.codec else row.payload_type, row) for row in rows]
-        if current.dtmf_payload_type is not None:
-            event_payload = current.dtmf_payload_type if our_event is None else our_event
-        elif event_payload == number:
-            # The far end put the codec there: one number, one meaning.
-            event_payload += 1
-    payloads, attributes = _audio(
-        tuple(formats),
-        event_payload if local.telephone_event else None,
+    codecs, there = local.codecs, local.elsewhere
+    if there is not None:
+        # Whoever is there has agreed to no other.
+        codecs = tuple([row for row in codecs if row.codec == there.codec])
+    formats, events = numbered(codecs, events=local.telephone_event, current=current)
+    payloads, attributes = audio_lines(
+        formats,
+        events,
         local.packet_milliseconds,
         local.direction,
         local.rtcp_mux,
+        local.comfort_noise and any(row.clock == COMFORT_NOISE_CLOCK for _, row in formats),
     )
-    audio = MediaDescription("audio", local.port, "RTP/AVP", payloads, attributes)
+    protocol = "RTP/AVP"
+    crypto: tuple[str, ...] = ()
+    if local.encryption is not CLEAR:
+        before = previous.media[_audio_index(previous)] if previous is not None and previous.media else None
+        srtp = current.srtp if current is not None else None
+        protocol, crypto = local.encryption.offer(before, srtp, in_use=current is not None)
+    audio = MediaDescription("audio", local.described[1], protocol, payloads, attributes, 1, crypto)
     if previous is None or not previous.media:
         return _describe(local, (audio,), previous)
     at = _audio_index(previous)
@@ -132,13 +149,21 @@ def make_offer(
     return _describe(local, media, previous)
 
 
-def make_answer(offer: SessionDescription, local: LocalMedia, previous: SessionDescription | None = None) -> Negotiated:
-    """Our answer to ``offer``; ``previous`` is what we sent last in this session.
+def make_answer(
+    offer: SessionDescription,
+    local: LocalMedia,
+    previous: SessionDescription | None = None,
+    srtp: Srtp | None = None,
+) -> Negotiated:
+    """Our answer to ``offer``; ``previous`` is what we sent last in this session, ``srtp`` what is in use.
 
-    Raises SipError(488) if no audio stream of the offer can be taken, with 400 if the offer makes no sense.
+    Raises SipError(488) if no audio stream of the offer can be taken, with 400 if the offer makes no sense. Of streams
+    that can, the one in use goes first, then those with SRTP.
     """
     first = _audio_index(previous) if previous is not None and previous.media else None
     order = list(range(len(offer.media)))
+    if len(order) > 1 and local.encryption is not CLEAR:
+        order.sort(key=lambda at: not offer.media[at].crypto)
     if first is not None and first < len(order):
         order.remove(first)
         order.insert(0, first)
@@ -154,22 +179,39 @@ def make_answer(offer: SessionDescription, local: LocalMedia, previous: SessionD
                 return Negotiated(_describe(local, lines, previous), None, None, held=True)
             why = "audio stream with port 0"
             continue
-        taken = _take(offer, media, local, local.direction)
+        protection = _answer_protocol(media, local, srtp)
+        taken = protection if isinstance(protection, str) else _take(offer, media, local, local.direction)
         if isinstance(taken, str):
             why = taken
             continue
-        row, settings, held = taken
-        payloads, attributes = _audio(
+        row, settings, held, noise = taken
+        crypto: tuple[str, ...] = ()
+        if protection is not None and not isinstance(protection, str):
+            settings = msgspec.structs.replace(settings, srtp=protection[0])
+            crypto = (str(protection[1]),)
+        event = settings.dtmf_payload_type
+        payloads, attributes = audio_lines(
             ((settings.payload_type, row),),
-            settings.dtmf_payload_type,
+            () if event is None else ((event, row.clock),),
             settings.packet_milliseconds,
             settings.direction,
             settings.rtcp_mux,
+            noise and local.comfort_noise,
         )
-        audio = MediaDescription("audio", local.port, media.protocol, payloads, attributes)
+        audio = MediaDescription("audio", local.described[1], media.protocol, payloads, attributes, 1, crypto)
         streams = tuple([audio if number == at else _refused(old) for number, old in enumerate(offer.media)])
         return Negotiated(_describe(local, streams, previous), settings, row, held)
     raise SipError(488, f"offer cannot be taken: {why}", warning=_warning(why))
+
+
+def _answer_protocol(media: MediaDescription, local: LocalMedia, srtp: Srtp | None) -> tuple[Srtp, Crypto] | str | None:
+    """SRTP for a stream that is offered, None for plain RTP, or why it can have neither."""
+    protocol = media.protocol
+    if local.encryption is CLEAR and protocol in PLAIN_PROTOCOLS:
+        return None
+    if protocol.upper() not in PROTOCOLS:
+        return f"transport protocol {protocol[:20]}"
+    return local.encryption.answer(media, srtp)
 
 
 def _warning(why: str) -> int:
@@ -192,10 +234,17 @@ def apply_answer(offer: SessionDescription, answer: SessionDescription, local: L
     if media.port == 0:
         return Negotiated(offer, None, None, held=True)
     ours = offer.media[at]
+    srtp = None
+    if local.encryption is not CLEAR or media.protocol not in PLAIN_PROTOCOLS:
+        if media.protocol.upper() not in PROTOCOLS:
+            raise SipError(488, f"answer cannot be taken: transport protocol {media.protocol[:20]}")
+        srtp = local.encryption.settle(ours, media)
     taken = _take(answer, media, local, _DIRECTIONS[offer.direction_of(ours)])
     if isinstance(taken, str):
         raise SipError(488, f"answer cannot be taken: {taken}")
-    row, settings, held = taken
+    row, settings, held, _ = taken
+    if srtp is not None:
+        settings = msgspec.structs.replace(settings, srtp=srtp)
     if settings.rtcp_mux and ours.attribute("rtcp-mux") is None:
         settings = msgspec.structs.replace(settings, rtcp_mux=False, rtcp_port=settings.port + 1)
     number, event = _numbers(ours.formats, ours.lines, row)
@@ -209,18 +258,17 @@ def _numbers(formats: tuple[str, ...], lines: tuple[Line, ...], row: CodecRow) -
     """The payload types that ``row`` and RFC 4733 have in a stream that we described; None where it has none."""
     media = MediaDescription("audio", _ANY_PORT, "RTP/AVP", formats, lines)
     maps = media.rtpmaps()
-    chosen = _choose(media, maps, (row,), prefer_local=False)
-    return chosen[0] if chosen else None, _event_payload(media, maps, row.clock)
+    chosen = choose(media, maps, (row,), prefer_local=False)
+    return chosen[0] if chosen else None, event_payload(media, maps, row.clock)
 
 
 def _take(
     theirs: SessionDescription, media: MediaDescription, local: LocalMedia, direction: Direction
-) -> tuple[CodecRow, RtpSettings, bool] | str:
-    """Codec, settings, held; or why this stream of the far end cannot be had."""
+) -> tuple[CodecRow, RtpSettings, bool, bool] | str:
+    """Codec, settings but for SRTP, held, comfort noise taken; or why this stream of the far end cannot be had."""
     port = media.port
-    if media.port_count == 1:
-        # Of what the same far end says in one call and the next, only the ports differ.
-        media = MediaDescription(media.media, _ANY_PORT, media.protocol, media.formats, media.lines)
+    # Of what the same far end says in one call and the next, only ports and keys differ.
+    media = MediaDescription(media.media, _ANY_PORT, media.protocol, media.formats, media.lines)
     terms = _terms(
         theirs.lines, media, local.address, local.codecs, local.prefer_local, local.packet_milliseconds, direction
     )
@@ -244,7 +292,7 @@ def _take(
         terms.direction,
         terms.rtcp_mux,
     )
-    return row, settings, terms.held
+    return row, settings, terms.held, terms.comfort_noise
 
 
 class _Terms(NamedTuple):
@@ -260,6 +308,7 @@ class _Terms(NamedTuple):
     rtcp_mux: bool
     rtcp_port: int | None
     no_rtcp: bool
+    comfort_noise: bool
 
 
 @lru_cache(maxsize=MAX_KEPT)
@@ -273,8 +322,6 @@ def _terms(
     direction: Direction,
 ) -> _Terms | str:
     """The terms, or why this stream cannot be had. ``session`` are the lines above the first m=."""
-    if media.protocol.upper() not in PROTOCOLS:
-        return f"transport protocol {media.protocol[:20]}"
     address = media.connection or find_connection(session)
     if address is None:
         raise SipError(400, f"no c= for m={media.media}")
@@ -287,7 +334,7 @@ def _terms(
     if family != address_family(local_address) and not unspecified:
         return f"connection address {address} is not of the family of {local_address}"
     maps = media.rtpmaps()
-    chosen = _choose(media, maps, codecs, prefer_local)
+    chosen = choose(media, maps, codecs, prefer_local)
     if chosen is None:
         return "no codec in common"
     payload, row = chosen
@@ -300,13 +347,14 @@ def _terms(
         address,
         row,
         payload,
-        _event_payload(media, maps, row.clock),
-        _packet_milliseconds(session, media, packet_milliseconds),
+        event_payload(media, maps, row.clock),
+        packet_length(session, media, packet_milliseconds, row),
         _BITS[wanted & direction],
         not wanted & Direction.SENDONLY,
         media.attribute("rtcp-mux") is not None,
         _rtcp_port(media),
         unspecified,
+        row.clock == COMFORT_NOISE_CLOCK and takes_comfort_noise(media, maps),
     )
 
 
@@ -317,39 +365,6 @@ def _one_host(address: str) -> bool:
     return int(address.partition(".")[0]) < 224
 
 
-def _choose(
-    media: MediaDescription, maps: dict[str, RtpMap], codecs: tuple[CodecRow, ...], prefer_local: bool
-) -> tuple[int, CodecRow] | None:
-    found: dict[str, int] = {}
-    chosen: list[CodecRow] = []
-    for payload in media.formats:
-        described = maps.get(payload) or STATIC_PAYLOADS.get(payload)
-        number = _payload_type(payload)
-        if described is None or number is None:
-            continue
-        for row in codecs:
-            if row.described == described and row.name not in found:
-                found[row.name] = number
-                chosen.append(row)
-    if not chosen:
-        return None
-    if prefer_local:
-        chosen.sort(key=codecs.index)
-    return found[chosen[0].name], chosen[0]
-
-
-def _event_payload(media: MediaDescription, maps: dict[str, RtpMap], clock: int) -> int | None:
-    for payload, described in maps.items():
-        if described.encoding == TELEPHONE_EVENT and described.clock == clock and payload in media.formats:
-            return _payload_type(payload)
-    return None
-
-
-def _payload_type(text: str) -> int | None:
-    # The length goes first: int() raises for thousands of digits.
-    return int(text) if len(text) <= 3 and text.isdecimal() and int(text) <= MAX_PAYLOAD_TYPE else None
-
-
 def _rtcp_port(media: MediaDescription) -> int | None:
     """RFC 3605; None without the attribute, or with a senseless one."""
     value = media.attribute("rtcp")
@@ -358,47 +373,6 @@ def _rtcp_port(media: MediaDescription) -> int | None:
         if port.isdecimal() and port.isascii() and 0 < int(port[:6]) < 65536:
             return int(port)
     return None
-
-
-def _packet_milliseconds(session: tuple[Line, ...], media: MediaDescription, ours: int) -> int:
-    """What the far end likes to receive, within its maxptime and what we can send."""
-    wanted = _whole(media.attribute("ptime") or find_attribute(session, "ptime")) or ours
-    most = _whole(media.attribute("maxptime") or find_attribute(session, "maxptime")) or PACKET_MILLISECONDS[-1]
-    fitting = [length for length in PACKET_MILLISECONDS if length <= min(wanted, most)]
-    return fitting[-1] if fitting else PACKET_MILLISECONDS[0]
-
-
-def _whole(text: str | None) -> int | None:
-    if not text:
-        return None
-    whole = text.partition(".")[0]
-    return int(whole) if whole.isdecimal() and whole.isascii() and len(whole) <= 5 else None
-
-
-@lru_cache(maxsize=MAX_KEPT)
-def _audio(
-    formats: tuple[tuple[int, CodecRow], ...],
-    event_payload: int | None,
-    packet_milliseconds: int,
-    direction: Direction,
-    rtcp_mux: bool,
-) -> tuple[tuple[str, ...], tuple[Line, ...]]:
-    """Formats and lines of an m= of ours."""
-    lines: list[Line] = []
-    for payload, row in formats:
-        lines.append(("a", f"rtpmap:{payload} {row.rtpmap}"))
-        if row.fmtp is not None:
-            lines.append(("a", f"fmtp:{payload} {row.fmtp}"))
-    payloads = [str(payload) for payload, _ in formats]
-    if event_payload is not None and formats:
-        payloads.append(str(event_payload))
-        lines.append(("a", f"rtpmap:{event_payload} {TELEPHONE_EVENT}/{formats[0][1].clock}"))
-        lines.append(("a", f"fmtp:{event_payload} {TELEPHONE_EVENTS}"))
-    lines.append(("a", f"ptime:{packet_milliseconds}"))
-    lines.append(("a", _NAMES[direction]))
-    if rtcp_mux:
-        lines.append(("a", "rtcp-mux"))
-    return tuple(payloads), tuple(lines)
 
 
 def _refused(media: MediaDescription) -> MediaDescription:
@@ -422,10 +396,26 @@ def _session_lines(address: str) -> tuple[str, tuple[Line, ...]]:
     return family, (("c", f"IN {family} {address}"), ("t", "0 0"))
 
 
+def readdressed(description: SessionDescription, address: str) -> SessionDescription:
+    """A description of ours that nobody was sent yet, with another address of ours."""
+    family, lines = _session_lines(address)
+    origin = msgspec.structs.replace(description.origin, family=family, address=address)
+    return msgspec.structs.replace(description, origin=origin, lines=lines)
+
+
+def redirected(description: SessionDescription, ours: int, there: Elsewhere) -> SessionDescription:
+    """A description of ours that nobody was sent yet, with voice that would come to our port ``ours`` sent there."""
+    _, lines = _session_lines(there.address)
+    media = tuple(
+        [msgspec.structs.replace(each, port=there.port) if each.port == ours else each for each in description.media]
+    )
+    return msgspec.structs.replace(description, lines=lines, media=media)
+
+
 def _describe(
     local: LocalMedia, media: tuple[MediaDescription, ...], previous: SessionDescription | None
 ) -> SessionDescription:
-    family, lines = _session_lines(local.address)
+    family, lines = _session_lines(local.described[0])
     version = local.session_id if previous is None else previous.origin.version
     origin = Origin(local.username, str(local.session_id), version, family, local.address)
     description = SessionDescription(origin, local.session_name, lines, media)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gateway.voip.sip.address import AdvertisedAddress
 from gateway.voip.sip.errors import SipError
-from gateway.voip.sip.flow import DEFAULT_PORT, TCP, UDP, Flow, literal_address
-from gateway.voip.sip.hop import MAX_DATAGRAM_REQUEST, AdvertisedAddress, Listener, OwnVia, sent_by
+from gateway.voip.sip.flow import DEFAULT_PORT, DEFAULT_TLS_PORT, TCP, TLS, UDP, Flow, default_port, literal_address
+from gateway.voip.sip.hop import MAX_DATAGRAM_REQUEST, Listener, OwnVia, sent_by
 from gateway.voip.sip.message import Request, Response
 from gateway.voip.sip.transaction import ClientTransaction, ClientUser, Trouble
 from gateway.voip.sip.transactions import TableFull, Transactions
@@ -34,6 +35,7 @@ class Outbound:
         self._has_tcp = any(listener.transport == TCP for listener in listeners)
         # Of a flow: our host and port, and what stands before and after the branch of a Via.
         self._hops: dict[Flow, tuple[str, str, str]] = {}
+        advertised.when_forgotten(self._hops.clear)
 
     def listener_for(self, transport: str, address: str) -> int | None:
         """The index of our socket for ``transport`` that reaches ``address``; TCP needs none to connect."""
@@ -51,13 +53,14 @@ class Outbound:
         number = flow.listener
         if number >= len(self._listeners) or self._listeners[number].transport != flow.transport:
             number = self.listener_for(flow.transport, flow.address) or 0
-        port = self._listeners[number].port if self._listeners else DEFAULT_PORT
-        own = sent_by(self.advertised.of(flow.address, number), port)
+        host, port = self.advertised.signalling(flow.address, number)
+        own = sent_by(host, port or DEFAULT_PORT)
         if len(self._hops) >= AdvertisedAddress.MAX_KEPT:
             self._hops.clear()
         # rport is of no use on a stream.
         hop = (own, f"SIP/2.0/{flow.transport} {own};branch=", "" if flow.reliable else ";rport")
-        self._hops[flow] = hop
+        if self.advertised.reachable(flow.address, number):
+            self._hops[flow] = hop
         return hop
 
     def via(self, flow: Flow) -> OwnVia:
@@ -66,23 +69,32 @@ class Outbound:
         branch = self.transactions.branch()
         return OwnVia(f"{before}{branch}{after}", branch, own)
 
-    def contact(self, flow: Flow, user: str) -> str:
-        """Our Contact value towards ``flow``."""
+    def contact(self, flow: Flow, user: str, *, sips: bool = False) -> str:
+        """Our Contact value towards ``flow``; ``sips`` where the dialog promises TLS (RFC 3261 12.1.1)."""
         at = f"{user}@" if user else ""
+        if sips:
+            return f"<sips:{at}{self.sent_by(flow)}>"
         transport = "" if flow.transport == UDP else f";transport={flow.transport.lower()}"
         return f"<sip:{at}{self.sent_by(flow)}{transport}>"
+
+    def recontact(self, flow: Flow, contact: str) -> str:
+        """``contact``, a value that ``contact`` made before, as it is towards ``flow`` now."""
+        user, at, _ = contact.partition("@")
+        return self.contact(flow, user.partition(":")[2] if at else "", sips=contact.startswith("<sips:"))
 
     def flow_to(self, uri: Uri, fallback: Flow) -> Flow:
         """The flow to the next hop ``uri``; ``fallback`` where that is a name, or the same place."""
         host = uri.params.get("maddr") or uri.host
         address = literal_address(host.strip("[]"))
-        transport = (uri.transport or "udp").upper()
+        if fallback.secure:
+            return self._secure_flow(uri, address, fallback)
+        transport = TLS if uri.scheme == "sips" else (uri.transport or "udp").upper()
         if uri.transport is None and fallback.reliable and fallback.address == address:
             # RFC 3263 4.1 would have UDP, but whoever talks to us by TCP has only forgotten to say so.
             transport = fallback.transport
-        if address is None or uri.scheme not in ("sip", "sips") or transport not in (UDP, TCP):
+        if address is None or uri.scheme not in ("sip", "sips") or transport not in (UDP, TCP, TLS):
             return fallback
-        port = uri.port or DEFAULT_PORT
+        port = uri.port or default_port(transport)
         if fallback.transport == transport and fallback.address == address and fallback.port == port:
             return fallback
         listener = 0
@@ -92,6 +104,18 @@ class Outbound:
                 return fallback
             listener = found
         return Flow(transport, address, port, 0, listener)
+
+    @staticmethod
+    def _secure_flow(uri: Uri, address: str | None, fallback: Flow) -> Flow:
+        """What began over TLS stays there, with the same far end: RFC 3261 26.2.2, whatever the URI would have."""
+        transport = "tls" if uri.scheme == "sips" else uri.transport or "tls"
+        if address is None or transport != "tls" or not fallback.name:
+            # Nobody says whom a new connection should find; phones take none from outside anyway (RFC 5923).
+            return fallback
+        port = uri.port or DEFAULT_TLS_PORT
+        if fallback.address == address and fallback.port == port:
+            return fallback
+        return Flow(TLS, address, port, 0, 0, fallback.name)
 
     def dialog_flow(self, next_hop: Callable[[], Uri], fallback: Flow) -> Flow:
         """``flow_to`` for a dialog whose next hop may be unusable."""

@@ -1,6 +1,7 @@
 """Session descriptions (SDP, RFC 8866 and 4566): parse and serialise, order and unknown lines kept.
 
-Takes what the field sends: bare LF, no last line end, s= or t= missing. Does not negotiate; see offer_answer.
+Takes what the field sends: bare LF, no last line end, s= or t= missing. Does not negotiate; see offer_answer. The
+a=crypto of a stream (RFC 4568) stand apart from its other lines, and after them, as they are new in every call.
 """
 
 from __future__ import annotations
@@ -62,7 +63,10 @@ class Origin(msgspec.Struct, frozen=True):
 
 
 class MediaDescription(msgspec.Struct, frozen=True):
-    """One m= line and the lines that belong to it, in order (c=, b=, a= and any other)."""
+    """One m= line and the lines that belong to it, in order (c=, b=, a= and any other).
+
+    ``crypto`` are the values of its a=crypto: there are keys in them.
+    """
 
     media: str
     port: int
@@ -70,9 +74,10 @@ class MediaDescription(msgspec.Struct, frozen=True):
     formats: tuple[str, ...]
     lines: tuple[Line, ...] = ()
     port_count: int = 1
+    crypto: tuple[str, ...] = ()
 
     @classmethod
-    def parse(cls, value: str, lines: tuple[Line, ...]) -> MediaDescription:
+    def parse(cls, value: str, lines: tuple[Line, ...], crypto: tuple[str, ...] = ()) -> MediaDescription:
         """Parse the value of an m= line; raises SipError(400)."""
         parts = value.split()
         if len(parts) < 4 or len(parts) > MAX_FORMATS + 3:
@@ -85,7 +90,11 @@ class MediaDescription(msgspec.Struct, frozen=True):
             tuple(parts[3:]),
             lines,
             parse_number(count, 65535, "m= number of ports") if slash else 1,
+            crypto,
         )
+
+    def __repr__(self) -> str:
+        return f"MediaDescription({str(self)!r}, {self.lines!r}, {len(self.crypto)} a=crypto)"
 
     def __str__(self) -> str:
         port = f"{self.port}/{self.port_count}" if self.port_count != 1 else str(self.port)
@@ -169,13 +178,18 @@ class SessionDescription(msgspec.Struct, frozen=True):
             value, more, rest = section.partition("\n")
             if more and not rest:
                 raise SipError(400, "empty line in a session description")
-            media.append(MediaDescription.parse(value, _lines(rest)))
+            crypto: tuple[str, ...] = ()
+            if _CRYPTO in section:
+                rest, crypto = _without_crypto(rest)
+            media.append(MediaDescription.parse(value, _lines(rest), crypto))
         return cls(origin, name, lines, tuple(media))
 
     def __str__(self) -> str:
         text = f"v=0\r\no={self.origin}\r\ns={self.name}\r\n{_text(self.lines)}"
         for media in self.media:
             text = f"{text}m={media}\r\n{_text(media.lines)}"
+            for value in media.crypto:
+                text = f"{text}{_CRYPTO}{value}\r\n"
         return text
 
     def to_bytes(self) -> bytes:
@@ -201,6 +215,22 @@ class SessionDescription(msgspec.Struct, frozen=True):
 _BYTE = r"(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])"
 _IPV4 = re.compile(rf"{_BYTE}\.{_BYTE}\.{_BYTE}\.{_BYTE}\Z").match
 _CHANNELS = frozenset("123456789")
+_CRYPTO = "a=crypto:"
+
+
+def _without_crypto(text: str) -> tuple[str, tuple[str, ...]]:
+    """The lines of a stream without its a=crypto, and the values of those."""
+    others: list[str] = []
+    values: list[str] = []
+    for line in text.split("\n"):
+        if line.startswith(_CRYPTO):
+            value = line[len(_CRYPTO) :].removesuffix("\r")
+            if "\r" in value:
+                raise SipError(400, "CR within a=crypto")
+            values.append(value)
+        else:
+            others.append(line)
+    return "\n".join(others), tuple(values)
 
 
 @lru_cache(maxsize=MAX_KEPT)

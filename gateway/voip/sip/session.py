@@ -1,7 +1,7 @@
-"""The INVITE usage of one dialog (RFC 3261 12 to 15, RFC 5057): what arrives inside it, ACK, BYE, digits, expiry.
+"""The INVITE usage of one dialog (RFC 3261 12 to 15, RFC 5057): our requests, ACK, BYE, digits, expiry.
 
-Our own re-INVITE and UPDATE are in ``changes.py``, the first INVITE in ``uac.py`` and ``uas.py``. An early session of a
-forked call is one of several of its leg.
+The far end's requests are in ``in_dialog.py``, our own re-INVITE and UPDATE in ``changes.py``, the first INVITE in
+``uac.py`` and ``uas.py``. An early session of a forked call is one of several of its leg.
 """
 
 from __future__ import annotations
@@ -16,22 +16,25 @@ from gateway.cause import Cause
 from gateway.core import SECOND
 from gateway.identity import Party
 from gateway.voip.sip.acceptance import Acceptance
-from gateway.voip.sip.body import find_sdp
-from gateway.voip.sip.causes import cause_for_bye
+from gateway.voip.sip.body import SDP_TYPE, find_sdp
 from gateway.voip.sip.changes import Changes
+from gateway.voip.sip.credentials import DigestClient, client_for
 from gateway.voip.sip.dialog import Dialog
-from gateway.voip.sip.dtmf_info import decode
 from gateway.voip.sip.errors import SipError
 from gateway.voip.sip.flow import Flow
-from gateway.voip.sip.host import ACCEPT, ALLOW, SUPPORTED, Fields, Host, warning_fields
+from gateway.voip.sip.host import ALLOW, Fields, Host, warning_fields
+from gateway.voip.sip.in_dialog import REQUESTS, refuse_for_now
 from gateway.voip.sip.keypad import KeypadSender
 from gateway.voip.sip.message import Request, Response
+from gateway.voip.sip.nat import latches, to_source
 from gateway.voip.sip.negotiation import Negotiation
-from gateway.voip.sip.parties import asserted_party, q850_of, reason_fields
+from gateway.voip.sip.parties import asserted_party, reason_fields
 from gateway.voip.sip.peers import PeerSettings
+from gateway.voip.sip.proving import Proving
+from gateway.voip.sip.refer import Refer, Referral
 from gateway.voip.sip.refresh import SessionTimer
 from gateway.voip.sip.timers import SipTimer
-from gateway.voip.sip.transaction import ClientTransaction, ServerTransaction, Trouble
+from gateway.voip.sip.transaction import ClientTransaction, ClientUser, ServerTransaction, Trouble
 from gateway.voip.sip.transactions import TableFull
 from gateway.voip.sip.values import NameAddr
 
@@ -40,9 +43,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_RETRY_AFTER = 10
-"""RFC 3261 14.2: a Retry-After of 0 to 10 s for an INVITE that came too early."""
-SDP_TYPE = ("Content-Type", "application/sdp")
+NO_INFO = frozenset({405, 415, 489, 501})
+"""Refusals of INFO or of what is in it, not of this one."""
 
 
 class Phase(Enum):
@@ -66,8 +68,17 @@ class SessionOwner(Protocol):
     def on_session_digits(self, session: Session, digits: str, milliseconds: int, now: int) -> None:
         """Digits came by INFO."""
 
+    def on_session_unsent(self, session: Session, digits: str, milliseconds: int, now: int) -> None:
+        """Digits could not go by INFO: the far end takes none."""
+
     def on_session_identity(self, session: Session, party: Party, now: int) -> None:
         """The far end says who is connected now."""
+
+    def on_session_stays(self, now: int) -> None:
+        """The far end does not want to send its voice elsewhere."""
+
+    def on_session_refer(self, session: Session, refer: Refer, now: int) -> None:
+        """The far end asks for a transfer, which is answered by ``session.referral``."""
 
     def on_session_over(self, session: Session, cause: Cause, text: str, now: int, timer: str = "") -> None:
         """The session ended and not because the leg asked; ``timer`` names the one of ours that ended it."""
@@ -92,22 +103,30 @@ class Session:
         flow: Flow,
         contact: str,
         timer: SessionTimer,
+        digest: DigestClient | None = None,
     ) -> None:
         self.host = host
         self.owner: SessionOwner | None = owner
         self.peer = peer
+        self.digest = client_for(peer, host.rng) if digest is None else digest
         self.dialog = dialog
         self.negotiation = negotiation
         self.flow = flow
         self.contact = contact
         self.phase = Phase.EARLY
         self._hop: tuple[str, tuple[NameAddr, ...], Flow, Flow] | None = None
+        self.note_nat(False)
         self.allow: frozenset[str] = frozenset()
+        self.info_refused = False
         self.timer = timer
         # What it calls back by does not keep it in memory, so that a call leaves nothing for the collector.
         this: Session = proxy(self)
         self.changes = Changes(self)
         self.reliable: ReliableResponses | None = None
+        # Whether the far end ever offered anything after the answer.
+        self.changed_by_far_end = False
+        # The last REFER that was taken.
+        self.referral: Referral | None = None
         # On the called side: the INVITE that has no final response yet.
         self.invited: ServerTransaction | None = None
         self.identity: Party | None = None
@@ -117,6 +136,23 @@ class Session:
         self._keypad = KeypadSender(lambda fields, body, now: this._send_info(fields, body, now))
         self._running: set[SipTimer] = set()
         host.add_dialog(dialog.key, self)
+
+    def note_nat(self, detected: bool) -> None:
+        """The far end was (not) found to be behind NAT; ``peer.nat`` says what that means.
+
+        ``to_source``: requests go to where the far end's came from. ``latches``: its voice is answered likewise.
+        """
+        self.nat_detected = detected
+        self.to_source = to_source(self.peer.nat, detected)
+        self.latches = latches(self.peer.nat, detected)
+
+    def relocate(self, contact: str, address: str, now: int) -> None:
+        """Our address, or the one we have outside, changed: tell the far end, now or as soon as it may be told."""
+        if contact == self.contact and address == self.negotiation.local.address:
+            return
+        self.contact = contact
+        self.negotiation.move(address)
+        self.changes.relocate(now)
 
     # -- timers --
 
@@ -153,14 +189,33 @@ class Session:
 
     # -- requests of ours --
 
-    def send(self, method: str, now: int, fields: list[tuple[str, str]], body: bytes = b"") -> ClientTransaction | None:
-        """Send a request inside the dialog; None if the transaction table is full."""
+    def send(
+        self,
+        method: str,
+        now: int,
+        fields: list[tuple[str, str]],
+        body: bytes = b"",
+        user: ClientUser | None = None,
+    ) -> ClientTransaction | None:
+        """Send a request inside the dialog, answered to ``user`` or us; None if the transaction table is full."""
+        who: ClientUser = user or self
+        if self.digest is not None:
+            who = Proving(self, method, fields, body, who)
+        return self.transmit(method, now, fields, body, who)
+
+    def transmit(
+        self, method: str, now: int, fields: list[tuple[str, str]], body: bytes, user: ClientUser
+    ) -> ClientTransaction | None:
+        """As ``send``, once: a challenge is told to ``user`` like any other response."""
         flow = self._flow()
         outbound = self.host.outbound
         via = outbound.via(flow)
+        digest = self.digest
+        if digest is not None and digest.active:
+            fields = [*fields, *digest.fields(method, self.dialog.request_uri, body)]
         request = self.dialog.request(method, via.text, fields, body)
         try:
-            return outbound.request(request, via, flow, self, now)
+            return outbound.request(request, via, flow, user, now)
         except TableFull:
             return None
 
@@ -173,10 +228,18 @@ class Session:
             self.host.outbound.send_bytes(flow, data)
             return
         fields = [SDP_TYPE] if body else []
+        if self.digest is not None:
+            # 22.1: the credentials of its INVITE, as it cannot be challenged.
+            fields += self.digest.fields("ACK", "")
         request = self.dialog.request("ACK", self.host.outbound.via(flow).text, fields, body)
         while len(self._acks) >= 2:
             del self._acks[next(iter(self._acks))]
         self._acks[number] = self.host.outbound.send_alone(request, flow)
+
+    @property
+    def over(self) -> bool:
+        """True once nothing is sent any more."""
+        return self.phase is Phase.OVER
 
     @property
     def quiet(self) -> bool:
@@ -207,12 +270,19 @@ class Session:
     def abandon(self, now: int) -> None:
         """Drop an early dialog without a word: its INVITE was refused, or another branch was taken."""
         self.owner = None
-        self._over(now)
+        self.end(now)
 
     def keypad(self, digits: str, milliseconds: int, now: int) -> None:
         """Send digits by INFO."""
         if self.phase is Phase.CONFIRMED:
             self._keypad.add(digits, milliseconds, now)
+
+    def _info_refused(self, response: Response, now: int) -> None:
+        self.info_refused = True
+        log.info("call %s: INFO with digits refused with %d", self.dialog.call_id, response.status)
+        for digit, milliseconds in self._keypad.take_back():
+            if self.owner is not None:
+                self.owner.on_session_unsent(self, digit, milliseconds, now)
 
     def _send_info(self, fields: list[tuple[str, str]], body: bytes, now: int) -> bool:
         return self.send("INFO", now, fields, body) is not None
@@ -220,7 +290,7 @@ class Session:
     def _send_bye(self, cause: Cause, text: str, now: int) -> None:
         self._bye = None
         if self.send("BYE", now, reason_fields(cause, text)) is None:
-            self._over(now)
+            self.end(now)
 
     @property
     def addresses(self) -> tuple[str, str]:
@@ -230,6 +300,9 @@ class Session:
     def _flow(self) -> Flow:
         # Where the last request went the next one goes too, unless something changed.
         dialog = self.dialog
+        if (self.to_source or self.peer.dynamic) and not dialog.routes:
+            # What it calls its address may be one that we cannot reach; where its messages come from we can.
+            return self.flow
         hop = self._hop
         if hop is None or hop[0] is not dialog.target or hop[1] is not dialog.routes or hop[2] is not self.flow:
             flow = self.host.outbound.dialog_flow(dialog.next_hop, self.flow)
@@ -251,11 +324,13 @@ class Session:
                 self.acknowledge(response)
             return
         if method == "BYE":
-            self._over(now)
+            self.end(now)
         elif response.status in (408, 481) and method != "PRACK":
             # RFC 3261 12.2.1.2: the far end has lost the dialog.
             self._lost(Cause.RECOVERY_ON_TIMER_EXPIRY if response.status == 408 else Cause.NORMAL_UNSPECIFIED, now)
         elif method == "INFO":
+            if response.status in NO_INFO:
+                self._info_refused(response, now)
             self._keypad.done(now)
         elif method != "PRACK":
             # Our PRACK never offers, so that its 200 has nothing for us.
@@ -264,7 +339,7 @@ class Session:
     def on_trouble(self, transaction: ClientTransaction, trouble: Trouble, now: int) -> None:
         """A request of this session got no final response: as 408 or 503 (RFC 3261 8.1.3.1)."""
         if self.phase in (Phase.ENDING, Phase.OVER):
-            self._over(now)
+            self.end(now)
             return
         method = transaction.request.method
         log.info("call %s: %s of %s", self.dialog.call_id, trouble.value, method)
@@ -376,141 +451,47 @@ class Session:
                 self._on_ack(request, now)
             return
         transaction.tag = self.dialog.local_tag
+        if self.flow.secure and not transaction.flow.secure:
+            # What began over TLS, with keys of SRTP in it, does not go on in the clear (RFC 3261 26.2.2).
+            self.refuse(transaction, 403, now)
+            return
+        if self.to_source and transaction.flow != self.flow and transaction.flow.address == self.flow.address:
+            # Its NAT took another port for it. Who takes another address must prove who it is: by registering.
+            self.flow = transaction.flow
         if not self.dialog.in_order(request):
-            self._refuse(transaction, 500, now, [("Retry-After", str(self.host.rng.randint(0, MAX_RETRY_AFTER)))])
+            refuse_for_now(self, transaction, now)
             return
         if self.phase is Phase.OVER or (self.phase is Phase.ENDING and request.method != "BYE"):
-            self._refuse(transaction, 481, now)
+            self.refuse(transaction, 481, now)
             return
-        handler = self._REQUESTS.get(request.method)
+        handler = REQUESTS.get(request.method)
         if handler is None:
-            self._refuse(transaction, 405, now, [("Allow", ALLOW)])
+            self.refuse(transaction, 405, now, [("Allow", ALLOW)])
             return
         try:
             handler(self, request, transaction, now)
         except SipError as error:
-            self._refuse(transaction, error.status or 400, now, warning_fields(error))
-
-    def _refuse(
-        self, transaction: ServerTransaction, status: int, now: int, fields: Fields = (), reason: str | None = None
-    ) -> None:
-        self.host.respond(transaction, status, now, fields, b"", reason)
-
-    def _on_bye(self, request: Request, transaction: ServerTransaction, now: int) -> None:
-        self.host.respond(transaction, 200, now)
-        if self.invited is not None:
-            # RFC 3261 15.1.2: a BYE to an early dialog ends its INVITE with 487.
-            invited, self.invited = self.invited, None
-            self.host.respond(invited, 487, now)
-        owner = self.owner
-        self._over(now)
-        if owner is not None:
-            owner.on_session_over(self, cause_for_bye(q850_of(request)), "", now)
+            self.refuse(transaction, error.status or 400, now, warning_fields(error))
 
     @property
-    def _awaits_answer(self) -> bool:
-        return self.acceptance.pending and self.acceptance.answer_due
+    def confirmed(self) -> bool:
+        """True between answer and end."""
+        return self.phase is Phase.CONFIRMED
 
-    def _on_reinvite(self, request: Request, transaction: ServerTransaction, now: int) -> None:
-        transaction.user = self
-        if self.invited is not None:
-            self._refuse(transaction, 500, now, [("Retry-After", str(self.host.rng.randint(0, MAX_RETRY_AFTER)))])
-            return
-        if self.changes.busy or self._awaits_answer or self.phase is not Phase.CONFIRMED:
-            self._refuse(transaction, 491, now)
-            return
-        if self.timer.too_small(request):
-            self._refuse(transaction, 422, now, self.timer.refusal_fields())
-            return
-        body = find_sdp(request)
-        answer = self.negotiation.take_offer(body) if body is not None else self.negotiation.make_offer()
-        fields = self._success_fields(request)
-        fields.append(SDP_TYPE)
-        self.acceptance.send(transaction, fields, answer, now, answer_due=body is None)
-        self._refreshed(request, body is not None, now)
+    def refuse(self, transaction: ServerTransaction, status: int, now: int, fields: Fields = ()) -> None:
+        """Refuse a request of the dialog."""
+        self.host.respond(transaction, status, now, fields)
 
-    def _on_update(self, request: Request, transaction: ServerTransaction, now: int) -> None:
-        body = find_sdp(request)
-        if body is not None:
-            if self.changes.offering or self.negotiation.awaiting_answer:
-                self._refuse(transaction, 491, now)
-                return
-            if self.negotiation.owes_answer:
-                # RFC 3311 5.2: the INVITE's own offer is still without an answer.
-                self._refuse(transaction, 500, now, [("Retry-After", str(self.host.rng.randint(0, MAX_RETRY_AFTER)))])
-                return
-        if self.timer.too_small(request):
-            self._refuse(transaction, 422, now, self.timer.refusal_fields())
-            return
-        answer = self.negotiation.take_offer(body) if body is not None else b""
-        fields = self._success_fields(request)
-        if answer:
-            fields.append(SDP_TYPE)
-        self.host.respond(transaction, 200, now, fields, answer)
-        self._refreshed(request, body is not None, now)
-
-    def _success_fields(self, request: Request) -> list[tuple[str, str]]:
-        return [
-            ("Contact", self.contact),
-            ("Allow", ALLOW),
-            ("Supported", SUPPORTED),
-            *self.timer.take_request(request),
-        ]
-
-    def _refreshed(self, request: Request, offered: bool, now: int) -> None:
+    def refreshed(self, request: Request, offered: bool, now: int) -> None:
+        """A re-INVITE or UPDATE was accepted, which had an offer or not."""
         self.dialog.refresh_target(request)
         self.learn(request)
         if self.phase is Phase.CONFIRMED:
             self.restart_session_timer(now)
         if offered:
+            self.changed_by_far_end = self.phase is Phase.CONFIRMED
             self.media_settled(now)
         self.note_identity(request, now, report=True)
-
-    def _on_prack(self, request: Request, transaction: ServerTransaction, now: int) -> None:
-        rack = request.rack
-        if rack is None or self.reliable is None or not self.reliable.matches(rack):
-            self._refuse(transaction, 481, now)
-            return
-        body = find_sdp(request)
-        fields: list[tuple[str, str]] = []
-        answer = b""
-        settled = False
-        if body is not None:
-            if self.negotiation.awaiting_answer:
-                self.negotiation.take_answer(body)
-            else:
-                answer = self.negotiation.take_offer(body)
-                fields.append(SDP_TYPE)
-            settled = True
-        self.host.respond(transaction, 200, now, fields, answer)
-        if settled:
-            self.media_settled(now)
-        self.reliable.acknowledged(now)
-
-    def _on_info(self, request: Request, transaction: ServerTransaction, now: int) -> None:
-        content_type = request.content_type
-        if content_type is None or not request.body:
-            self.host.respond(transaction, 200, now)
-            return
-        try:
-            digits, milliseconds = decode(content_type.full, request.body)
-        except SipError as error:
-            self._refuse(transaction, error.status or 400, now, [("Accept", ACCEPT)] if error.status == 415 else ())
-            return
-        self.host.respond(transaction, 200, now)
-        if self.owner is not None:
-            self.owner.on_session_digits(self, digits, milliseconds, now)
-
-    def _on_options(self, _request: Request, transaction: ServerTransaction, now: int) -> None:
-        self.host.respond(transaction, 200, now, options_fields(self.contact))
-
-    def _on_refer(self, _request: Request, transaction: ServerTransaction, now: int) -> None:
-        # Transfer joins here: Refer-To becomes Transferred(target), answered 202 with NOTIFYs (RFC 3515).
-        self._refuse(transaction, 603, now)
-
-    def _on_notify(self, _request: Request, transaction: ServerTransaction, now: int) -> None:
-        # RFC 6665 4.1.3: we have subscribed to nothing.
-        self._refuse(transaction, 481, now)
 
     def on_cancel(self, transaction: ServerTransaction, cancel: Request, now: int) -> None:
         """CANCEL of a re-INVITE: those are answered at once, so nothing is left to cancel."""
@@ -533,15 +514,15 @@ class Session:
 
     def _stop_usage(self, now: int) -> None:
         self.changes.drop(now)
-        if self._running:
-            for timer in (SipTimer.REFRESH, SipTimer.EXPIRY, SipTimer.GLARE):
-                self.stop(timer)
+        for timer in tuple(self._running):
+            self.stop(timer)
         self._keypad.clear()
         if self.reliable is not None:
             self.reliable.stop()
             self.reliable = None
 
-    def _over(self, now: int) -> None:
+    def end(self, now: int) -> None:
+        """Nothing is sent or taken any more."""
         if self.phase is Phase.OVER:
             return
         ending = self.phase is Phase.ENDING
@@ -565,25 +546,3 @@ class Session:
         SipTimer.EXPIRY: _expired,
         SipTimer.GLARE: _glare_over,
     }
-    _REQUESTS: ClassVar[dict[str, Callable[[Session, Request, ServerTransaction, int], None]]] = {
-        "BYE": _on_bye,
-        "INVITE": _on_reinvite,
-        "UPDATE": _on_update,
-        "PRACK": _on_prack,
-        "INFO": _on_info,
-        "OPTIONS": _on_options,
-        "REFER": _on_refer,
-        "NOTIFY": _on_notify,
-    }
-
-
-def options_fields(contact: str) -> list[tuple[str, str]]:
-    """What a 200 to OPTIONS says of us (RFC 3261 11.2)."""
-    return [
-        ("Contact", contact),
-        ("Allow", ALLOW),
-        ("Accept", ACCEPT),
-        ("Accept-Encoding", "identity"),
-        ("Accept-Language", "en"),
-        ("Supported", SUPPORTED),
-    ]

@@ -5,10 +5,12 @@ A flood of theirs must leave time and room for peers. What is refused here is an
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from gateway.core import SECOND
+from gateway.voip.sip.defence import Defence, source_of
 from gateway.voip.sip.dialog import DialogKey
 from gateway.voip.sip.message import Request
 from gateway.voip.sip.peers import PeerTable, SipSettings
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
 STRANGERS_RATE = 400
 """Datagrams, or messages on streams, a second that are read of all strangers where they may not call."""
+SOURCE_SHARE = 4
+LEAST_OF_SOURCE = 2
+"""One in so many calls of strangers may be of one source, but two in any case."""
 STRANGERS_SHARE = 4
 """One in so many calls and transactions is for strangers."""
 NAMES_AGAIN = 10 * SECOND
@@ -35,11 +40,15 @@ class Strangers:
         self,
         settings: SipSettings,
         peers: PeerTable,
+        defence: Defence,
         transactions: Transactions,
         dialogs: Mapping[DialogKey, Session],
     ) -> None:
         self.calls = 0
+        self._calls_of: Counter[str] = Counter()
         self._peers = peers
+        self._defence = defence
+        self.known = defence.known
         self._transactions = transactions
         self._most_calls = settings.max_calls // STRANGERS_SHARE
         self._most_transactions = transactions.limit // STRANGERS_SHARE
@@ -53,13 +62,22 @@ class Strangers:
 
     def unheard(self, address: str, now: int) -> bool:
         """True if a message from ``address`` is to be dropped unread, as if lost on the way."""
-        if self._may_call or self._peers.knows(address):
+        defence = self._defence
+        if defence.fixed(address):
+            return False
+        if not defence.allowed(address, now):
+            return not self._is_partner(address, now)
+        if self._may_call or defence.registered(address):
             return False
         free_at = max(self._free_at, now) + _EACH
         if free_at - now > SECOND:
             return not self._is_partner(address, now)
         self._free_at = free_at
         return False
+
+    def look_again(self) -> None:
+        """Somebody may be in a call from now on who was in none."""
+        self._look_at = 0
 
     def _is_partner(self, address: str, now: int) -> bool:
         """True if a call of a peer's leads to ``address``: a trunk's far ends often have others than the trunk."""
@@ -75,7 +93,7 @@ class Strangers:
             yield transaction.flow.address
 
     def status_for(self, request: Request) -> int:
-        """The final response to a request outside of our dialogs; 200 for OPTIONS, 0 for an INVITE to be looked at."""
+        """The final response to a request, not INVITE or REGISTER, outside of our dialogs; 200 for OPTIONS."""
         if request.to.tag is not None:
             return 481
         match request.method:
@@ -83,15 +101,21 @@ class Strangers:
                 return 200
             case "REFER":
                 return 603
-            case "INVITE":
-                if not self._may_call:
-                    return 403
-                return 503 if self._crowded else 0
             case _:
                 return 481
 
-    @property
-    def _crowded(self) -> bool:
+    def called(self, address: str, by: int) -> None:
+        """A call of a stranger at ``address`` began (``by`` 1) or ended (-1)."""
+        self.calls += by
+        name = source_of(address)
+        self._calls_of[name] += by
+        if self._calls_of[name] <= 0:
+            del self._calls_of[name]
+
+    def crowded(self, address: str) -> bool:
+        """True if a further call of theirs, or from ``address``, would be one too many."""
+        if self._calls_of[source_of(address)] >= max(LEAST_OF_SOURCE, self._most_calls // SOURCE_SHARE):
+            return True
         return self.calls >= self._most_calls or len(self._transactions) >= self._most_transactions
 
     def names_to_ask(self, now: int) -> list[str]:

@@ -19,6 +19,21 @@ class Suspects:
 
     def __init__(self) -> None:
         self.names: dict[str, int] = {}
+        self._unreachable: set[str] = set()
+
+    def unreachable(self, name: str, now: int) -> None:
+        """``name`` was asked whether it is there (``qualify``) and is not: all others go first until it is."""
+        self._unreachable.add(name)
+        self.names[name] = now
+
+    def reachable(self, name: str) -> None:
+        """``name`` was asked and is there."""
+        self._unreachable.discard(name)
+        self.names.pop(name, None)
+
+    def is_unreachable(self, name: str) -> bool:
+        """Whether ``qualify`` found ``name`` not to be there."""
+        return name in self._unreachable
 
     def add(self, name: str, now: int) -> None:
         """``name`` was called and said nothing."""
@@ -29,12 +44,16 @@ class Suspects:
     def heard(self, name: str) -> None:
         """``name`` said something."""
         if self.names.pop(name, None) is not None:
-            log.warning("%s answers again", name)
+            if name in self._unreachable:
+                # Whoever found out tells that it is back.
+                self._unreachable.discard(name)
+            else:
+                log.warning("%s answers again", name)
 
     def doubts(self, name: str, now: int) -> bool:
         """Whether ``name`` is to be tried after all others."""
         since = self.names.get(name)
-        return since is not None and now - since < DOUBT
+        return since is not None and (now - since < DOUBT or name in self._unreachable)
 
     def patience(self, name: str, usual: int) -> int:
         """How long ``name`` may stay silent where there is another way."""

@@ -20,6 +20,8 @@ Params = dict[str, str | None]
 _TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+\Z").match
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BLANK = " \t"
+# What may matter where a value is split at its key: between them nothing has to be looked at.
+_MARKS = {",": re.compile('[",<]').search, ";": re.compile('[";<]').search}
 
 
 def is_token(text: str) -> bool:
@@ -64,20 +66,19 @@ def split_tokens(text: str) -> list[str]:
 def _split_outside(text: str, separator: str) -> list[str]:
     values: list[str] = []
     start = at = 0
-    end = len(text)
-    while at < end:
+    find_mark = _MARKS[separator]
+    while (mark := find_mark(text, at)) is not None:
+        at = mark.start()
         character = text[at]
         if character == '"':
             at = end_of_quoted(text, at)
-            continue
-        if character == "<":
-            at = text.find(">", at)
-            if at < 0:
-                raise SipError(400, f"no > after < in {text[start : start + 60]!r}")
         elif character == separator:
             values.append(text[start:at])
-            start = at + 1
-        at += 1
+            start = at = at + 1
+        else:
+            at = text.find(">", at) + 1
+            if not at:
+                raise SipError(400, f"no > after < in {text[start : start + 60]!r}")
     values.append(text[start:])
     return values
 

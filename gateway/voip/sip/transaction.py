@@ -90,6 +90,7 @@ class Surroundings(Protocol):
     timers: Timers
     waits: Waits
     durations: dict[SipTimer, int]
+    verbose: bool
 
     def send(self, flow: Flow, data: bytes) -> None:
         """Hand ``data`` to the transport."""
@@ -153,11 +154,11 @@ class Transaction:
         handler = self._HANDLERS.get((self.state, event))
         if handler is not None:
             handler(self, now)
-        elif log.isEnabledFor(logging.DEBUG):
+        elif self._where.verbose:
             log.debug("%s %s: %s ignored in %s", self.kind, self.key[0], event.name, self.state.name)
 
     def _set_state(self, state: State) -> None:
-        if log.isEnabledFor(logging.DEBUG):
+        if self._where.verbose:
             log.debug("%s %s: %s -> %s", self.kind, self.key[0], self.state.name, state.name)
         self.state = state
         if state is State.TERMINATED:

@@ -5,6 +5,7 @@ Old RFC 2543 elements, whose branch has no magic cookie, are matched by their me
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from gateway.voip.sip.transaction import (
 )
 from gateway.voip.sip.values import MAGIC_COOKIE
 from gateway.voip.sip.waits import Waits
+
+log = logging.getLogger(__name__)
 
 MAX_TRANSACTIONS = 16_384
 """New INVITEs beyond this are refused; requests inside calls may fill the table to twice that."""
@@ -105,6 +108,8 @@ class Transactions:
         self.send = send
         self.limit = limit
         self.counters = TransactionCounters()
+        # Asked once, not with every state of every transaction.
+        self.verbose = log.isEnabledFor(logging.DEBUG)
         self._rng = rng
         self._branches: list[str] = []
         self._clients: dict[Key, ClientTransaction] = {}

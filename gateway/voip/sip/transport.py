@@ -1,6 +1,6 @@
-"""The sockets of SIP: UDP and TCP on asyncio (RFC 3261 18), one adapter for all listening sockets of an endpoint.
+"""The sockets of SIP: UDP, TCP and TLS on asyncio (RFC 3261 18), one adapter for all listening sockets of an endpoint.
 
-Hands bytes in, sends what it is told to; drains nothing and keeps no protocol timers. TLS joins as a third word.
+Hands bytes in, sends what it is told to; drains nothing and keeps no protocol timers.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol, cast
 
-from gateway.core import SECOND
 from gateway.readable import waiting
-from gateway.voip.sip.flow import TCP, UDP, Close, Flow, Resolve, Send, bracketed, literal_address
+from gateway.voip.sip.connection import Connection, TlsConnection, plain
+from gateway.voip.sip.flow import TCP, TLS, UDP, Close, Flow, Resolve, Send, bracketed, literal_address
+from gateway.voip.sip.handshakes import Handshakes
 from gateway.voip.sip.hop import Listener
-from gateway.voip.sip.timers import SIP_TIMERS, SipTimer
+from gateway.voip.sip.names import Answer
+from gateway.voip.sip.resolver import Resolver
+from gateway.voip.sip.tls import Tls
 
 log = logging.getLogger(__name__)
 
@@ -30,15 +33,13 @@ MAX_KNOWN_SOURCES = 1024
 MAX_CONNECTIONS = 1024
 MAX_PENDING = 64
 """Messages that wait for a connection to open."""
-MAX_WRITE_BUFFER = 1 << 20
-"""Octets a connection may leave unread before it is closed."""
 CONNECT_TIMEOUT = 5.0
 RECEIVE_BUFFER = 1 << 20
 """SO_RCVBUF of UDP sockets: bursts of hundreds of calls."""
 _SO_RCVBUFFORCE = 33
 """socket(7); not among Python's names."""
 _BACKLOG = 256
-_LINE_WORDS = {"udp": UDP, "tcp": TCP}
+_LINE_WORDS = {"udp": UDP, "tcp": TCP, "tls": TLS}
 
 
 class ListenError(Exception):
@@ -54,8 +55,8 @@ class Receiver(Protocol):
     def connection_lost(self, flow: Flow, now: int) -> None:
         """A connection is gone or cannot be had."""
 
-    def resolved(self, host: str, addresses: tuple[str, ...], now: int) -> None:
-        """The addresses of a name."""
+    def looked_up(self, question: Resolve, answer: Answer, now: int) -> None:
+        """What a name has."""
 
 
 def parse_listen(text: str) -> Listener:
@@ -64,7 +65,7 @@ def parse_listen(text: str) -> Listener:
     host, colon, port = rest.rpartition(":")
     transport = _LINE_WORDS.get(word.lower())
     if transport is None:
-        raise ValueError(f"listen is {text!r}, expected udp:ADDRESS:PORT or tcp:ADDRESS:PORT")
+        raise ValueError(f"listen is {text!r}, expected udp:, tcp: or tls:ADDRESS:PORT")
     address = literal_address(host.strip("[]")) if colon else None
     if address is None or not (port.isascii() and port.isdecimal() and 0 <= int(port) <= 65535):
         raise ValueError(f"listen is {text!r}, expected a literal address (IPv6 in brackets) and a port up to 65535")
@@ -94,10 +95,21 @@ class SipTransport:
     """All sockets of one endpoint: ``start`` binds them, ``attach`` begins to read.
 
     ``after`` is called after every wakeup that fed the receiver: drain it there, and give ``perform`` what
-    ``SipEndpoint.poll`` returned. ``clock`` gives the time in microseconds.
+    ``SipEndpoint.poll`` returned. ``clock`` gives the time in microseconds. ``tls`` is needed for TLS, ``handshakes``
+    are its limits; ``admit`` says whether a connection from an address is taken at all at a time.
     """
 
-    def __init__(self, listeners: tuple[Listener, ...], clock: Callable[[], int], after: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        listeners: tuple[Listener, ...],
+        clock: Callable[[], int],
+        after: Callable[[], None],
+        *,
+        tls: Tls | None = None,
+        handshakes: Handshakes | None = None,
+        admit: Callable[[str, int], bool] | None = None,
+        resolver: Resolver | None = None,
+    ) -> None:
         self._listeners = listeners
         self._receiver: Receiver = _Nobody()
         self._clock = clock
@@ -109,8 +121,15 @@ class SipTransport:
         self._view = memoryview(self._buffer)
         self._flows: dict[tuple[int, tuple[object, ...]], Flow] = {}
         self._servers: list[asyncio.Server] = []
-        self._connections: dict[int, _Connection] = {}
-        self._by_remote: dict[tuple[str, int], _Connection] = {}
+        self._tls = tls
+        self.handshakes = handshakes or Handshakes()
+        self._admit = admit
+        self._resolver = resolver or Resolver()
+        self._attached = asyncio.Event()
+        self._connections: dict[int, Connection] = {}
+        self._by_remote: dict[tuple[str, str, int], Connection] = {}
+        # Connections of peers who proved their name when they came in (RFC 5923), by transport, address and name.
+        self._by_name: dict[tuple[str, str, str], Connection] = {}
         self._opening: dict[Flow, list[bytes]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._serial = 0
@@ -120,8 +139,18 @@ class SipTransport:
 
     @property
     def connections(self) -> int:
-        """How many TCP connections are open."""
+        """How many TCP and TLS connections are open."""
         return len(self._connections)
+
+    @property
+    def now(self) -> int:
+        """The time in microseconds."""
+        return self._clock()
+
+    @property
+    def secure_connections(self) -> int:
+        """How many TLS connections are open."""
+        return sum(connection.transport == TLS for connection in self._connections.values())
 
     async def start(self) -> tuple[Listener, ...]:
         """Bind every listener; raises ListenError. Returns them with the ports they really have (0: any free one)."""
@@ -139,7 +168,14 @@ class SipTransport:
             raise
         return tuple(bound)
 
+    def _accept(self, number: int) -> Connection:
+        if self._listeners[number].transport == TLS and self._tls is not None:
+            return TlsConnection(self, self._tls, number)
+        return Connection(self, number)
+
     async def _listen(self, number: int, listener: Listener) -> int:
+        if listener.transport == TLS and (self._tls is None or not self._tls.listens):
+            raise ListenError(f"cannot listen on tls:{bracketed(listener.address)}:{listener.port}: no certificate")
         family = socket.AF_INET6 if ":" in listener.address else socket.AF_INET
         kind = socket.SOCK_DGRAM if listener.transport == UDP else socket.SOCK_STREAM
         opened = socket.socket(family, kind)
@@ -156,7 +192,7 @@ class SipTransport:
             loop = asyncio.get_running_loop()
             if kind == socket.SOCK_STREAM:
                 server = await loop.create_server(
-                    partial(_Connection, self, number), sock=opened, backlog=_BACKLOG, start_serving=False
+                    partial(self._accept, number), sock=opened, backlog=_BACKLOG, start_serving=False
                 )
                 self._servers.append(server)
             else:
@@ -171,6 +207,7 @@ class SipTransport:
     async def attach(self, receiver: Receiver) -> None:
         """Begin to read, for ``receiver``."""
         self._receiver = receiver
+        self._attached.set()
         loop = asyncio.get_running_loop()
         for number, opened in self._sockets.items():
             loop.add_reader(opened.fileno(), self._readable, number, opened)
@@ -194,6 +231,16 @@ class SipTransport:
 
     # -- out --
 
+    def drop_stale(self) -> bool:
+        """Close the connections whose address of ours is no longer this host's; True if there are any.
+
+        The kernel would try for minutes to reach their far ends.
+        """
+        stale = [each for each in self._connections.values() if not _is_ours(each.local)]
+        for connection in stale:
+            connection.abort()
+        return bool(stale)
+
     def perform(self, output: Send | Close | Resolve) -> None:
         """Carry out one output of the endpoint."""
         if isinstance(output, Send):
@@ -207,7 +254,7 @@ class SipTransport:
                 log.info("closing %s: %s", output.flow, output.text)
                 connection.finish()
         else:
-            self._spawn(self._resolve(output.host))
+            self._spawn(self._resolve(output))
 
     def _send_datagram(self, flow: Flow, data: bytes) -> None:
         opened = self._sockets.get(flow.listener)
@@ -228,7 +275,7 @@ class SipTransport:
     def _send_stream(self, flow: Flow, data: bytes) -> None:
         connection = self._connections.get(flow.connection) if flow.connection else None
         if connection is None:
-            connection = self._by_remote.get((flow.address, flow.port))
+            connection = self._there(flow)
         if connection is not None:
             connection.send(data)
             return
@@ -242,42 +289,63 @@ class SipTransport:
             else:
                 self.dropped += 1
             return
-        if len(self._connections) + len(self._opening) >= MAX_CONNECTIONS and not self._make_room():
+        if len(self._connections) + len(self._opening) >= MAX_CONNECTIONS and not self._make_room(True):
             log.warning("no connection to %s: %d are being opened", flow, MAX_CONNECTIONS)
             self._later(self._receiver.connection_lost, flow)
             return
         self._opening[flow] = [data]
         self._spawn(self._connect(flow))
 
+    def _there(self, flow: Flow) -> Connection | None:
+        """A connection that is open and leads to where ``flow`` does (RFC 3261 18, RFC 5923 8)."""
+        connection = self._by_remote.get((flow.transport, flow.address, flow.port))
+        if connection is None and flow.name:
+            connection = self._by_name.get((flow.transport, flow.address, flow.name))
+        if connection is None or not connection.proves(flow.name):
+            return None
+        if not flow.connection and len(connection.asked) < MAX_PENDING:
+            connection.asked.add(flow)
+        return connection
+
     async def _connect(self, flow: Flow) -> None:
-        loop = asyncio.get_running_loop()
+        if await self._opened(flow):
+            connection = self._there(flow)
+            for data in self._opening.pop(flow, ()):
+                if connection is not None:
+                    connection.send(data)
+            return
+        self._opening.pop(flow, None)
+        self._tell_lost(flow)
+        self._after()
+
+    async def _opened(self, flow: Flow) -> bool:
+        """Open a connection for ``flow``; False, and a line in the log, if that cannot be."""
+        connection: Connection
+        if flow.transport != TLS:
+            connection = Connection(self, flow.listener, flow)
+        elif self._tls is not None:
+            connection = TlsConnection(self, self._tls, flow.listener, flow)
+        else:
+            log.warning("cannot connect to %s: TLS is not set up", flow)
+            return False
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                _, connection = await loop.create_connection(
-                    partial(_Connection, self, flow.listener, flow), flow.address, flow.port
-                )
+                loop = asyncio.get_running_loop()
+                await loop.create_connection(lambda: connection, flow.address, flow.port)
+                return await connection.ready
         except OSError as error:
             # TimeoutError is one of them.
             reason = error.strerror or "timed out"
             log.warning("cannot connect to %s: %s", flow, reason)
-            self._opening.pop(flow, None)
-            self._tell_lost(flow)
-            self._after()
-            return
-        for data in self._opening.pop(flow, ()):
-            connection.send(data)
+            connection.abort()
+            return False
 
-    async def _resolve(self, host: str) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            found = await loop.getaddrinfo(host, None, type=socket.SOCK_DGRAM)
-        except OSError as error:
-            log.warning("cannot resolve %s: %s", host, error.strerror)
-            addresses: tuple[str, ...] = ()
-        else:
-            addresses = tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
+    async def _resolve(self, question: Resolve) -> None:
+        answer = await self._resolver.look_up(question)
+        # Somebody may ask before anybody can listen.
+        await self._attached.wait()
         if not self._closed:
-            self._receiver.resolved(host, addresses, self._clock())
+            self._receiver.looked_up(question, answer, self._clock())
             self._after()
 
     # -- in --
@@ -305,24 +373,41 @@ class SipTransport:
         flows = self._flows
         if len(flows) >= MAX_KNOWN_SOURCES:
             flows.clear()
-        flow = flows[(number, source)] = Flow(UDP, _plain(str(source[0])), cast("int", source[1]), 0, number)
+        flow = flows[(number, source)] = Flow(UDP, plain(str(source[0])), cast("int", source[1]), 0, number)
         return flow
 
-    def opened(self, connection: _Connection, remote: tuple[str, int]) -> Flow | None:
+    def admits(self, address: str) -> bool:
+        """Whether a connection from ``address`` is taken at all."""
+        return self._admit is None or self._admit(address, self._clock())
+
+    def opened(self, connection: Connection, remote: tuple[str, int]) -> Flow | None:
         """A connection was opened by either side; its flow, or None if there are too many."""
-        if self._closed or (len(self._connections) >= MAX_CONNECTIONS and not self._make_room()):
+        if self._closed:
             return None
+        if len(self._connections) >= MAX_CONNECTIONS:
+            ours = connection.outgoing or self.handshakes.known(connection.address)
+            if not self._make_room(ours):
+                return None
         self._serial += 1
         self._connections[self._serial] = connection
-        address = _plain(remote[0])
-        self._by_remote[(address, remote[1])] = connection
-        return Flow(TCP, address, remote[1], self._serial, connection.listener)
+        word, name = connection.transport, connection.name
+        address, port = remote
+        self._by_remote[(word, address, port)] = connection
+        if name and not connection.outgoing:
+            self._by_name[(word, address, name)] = connection
+        return Flow(word, address, port, self._serial, connection.listener, name)
 
-    def _make_room(self) -> bool:
-        """Close the connection that was silent longest: nobody keeps others out by opening many. False without any."""
-        if not self._connections:
+    def _make_room(self, known: bool) -> bool:
+        """Close the connection that was silent longest, a stranger's first: nobody keeps others out by opening many.
+
+        False without any, or if a stranger's (not ``known``) would take the place of a peer's or phone's.
+        """
+        is_ours = self.handshakes.known
+        ranked = [(is_ours(each.address), each.active, number) for number, each in self._connections.items()]
+        is_known, _, number = min(ranked, default=(True, 0.0, 0))
+        if not ranked or (is_known and not known):
             return False
-        number, idlest = min(self._connections.items(), key=lambda each: each[1].active)
+        idlest = self._connections[number]
         if not self._crowded:
             self._crowded = True
             log.warning(
@@ -337,16 +422,20 @@ class SipTransport:
         self._receiver.receive(data, flow, self._clock())
         self._after()
 
-    def lost(self, connection: _Connection, flow: Flow, asked: Flow | None) -> None:
+    def lost(self, connection: Connection, flow: Flow) -> None:
         """A connection is gone."""
         self._connections.pop(flow.connection, None)
         self._crowded = self._crowded and 2 * len(self._connections) > MAX_CONNECTIONS
-        if self._by_remote.get((flow.address, flow.port)) is connection:
-            del self._by_remote[(flow.address, flow.port)]
+        key = (flow.transport, flow.address, flow.port)
+        if self._by_remote.get(key) is connection:
+            del self._by_remote[key]
+        name = (flow.transport, flow.address, flow.name)
+        if self._by_name.get(name) is connection:
+            del self._by_name[name]
         if self._closed:
             return
         self._tell_lost(flow)
-        if asked is not None:
+        for asked in connection.asked:
             self._tell_lost(asked)
         self._after()
 
@@ -369,6 +458,18 @@ class SipTransport:
         task.add_done_callback(self._tasks.discard)
 
 
+def _is_ours(address: str) -> bool:
+    """True if ``address`` is one of this host's, or unknown."""
+    if not address:
+        return True
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError as error:
+            return error.errno != errno.EADDRNOTAVAIL
+    return True
+
+
 class _Nobody:
     """Before ``attach``."""
 
@@ -378,82 +479,5 @@ class _Nobody:
     def connection_lost(self, flow: Flow, now: int) -> None:
         pass
 
-    def resolved(self, host: str, addresses: tuple[str, ...], now: int) -> None:
+    def looked_up(self, question: Resolve, answer: Answer, now: int) -> None:
         pass
-
-
-class _Connection(asyncio.Protocol):
-    """One TCP connection. ``asked`` is the flow that made us open it."""
-
-    def __init__(self, owner: SipTransport, listener: int, asked: Flow | None = None) -> None:
-        self.listener = listener
-        self._owner = owner
-        self._asked = asked
-        self._flow: Flow | None = None
-        self._transport: asyncio.Transport | None = None
-        self._idle: asyncio.TimerHandle | None = None
-        self.active = 0.0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = stream = cast("asyncio.Transport", transport)
-        remote = transport.get_extra_info("peername")
-        self._flow = self._owner.opened(self, (remote[0], remote[1])) if remote else None
-        if self._flow is None:
-            stream.abort()
-            return
-        self._watch()
-
-    def _watch(self) -> None:
-        loop = asyncio.get_running_loop()
-        limit = SIP_TIMERS[SipTimer.IDLE].default / SECOND
-        now = loop.time()
-        self.active = self.active or now
-        if now - self.active >= limit:
-            self.finish()
-            return
-        self._idle = loop.call_later(self.active + limit - now + 0.001, self._watch)
-
-    def data_received(self, data: bytes) -> None:
-        if self._flow is not None:
-            self.active = asyncio.get_running_loop().time()
-            self._owner.received(self._flow, data)
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        if self._idle is not None:
-            self._idle.cancel()
-        flow, self._flow = self._flow, None
-        if flow is not None:
-            self._owner.lost(self, flow, self._asked)
-
-    @property
-    def remote(self) -> str:
-        """Who is at the far end, for the log."""
-        return str(self._flow)
-
-    def send(self, data: bytes) -> None:
-        """Write; a far end that does not read loses its connection."""
-        transport = self._transport
-        if transport is None or transport.is_closing():
-            return
-        transport.write(data)
-        self.active = asyncio.get_running_loop().time()
-        if transport.get_write_buffer_size() > MAX_WRITE_BUFFER:
-            log.warning("closing %s: the far end does not read", self._flow)
-            transport.abort()
-
-    def finish(self) -> None:
-        """Close after what is written has gone."""
-        if self._transport is not None:
-            self._transport.close()
-
-    def abort(self) -> None:
-        """Close at once."""
-        if self._transport is not None:
-            self._transport.abort()
-
-
-def _plain(address: str) -> str:
-    """An IPv4 address that came over a dual-stack socket in its own form, scopes dropped."""
-    if address.startswith("::ffff:") and "." in address:
-        return address[7:]
-    return address.partition("%")[0]

@@ -1,6 +1,7 @@
 """The calling side of an INVITE (RFC 3261 13.2): forks, 100rel, CANCEL, repeats after 3xx, 401, 407, 422 and 484.
 
 One per outgoing leg. Every To tag makes a session; the first 2xx wins, others are acknowledged and ended with BYE.
+What the INVITE says is in ``invite_request.py``.
 """
 
 from __future__ import annotations
@@ -15,29 +16,30 @@ from gateway.core import SECOND
 from gateway.leg import Alerting, Answered, LegEvent, Proceeding, Progress, Setup
 from gateway.voip.sip.body import find_sdp
 from gateway.voip.sip.causes import cause_for_sip
-from gateway.voip.sip.composed import ComposedRequest, field_lines
+from gateway.voip.sip.credentials import CHALLENGES
 from gateway.voip.sip.dialog import Dialog
-from gateway.voip.sip.diversion import diversion_fields, history_fields
+from gateway.voip.sip.ear import DEAF, Ear
 from gateway.voip.sip.errors import SipError
-from gateway.voip.sip.flow import Flow, bracketed
-from gateway.voip.sip.host import ALLOW, Host
-from gateway.voip.sip.identity import caller_fields, connected_of
+from gateway.voip.sip.flow import Flow
+from gateway.voip.sip.forwarding import forward_of
+from gateway.voip.sip.host import Host
+from gateway.voip.sip.identity import connected_of
+from gateway.voip.sip.invite_request import InviteRequest
 from gateway.voip.sip.message import Response
+from gateway.voip.sip.nat import contact_behind_nat
 from gateway.voip.sip.negotiation import Negotiation
-from gateway.voip.sip.parties import q850_of, reason_fields, rules_for
-from gateway.voip.sip.peers import PeerKind, PeerSettings, RedirectionHeader, Reliability
-from gateway.voip.sip.session import SDP_TYPE, Phase, Session, session_timer
+from gateway.voip.sip.parties import q850_of, reason_fields
+from gateway.voip.sip.peers import PeerSettings, Reliability
+from gateway.voip.sip.session import Phase, Session
 from gateway.voip.sip.suspects import PATIENCE
-from gateway.voip.sip.telephone import user_of
 from gateway.voip.sip.timers import SipTimer
 from gateway.voip.sip.transaction import ClientInvite, ClientTransaction, Trouble
 from gateway.voip.sip.transactions import TableFull
-from gateway.voip.sip.uas import supported_by
-from gateway.voip.sip.uri import Uri
-from gateway.voip.sip.user_to_user import answer_of, isub_of, user_to_user_field
+from gateway.voip.sip.user_to_user import answer_of
 
 if TYPE_CHECKING:
     from gateway.voip.sip.leg import SipLeg
+    from gateway.voip.sip.way import Way
 
 log = logging.getLogger(__name__)
 
@@ -45,61 +47,38 @@ MAX_FORKS = 8
 """Early dialogs of one INVITE; provisional responses of more are ignored, a 2xx still gets ACK and BYE."""
 MAX_ATTEMPTS = 8
 """INVITEs sent for one call: challenges, redirections, 422 and longer numbers count alike."""
-CHALLENGES = frozenset({401, 407})
 REDIRECTIONS = frozenset({300, 301, 302})
 """305 names a proxy and 380 a service, not where the called user is (21.3)."""
-MAX_FORWARDS = 70
-"""RFC 3261 8.1.1.6."""
-_OWN_FIELDS = 10
-"""Header fields that every INVITE of ours has."""
+MEDIA_REFUSALS = frozenset({415, 488, 606})
+"""Some that would have SRTP refuse the profile that goes without (RFC 8643 4)."""
 _USER_STATUSES = frozenset({480, 486, 600, 603, 604})
 
 
 class OutgoingInvite:
-    """An INVITE of ours. ``setup`` grows with overlap digits (RFC 3578)."""
+    """An INVITE of ours. ``setup`` grows with overlap digits (RFC 3578). ``way`` is set for who is registered."""
 
     def __init__(
-        self, leg: SipLeg, host: Host, peer: PeerSettings, flow: Flow, setup: Setup, negotiation: Negotiation
+        self,
+        leg: SipLeg,
+        host: Host,
+        peer: PeerSettings,
+        flow: Flow,
+        setup: Setup,
+        negotiation: Negotiation,
+        *,
+        way: Way | None = None,
+        ear: Ear | None = None,
     ) -> None:
         self._leg = leg
+        self._ear: Ear = leg if ear is None else ear
+        self._way = way
         self._host = host
         self._peer = peer
         self._flow = flow
-        self._setup = setup
         self._negotiation = negotiation
-        # 48 bits of tag, 96 of Call-ID, 16 of CSeq.
-        number = host.rng.getrandbits(160)
-        digits = f"{number:040x}"
-        self._tag = digits[:12]
-        address = leg.local_address
-        self.call_id = f"{digits[12:36]}@{address.strip('[]')}"
-        self._cseq = 1 + (number & 0xFFFF)
+        self._request = InviteRequest(leg, host, peer, flow, setup, way)
+        self.call_id = self._request.call_id
         self._attempts = 0
-        self._rules = rules_for(peer, address)
-        # What is to be added to the called number, and the fields of what goes from end to end.
-        self._isub = isub = ""
-        self._conveyed: list[tuple[str, str]] = []
-        conveyed = setup.conveyed
-        if conveyed is not None:
-            if conveyed.called_subaddress is not None and peer.kind is PeerKind.TRUNK and not peer.user:
-                self._isub = isub_of(conveyed.called_subaddress)
-            if conveyed.calling_subaddress is not None:
-                isub = isub_of(conveyed.calling_subaddress)
-            if conveyed.user_user:
-                self._conveyed.append(user_to_user_field(conveyed.user_user))
-        sender, fields = caller_fields(setup.caller, self._rules, isub)
-        self._sender = f"{sender};tag={self._tag}"
-        user = sender.uri.user or ""
-        self._contact = host.outbound.contact(flow, user if user != "anonymous" else "")
-        self._identity = list(fields)
-        self._timer = session_timer(host, peer)
-        self._to_host = bracketed(peer.host.strip("[]"))
-        hops = setup.hops
-        self._max_forwards = str(MAX_FORWARDS if hops is None else min(hops - 1, MAX_FORWARDS))
-        # Where redirections sent us: being tried, still to be tried (best first), and all there ever were.
-        self._target: Uri | None = None
-        self._targets: list[Uri] = []
-        self._known_targets: set[str] = set()
         self._transaction: ClientTransaction | None = None
         self._body = b""
         self._sessions: dict[str, Session] = {}
@@ -109,12 +88,14 @@ class OutgoingInvite:
         self._winner: Session | None = None
         self._extra: dict[str, Session] = {}
         self._cancel: tuple[Cause, str] | None = None
+        self._reasons: tuple[str, ...] = ()
         self._cancelled = False
         # Whether a timer runs that sends the call another way, and when the INVITE went out.
         self._hurrying = False
         self._asked = 0
         self._provisional_seen = False
         self._waits_for_digits = False
+        self._moved = False
         self._last: LegEvent | None = None
 
     @property
@@ -122,30 +103,62 @@ class OutgoingInvite:
         """The session that won, if any."""
         return self._winner
 
+    @property
+    def audible(self) -> Session | None:
+        """An early session whose media is settled."""
+        return next((each for each in self._sessions.values() if each.negotiation.settings is not None), None)
+
+    def hears(self, session: Session) -> bool:  # noqa: ARG002
+        """Whether ``session``'s early media may be heard: the latest is."""
+        return True
+
     # -- commands of the leg --
 
     def start(self, now: int) -> None:
         """Send the (first) INVITE; our RTP port is known."""
+        hindrance = self._negotiation.local.encryption.hindrance
+        if hindrance:
+            self._ear.finish(Cause.BEARER_CAPABILITY_NOT_AUTHORIZED, Location.PRIVATE_LOCAL, now, text=hindrance)
+            return
         if not self._peer.late_offer:
             self._body = self._negotiation.make_offer()
-        self._invite(now, [])
+        self._invite(now)
+
+    def start_with(self, body: bytes, now: int) -> None:
+        """Send the INVITE with the offer ``body``, which was made for another server of the same peer."""
+        self._body = body
+        self._invite(now)
 
     def digits(self, digits: str, complete: bool, now: int) -> None:
         """More digits of the number: they go out with the next INVITE, at once if the last one got 484."""
-        called = self._setup.called
-        self._setup = replace(self._setup, called=replace(called, digits=called.digits + digits), complete=complete)
+        setup = self._request.setup
+        called = replace(setup.called, digits=setup.called.digits + digits)
+        self._request.setup = replace(setup, called=called, complete=complete)
         if not self._waits_for_digits:
             return
         self._waits_for_digits = False
         if digits:
-            self._invite(now, [])
+            self._invite(now)
         elif complete:
-            self._leg.finish(Cause.INVALID_NUMBER_FORMAT, Location.BEYOND_INTERWORKING, now, text="484")
+            self._ear.finish(Cause.INVALID_NUMBER_FORMAT, Location.BEYOND_INTERWORKING, now, text="484")
 
-    def cancel(self, cause: Cause, text: str, now: int) -> None:
-        """The leg gave up before an answer: CANCEL, once a provisional response allows it (9.1)."""
+    def relocate(self, address: str, now: int) -> None:
+        """Our address changed before anybody answered: further INVITEs and dialogs name the new one."""
+        request = self._request
+        request.contact = self._host.outbound.recontact(self._flow, request.contact)
+        self._negotiation.move(address)
+        self._moved = True
+        for session in self._sessions.values():
+            session.relocate(request.contact, address, now)
+
+    def cancel(self, cause: Cause, text: str, now: int, reasons: tuple[str, ...] = ()) -> None:
+        """The leg gave up before an answer: CANCEL, once a provisional response allows it (9.1).
+
+        ``reasons``: the values of Reason if they are others than ``cause`` and ``text`` make.
+        """
         if self._winner is not None:
             return
+        self._reasons = reasons
         self._stop_hurrying()
         if self._transaction is None:
             self._cancelled = True
@@ -154,13 +167,25 @@ class OutgoingInvite:
         if self._provisional_seen:
             self._send_cancel(now)
 
+    @property
+    def silent_since(self) -> int | None:
+        """When the INVITE went out to which nothing came back; None if something did, or if none is out."""
+        return None if self._transaction is None or self._provisional_seen else self._asked
+
+    def give_up(self, now: int) -> None:
+        """Nothing came back: the INVITE is not sent again, and what comes late is seen to."""
+        if isinstance(self._transaction, ClientInvite):
+            self._transaction.stop_repeating()
+        self.cancel(Cause.NORMAL_CALL_CLEARING, "", now)
+
     def _send_cancel(self, now: int) -> None:
         transaction = self._transaction
         if self._cancelled or self._cancel is None or not isinstance(transaction, ClientInvite):
             return
         self._cancelled = True
         cancel = transaction.request.cancel()
-        for name, value in reason_fields(*self._cancel):
+        fields = [("Reason", value) for value in self._reasons] or reason_fields(*self._cancel)
+        for name, value in fields:
             cancel.headers.add(name, value)
         try:
             self._host.outbound.transactions.request(cancel, cancel.to_bytes(), transaction.flow, _Nobody(), now)
@@ -170,66 +195,41 @@ class OutgoingInvite:
 
     # -- the INVITE --
 
-    def _called(self) -> str:
-        peer = self._peer
-        user = peer.user or (peer.name if peer.kind is PeerKind.PHONE else user_of(self._setup.called, peer.style))
-        return f"sip:{user}{self._isub}@" if user else "sip:"
-
-    def _request_uri(self, called: str) -> str:
-        if self._target is not None:
-            return str(self._target.without_headers())
-        transport = ";transport=tcp" if self._peer.transport == "TCP" else ""
-        if self._isub:
-            transport = f";user=phone{transport}"
-        return f"{called}{self._leg.remote_host}{transport}"
-
-    def _invite(self, now: int, extra: list[tuple[str, str]]) -> None:
+    def _invite(self, now: int) -> None:
         self._attempts += 1
-        self._cseq += 1
+        if self._moved:
+            self._moved = False
+            if self._body:
+                self._body = self._negotiation.make_offer()
+        if self._negotiation.local.encryption.confidential and not self._flow.secure:
+            # Whoever chose this way forgot that there are keys in the body.
+            self._ear.finish(
+                Cause.BEARER_CAPABILITY_NOT_AUTHORIZED, Location.PRIVATE_LOCAL, now, text="no TLS to another target"
+            )
+            return
         self._asked = now
         self._provisional_seen = False
-        peer, setup = self._peer, self._setup
-        called = self._called()
-        uri = self._request_uri(called)
         outbound = self._host.outbound
         via = outbound.via(self._flow)
-        fields: list[tuple[str, str]] = []
-        if peer.reliable is Reliability.REQUIRED:
-            fields.append(("Require", "100rel"))
-        fields.extend(self._timer.request_fields())
-        fields.extend(self._identity)
-        if self._conveyed:
-            fields.extend(self._conveyed)
-        if setup.redirection is not None:
-            if peer.redirection in (RedirectionHeader.DIVERSION, RedirectionHeader.BOTH):
-                fields.extend(diversion_fields(setup.redirection, self._rules))
-            if peer.redirection in (RedirectionHeader.HISTORY_INFO, RedirectionHeader.BOTH):
-                fields.extend(history_fields(setup.redirection, Uri.parse(uri), self._rules))
-        fields.extend(extra)
-        if self._body:
-            fields.append(SDP_TYPE)
-        text = (
-            f"Via: {via.text}\r\nMax-Forwards: {self._max_forwards}\r\nFrom: {self._sender}\r\n"
-            # 19.1.1: no port and no transport here; after a redirection it is as before (8.1.3.4).
-            f"To: <{called}{self._to_host}>\r\nCall-ID: {self.call_id}\r\nCSeq: {self._cseq} INVITE\r\n"
-            f"Contact: {self._contact}\r\nAllow: {ALLOW}\r\nSupported: {supported_by(peer)}\r\n"
-            f"User-Agent: {self._host.settings.user_agent}\r\n{field_lines(fields)}"
-        )
-        request = ComposedRequest(
-            "INVITE", uri, self._cseq, self.call_id, self._sender, text, _OWN_FIELDS + len(fields), self._body
-        )
+        request = self._request.compose(via, self._flow, self._body)
         try:
             self._transaction = outbound.request(request, via, self._flow, self, now)
         except TableFull:
             self._transaction = None
-            self._leg.finish(
+            self._ear.finish(
                 Cause.SWITCHING_EQUIPMENT_CONGESTION, Location.PRIVATE_LOCAL, now, text="transaction table is full"
             )
             return
-        if setup.alternatives:
+        host, peer, setup = self._host, self._peer, self._request.setup
+        # How long a fork's branches may be silent is the fork's to say.
+        if self._ear is self._leg and (setup.alternatives or self._leg.other_flows or self._is_vain(setup)):
             self._hurrying = True
-            host = self._host
             host.timers.start((self, SipTimer.FAILOVER), now + host.suspects.patience(peer.name, peer.failover))
+
+    def _is_vain(self, setup: Setup) -> bool:
+        """Whether the peer was found not to be there: then a moment must do, but for who calls an ambulance."""
+        host = self._host
+        return host.suspects.is_unreachable(self._peer.name) and setup.called.digits not in host.settings.emergency
 
     def _stop_hurrying(self) -> None:
         if self._hurrying:
@@ -242,15 +242,15 @@ class OutgoingInvite:
         The transaction stays to see to what comes late: CANCEL after a provisional response, ACK and BYE after a 2xx.
         """
         self._hurrying = False
-        transaction = self._transaction
-        if transaction is None or self._cancel is not None or self._provisional_seen:
+        if self.silent_since is None or self._cancel is not None:
+            return
+        self.give_up(now)
+        if self._has_other_servers:
+            self._call_next_server(now)
             return
         self._suspect(now)
-        if isinstance(transaction, ClientInvite):
-            transaction.stop_repeating()
-        self.cancel(Cause.NORMAL_CALL_CLEARING, "", now)
         waited = self._peer.failover if now - self._asked >= self._peer.failover else PATIENCE
-        self._leg.finish(
+        self._ear.finish(
             Cause.RECOVERY_ON_TIMER_EXPIRY,
             Location.BEYOND_INTERWORKING,
             now,
@@ -258,8 +258,8 @@ class OutgoingInvite:
         )
 
     def _suspect(self, now: int) -> None:
-        # Who is silent after a redirection is not the peer, which did answer.
-        if self._target is None:
+        # Who is silent after a redirection is not the peer, which did answer; and a phone may have other places.
+        if self._request.target is None and self._way is None:
             self._host.suspects.add(self._peer.name, now)
 
     # -- responses --
@@ -269,10 +269,10 @@ class OutgoingInvite:
         status = response.status
         if self._hurrying:
             self._stop_hurrying()
-        if self._host.suspects.names and self._target is None:
+        if self._host.suspects.names and self._request.target is None:
             # It may answer from another address than the one it is called at.
             self._host.suspects.heard(self._peer.name)
-        current = transaction.number == self._cseq
+        current = transaction.number == self._request.cseq
         if current:
             # Outbound may have put another in its place (TCP that could not be had, now UDP).
             self._transaction = transaction
@@ -295,10 +295,13 @@ class OutgoingInvite:
         self._stop_hurrying()
         if trouble is Trouble.NO_ANSWER:
             self.cancel(Cause.NO_ANSWER_FROM_USER, "", now)
-            self._leg.finish(Cause.NO_ANSWER_FROM_USER, Location.BEYOND_INTERWORKING, now, timer="timer C")
+            self._ear.finish(Cause.NO_ANSWER_FROM_USER, Location.BEYOND_INTERWORKING, now, timer="timer C")
             return
         self._drop_sessions(None, now)
         if self._cancel is None and self._try_next_target(now):
+            return
+        if self._cancel is None and self._has_other_servers:
+            self._call_next_server(now)
             return
         # RFC 3261 8.1.3.1: a time-out is as 408, a transport error as 503.
         status = 408 if trouble is Trouble.TIMEOUT else 503
@@ -308,7 +311,7 @@ class OutgoingInvite:
             timer = "timer B"
             if self._cancel is None:
                 self._suspect(now)
-        self._leg.finish(cause, Location.BEYOND_INTERWORKING, now, text=trouble.value, status=status, timer=timer)
+        self._ear.finish(cause, Location.BEYOND_INTERWORKING, now, text=trouble.value, status=status, timer=timer)
 
     def _provisional(self, transaction: ClientTransaction, response: Response, now: int) -> None:
         self._provisional_seen = True
@@ -382,7 +385,7 @@ class OutgoingInvite:
         audible = session is not None and session.negotiation.settings is not None
         status = response.status
         if self._last is None and status != 180:
-            self._leg.emit(Proceeding())
+            self._ear.emit(Proceeding())
         event: LegEvent
         peer = self._peer
         conveyed = answer_of(response, peer.kind, trusted=peer.trust_identity)
@@ -394,7 +397,7 @@ class OutgoingInvite:
             event = Progress(described, Cause.of(reason) if reason else None, conveyed)
         if event != self._last:
             self._last = event
-            self._leg.emit(event)
+            self._ear.emit(event)
 
     def _tag_of(self, response: Response) -> str:
         text = response.headers.get("To") or ""
@@ -406,17 +409,26 @@ class OutgoingInvite:
         return tag
 
     def _open_session(self, transaction: ClientTransaction, response: Response) -> Session:
-        dialog = Dialog.from_response(transaction.request, response, self._tag)
-        return Session(
+        request = self._request
+        dialog = Dialog.from_response(transaction.request, response, request.tag)
+        session = Session(
             self._host,
             self._leg,
             self._peer,
             dialog,
             self._negotiation.fork(),
             transaction.flow,
-            self._contact,
-            self._timer.copy(),
+            request.contact,
+            request.timer.copy(),
+            request.digest,
         )
+        session.note_nat(
+            (self._way is not None and self._way.behind_nat) or contact_behind_nat(response, transaction.flow)
+        )
+        if self._moved:
+            # The INVITE that it answers named another address.
+            session.changes.relocate(0)
+        return session
 
     def _accepted(self, transaction: ClientTransaction, response: Response, now: int) -> None:
         tag = self._tag_of(response)
@@ -467,15 +479,15 @@ class OutgoingInvite:
         if failure:
             cause = Cause.BEARER_CAPABILITY_NOT_IMPLEMENTED
             session.release(cause, failure, now)
-            self._leg.finish(cause, Location.BEYOND_INTERWORKING, now, text=failure)
+            self._ear.finish(cause, Location.BEYOND_INTERWORKING, now, text=failure)
             return
-        self._leg.answered(session, now)
+        self._ear.answered(session, now)
         if settled or session.negotiation.settings is not self._leg.settings:
             session.media_settled(now, hold=False)
-        connected = connected_of(response, self._rules)
+        connected = connected_of(response, self._request.rules)
         session.identity = connected
         peer = self._peer
-        self._leg.emit(Answered(connected, answer_of(response, peer.kind, trusted=peer.trust_identity)))
+        self._ear.emit(Answered(connected, answer_of(response, peer.kind, trusted=peer.trust_identity)))
         session.report_hold(now)
         session.changes.proceed(now)
 
@@ -494,52 +506,78 @@ class OutgoingInvite:
             return
         status = response.status
         self._transaction = None
+        if status == 503 and self._cancel is None and not self._cancelled and self._has_other_servers:
+            self._call_next_server(now)
+            return
         cause = cause_for_sip(status, q850_of(response), self._host.settings.cause_rules, _warning_of(response))
+        forward = None
         if 300 <= status < 400:
             cause = Cause.REDIRECTION_TO_NEW_DESTINATION
+            if self._cancel is None and not self._cancelled:
+                forward = forward_of(response, self._peer, rang=isinstance(self._last, Alerting))
+                if forward is not None:
+                    # Each may be called, so each counts.
+                    targets = [each for each in forward.targets if not self._host.braked(self._peer, each, now)]
+                    forward = replace(forward, targets=tuple(targets)) if targets else None
         location = Location.USER if status in _USER_STATUSES else Location.BEYOND_INTERWORKING
-        self._leg.finish(cause, location, now, text=f"{status} {response.reason}", status=status)
+        self._ear.finish(cause, location, now, text=f"{status} {response.reason}", status=status, forward=forward)
 
     def _repeat(self, response: Response, now: int) -> bool:
         """Try again where ``response`` tells how; False if it is final for us."""
         if self._attempts >= MAX_ATTEMPTS:
             return False
         status = response.status
-        transaction = self._transaction
-        if status in CHALLENGES and self._host.credentials is not None and transaction is not None:
-            field = self._host.credentials.authorize(self._peer, transaction.request, response)
-            if field is not None:
-                self._invite(now, [field])
+        transaction, request = self._transaction, self._request
+        if status in CHALLENGES:
+            # Who is called after a redirection learns nothing of a password that is not for it.
+            digest = request.digest
+            if digest is None or request.target is not None or not digest.take(response, request.rounds):
+                why = "wants a password" if digest is None else "does not take our user or password"
+                log.warning("%s %s: %d to INVITE", self._peer.name, why, status)
+                return False
+            request.rounds += 1
+            self._invite(now)
+            return True
+        if status == 422:
+            if request.timer.take_too_small(response):
+                self._invite(now)
                 return True
-        elif status == 422:
-            if self._timer.take_too_small(response):
-                self._invite(now, [])
-                return True
-        elif status == 484 and not self._setup.complete:
+        elif status == 484 and not request.setup.complete:
             sent = transaction.request.uri_text if transaction is not None else ""
-            if self._request_uri(self._called()) != sent:
-                self._invite(now, [])
+            if request.uri(self._flow) != sent:
+                self._invite(now)
             else:
                 self._transaction = None
                 self._waits_for_digits = True
             return True
+        elif status in MEDIA_REFUSALS and self._body and self._negotiation.insist():
+            self._body = self._negotiation.make_offer()
+            self._invite(now)
+            return True
         elif status in REDIRECTIONS and self._peer.follow_redirects:
-            # 8.1.3.4: no URI is tried twice, and new ones go before those that are left.
-            found = [target for target in _targets_of(response) if str(target) not in self._known_targets]
-            self._known_targets.update(map(str, found))
-            self._targets = found + self._targets
+            request.redirect(response)
             return self._try_next_target(now)
         elif status < 600:
             return self._try_next_target(now)
         return False
 
+    @property
+    def _has_other_servers(self) -> bool:
+        return bool(self._leg.other_flows) and self._request.target is None and self._ear is self._leg
+
+    def _call_next_server(self, now: int) -> None:
+        """RFC 3263 4.3: on with the next server; what still comes of this one is seen to, and heard by nobody."""
+        self._ear = DEAF
+        self._host.far_ends.dead(self._flow, now)
+        self._leg.call_next_server(self._request.setup, self._negotiation, self._body, now)
+
     def _try_next_target(self, now: int) -> bool:
         """Call the next of the addresses that a redirection named; False if there is none (left)."""
-        if not self._targets or self._attempts >= MAX_ATTEMPTS:
+        target = self._request.next_target() if self._attempts < MAX_ATTEMPTS else None
+        if target is None:
             return False
-        self._target = self._targets.pop(0)
-        self._flow = self._host.outbound.flow_to(self._target, self._flow)
-        self._invite(now, [])
+        self._flow = self._host.outbound.flow_to(target, self._flow)
+        self._invite(now)
         return True
 
 
@@ -551,21 +589,6 @@ class _Nobody:
 
     def on_trouble(self, transaction: ClientTransaction, trouble: Trouble, now: int) -> None:
         pass
-
-
-def _targets_of(response: Response) -> list[Uri]:
-    """The SIP URIs of the Contacts of a 3xx, the best q first (20.10)."""
-    found: list[tuple[float, Uri]] = []
-    for contact in response.contacts:
-        try:
-            target = contact.uri
-            quality = float(contact.params.get("q") or "1")
-        except (SipError, ValueError):
-            continue
-        if target.scheme == "sip":
-            found.append((quality, target))
-    found.sort(key=lambda each: -each[0])
-    return [target for _, target in found]
 
 
 def _warning_of(response: Response) -> int | None:

@@ -14,6 +14,7 @@ from gateway.cause import Cause, Location
 from gateway.core import SECOND
 from gateway.identity import Party
 from gateway.leg import Conveyed
+from gateway.voip.sip.body import SDP_TYPE
 from gateway.voip.sip.causes import cause_for_bye, sip_status_for
 from gateway.voip.sip.host import ALLOW, Host
 from gateway.voip.sip.identity import asserted_fields
@@ -22,7 +23,7 @@ from gateway.voip.sip.parties import q850_of, refusal_fields, rules_for
 from gateway.voip.sip.peers import PeerSettings, Reliability, SessionTimers
 from gateway.voip.sip.reason import reason_header
 from gateway.voip.sip.reliable import ReliableResponses
-from gateway.voip.sip.session import SDP_TYPE, Session
+from gateway.voip.sip.session import Session
 from gateway.voip.sip.status import reason_phrase
 from gateway.voip.sip.timers import SipTimer
 from gateway.voip.sip.transaction import ServerTransaction, Trouble
@@ -65,6 +66,7 @@ def supported_by(peer: PeerSettings) -> str:
         tags.append("100rel")
     if peer.session_timers is not SessionTimers.REFUSE:
         tags.append("timer")
+    tags.append("replaces")
     return ", ".join(tags)
 
 
@@ -281,6 +283,7 @@ class IncomingInvite:
         session.restart_session_timer(now)
         if settled_now:
             session.media_settled(now)
+        self._leg.confirmed(now)
 
     def _final(self, status: int, phrase: str, fields: list[tuple[str, str]], now: int) -> None:
         if self._step is not Step.OFFERED:

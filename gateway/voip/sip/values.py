@@ -139,11 +139,11 @@ class Via(msgspec.Struct, frozen=True):
         """Parse one value; raises SipError(400)."""
         hop, semicolon, tail = text.partition(";")
         transport, host, port = _parse_hop(hop)
-        if tail[:7] == "branch=" and tail[-6:] == ";rport" and tail.count(";") == 1 and tail.isprintable():
-            branch = tail[7:-6]
-            if is_token(branch):
+        if tail[:7] == "branch=":
+            branch, more, rest = tail[7:].partition(";")
+            if (not more or rest == "rport") and is_token(branch):
                 # As nearly all write it.
-                return cls(transport, host, port, {"branch": branch, "rport": None})
+                return cls(transport, host, port, {"branch": branch, "rport": None} if more else {"branch": branch})
         return cls(transport, host, port, parse_params(semicolon + tail.rstrip(" \t")))
 
     @property

@@ -181,11 +181,14 @@ ONE_MISTAKE: list[tuple[str | bytes, str]] = [
     (HEAD + TRUNK + 'allow = "alaw"\n', '6: trunk[hq].allow = "alaw": expected a list, each item one of alaw, ulaw'),
     (HEAD + TRUNK + "secret = 1234\n", "6: trunk[hq].secret = …: expected a string, or a file as"),
     (HEAD + TRUNK + 'secret = { path = "x" }\n', "6: trunk[hq].secret = …: expected a string, or a file as"),
-    (HEAD + TRUNK + 'secret = { file = "/none" }\n', "6: trunk[hq].secret = …: not yet: digest authentication"),
+    (
+        HEAD + TRUNK + 'secret = { file = "/none" }\n',
+        "6: trunk[hq].secret: expected a file that can be read; /none: No such",
+    ),
     (HEAD + PHONE + 'callerid = "Ann <abc>"\n', '5: phone[desk].callerid = "Ann <abc>": expected "NAME <NUMBER>"'),
     (
         HEAD + PHONE.replace('host = "192.0.2.20"\n', ""),
-        "2: phone[desk].host: not yet: registration of phones; expected",
+        "2: phone[desk].secret: expected a secret, as anybody could",
     ),
     # files and directories
     (

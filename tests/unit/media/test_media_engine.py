@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from struct import pack, unpack_from
 
+import msgspec
 import pytest
 
 from gateway.media.api import (
@@ -159,6 +160,27 @@ def test_inband_digits_stay_audio_where_rfc4733_is_not_negotiated(harness: Harne
     assert peer.events() == []
     audio = peer.audio()
     assert max(strength(audio[at : at + 3 * FRAME], 697) for at in range(0, len(audio) - 3 * FRAME, FRAME)) > 0.4
+
+
+def test_digits_that_are_told_in_signalling_are_silence_in_the_voice(harness: Harness) -> None:
+    peer, line, rtp, _tdm = harness.call(dtmf=None)
+    harness.client.set_rtp(rtp, msgspec.structs.replace(peer.settings(None), digits_told=True))
+    key = Sine(697, 1209, amplitude=12000)
+    frames = 0
+
+    def press() -> None:
+        nonlocal frames
+        frames += 1
+        line.send(key.frame() if frames < 10 else SILENCE_ULAW)
+        peer.send_frame(SILENCE_ULAW)
+
+    harness.each_frame.append(press)
+    harness.run(0.9)
+    assert [event.digit for event in harness.events if isinstance(event, DigitHeard)] == ["1"]
+    assert peer.events() == []
+    audio = peer.audio()
+    loud = sum(audio[at : at + FRAME] != SILENCE_ULAW for at in range(0, len(audio) - FRAME, FRAME))
+    assert loud <= 2, "no more than the beginning, too short to be heard as a digit"
 
 
 def test_send_digits_goes_as_events_to_sip_and_as_tones_to_the_line(harness: Harness) -> None:

@@ -17,9 +17,7 @@ from gateway.media.api import (
     OnOpened,
     OnStatistics,
     Opened,
-    RtpSettings,
     Statistics,
-    Tone,
 )
 from gateway.pri.channels import ChannelState, Line
 from gateway.pri.lapd import Side, Transmit
@@ -27,9 +25,10 @@ from gateway.pri.leg import PriLeg
 from gateway.pri.q931.message import Message
 from gateway.pri.span.layer1 import Alarm
 from gateway.pri.trunk import PriSettings, PriTrunk, TrunkOutput
+from tests.unit.no_media import NoMedia
 
 
-class FakeMedia:
+class FakeMedia(NoMedia):
     """Media that only counts; what a B channel is not for is an error."""
 
     def __init__(self) -> None:
@@ -56,36 +55,6 @@ class FakeMedia:
         del self.streams[stream]
         if on_reply is not None and self.counts:
             on_reply(Statistics(packets_sent=50))
-
-    def open_rtp(self, address: str, label: str, on_reply: OnOpened) -> int:
-        raise NotImplementedError
-
-    def set_rtp(self, stream: int, settings: RtpSettings) -> None:
-        raise NotImplementedError
-
-    def open_tone(self, tone: Tone, label: str, on_reply: OnOpened) -> int:
-        raise NotImplementedError
-
-    def open_prompt(self, path: str, label: str, on_reply: OnOpened, *, repeat: bool = False) -> int:
-        raise NotImplementedError
-
-    def open_echo(self, label: str, on_reply: OnOpened) -> int:
-        raise NotImplementedError
-
-    def open_recorder(self, path: str, label: str, on_reply: OnOpened, *, seconds: int = 3600) -> int:
-        raise NotImplementedError
-
-    def connect(self, first: int, second: int) -> None:
-        raise NotImplementedError
-
-    def disconnect(self, stream: int) -> None:
-        raise NotImplementedError
-
-    def send_digits(self, stream: int, digits: str, milliseconds: int = 100) -> None:
-        raise NotImplementedError
-
-    def statistics(self, stream: int, on_reply: Callable[[Statistics | Failure], None]) -> None:
-        raise NotImplementedError
 
 
 @dataclass

@@ -245,6 +245,35 @@ def test_required_fact_that_is_missing_refuses_the_call() -> None:
     assert isinstance(dial.route("a", "1", facts=frozenset({"secure_media", "secure_signalling"})), Route)
 
 
+def test_emergency_call_is_let_pass_whatever_fact_is_missing() -> None:
+    dial = plan(
+        route("a", "911", "echo", require=["secure_signalling"]),
+        route("a", "_9X11", "goto:b/{number:1}"),
+        route("b", "_X.", "echo", require=["secure_media"]),
+    )
+    for number, lacks in (("911", "secure_signalling"), ("9911", "secure_media")):
+        found = dial.route("a", number)
+        assert isinstance(found, Route)
+        assert found.emergency
+        assert f"requires {lacks}, which the caller's hop lacks" in found.waived
+    assert not getattr(dial.route("a", "911", facts=frozenset({"secure_signalling"})), "waived", "?")
+
+
+def test_secure_bridge_of_a_route_and_of_those_it_goes_to_hold_together() -> None:
+    dial = plan(
+        route("a", "1", "sip:hq/1", secure_bridge=["secure_signalling"]),
+        route("a", "2", "sip:hq/2", "goto:b/3"),
+        route("a", "4", "sip:hq/4"),
+        route("b", "3", "sip:hq/3", secure_bridge=["secure_media", "secure_signalling"]),
+    )
+    found = [dial.route("a", number) for number in ("1", "2", "4")]
+    assert [route.secure_bridge for route in found if isinstance(route, Route)] == [
+        {"secure_signalling"},
+        {"secure_media", "secure_signalling"},
+        frozenset(),
+    ]
+
+
 def test_route_for_certain_callers_goes_first() -> None:
     dial = plan(
         route("a", "1", "sip:hq/all"),

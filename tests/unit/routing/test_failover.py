@@ -13,6 +13,7 @@ from gateway.routing.failover import goes_on
     "cause",
     [
         Cause.NO_ROUTE_TO_DESTINATION,
+        Cause.SUBSCRIBER_ABSENT,
         Cause.DESTINATION_OUT_OF_ORDER,
         Cause.NO_CIRCUIT_AVAILABLE,
         Cause.NETWORK_OUT_OF_ORDER,
@@ -38,7 +39,6 @@ def test_what_a_network_could_not_do_another_may(cause: Cause) -> None:
         Cause.USER_BUSY,
         Cause.NO_USER_RESPONDING,
         Cause.NO_ANSWER_FROM_USER,
-        Cause.SUBSCRIBER_ABSENT,
         Cause.CALL_REJECTED,
         Cause.NUMBER_CHANGED,
         Cause.INVALID_NUMBER_FORMAT,

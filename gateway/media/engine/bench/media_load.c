@@ -1,12 +1,19 @@
-/* Standing calls for a running engine: N pairs of a TDM channel and an RTP peer, voice both ways for some seconds; prints
+/* Standing calls for a running engine: N pairs of streams with their far ends here, voice both ways for some seconds; prints
  * the engine's CPU a call, and the time voice takes through it. Every block carries the time it was sent.
  *
- *   media-load CONTROL DIRECTORY CALLS SECONDS [FIRST-RTP-PORT]
+ *   media-load CONTROL DIRECTORY CALLS SECONDS [NEAR [FAR]]
+ *
+ * NEAR and FAR are what the two ends of each call speak: tdm, rtp, srtp (AES_CM_128_HMAC_SHA1_80), gcm (AEAD_AES_128_GCM), all
+ * of them G.711; g722, opus, l16. tdm and rtp if they are not said. What is transcoded bears no time, so of these there are no
+ * delays.
  */
 #include <errno.h>
 #include <math.h>
 #include <netinet/in.h>
+#include <opus/opus.h>
 #include <sched.h>
+#include <spandsp.h>
+#include <srtp2/srtp.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,14 +25,40 @@
 
 #include "../protocol.h"
 
-enum { REALTIME_PRIORITY = 10, CALLS_MAX = 512, FRAME = 160, FRAME_US = 20000, MEASURES = 1 << 20, STAMP_BYTES = 8, LABEL = GM_LABEL_BYTES };
+enum {
+    REALTIME_PRIORITY = 10,
+    CALLS_MAX = 512,
+    FRAME = 160,
+    FRAME_US = 20000,
+    MEASURES = 1 << 20,
+    STAMP_BYTES = 8,
+    HEADER = 12,
+    LABEL = GM_LABEL_BYTES,
+    OURS = 3, /* what the bytes of a key are */
+    THEIRS = 5,
+    SPOKEN = 100, /* frames, said again and again */
+    OCTETS_MAX = 4 * FRAME,
+    WIDE_FRAME = 2 * FRAME,
+    WIDE_RATE = 16000,
+};
 
-struct call {
-    int rtp, tdm, listener;
+struct end {
+    int fd;
+    bool tdm;
+    unsigned suite; /* 0: none */
+    unsigned codec; /* GM_CODEC_*; 0: G.711 */
+    const struct spoken *spoken;
+    unsigned said;
+    srtp_t out, in;
     struct sockaddr_in engine;
     uint16_t sequence;
     uint32_t stamp;
-    int64_t next[2], next_look;
+    int64_t next;
+};
+
+struct call {
+    struct end ends[2];
+    int64_t next_look;
 };
 
 struct delays {
@@ -35,6 +68,12 @@ struct delays {
 
 static struct call calls[CALLS_MAX];
 static uint8_t tone[FRAME];
+
+/* Two seconds in the codec of either end. */
+static struct spoken {
+    uint8_t octets[SPOKEN][OCTETS_MAX];
+    int size[SPOKEN];
+} spoken[2];
 
 static void die(const char *what)
 {
@@ -106,73 +145,133 @@ static int unix_socket(const char *path, struct sockaddr_un *a)
     return fd;
 }
 
-static void set_up(int control, const char *directory, unsigned index)
+static void open_tdm(int control, uint32_t stream, struct end *end, const char *directory)
 {
-    struct call *c = &calls[index];
-    uint32_t rtp = index * 2 + 1, tdm = index * 2 + 2;
-    struct sockaddr_in local = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t size = sizeof local;
+    uint8_t body[GM_BODY_MAX] = {0}, reply[GM_BODY_MAX];
     struct sockaddr_un path;
-    uint8_t body[GM_BODY_MAX] = {4}, reply[GM_BODY_MAX];
-    const uint8_t loopback[4] = {127, 0, 0, 1};
     char name[sizeof path.sun_path];
-    const int one = 1;
     size_t length;
+    int listener;
 
-    c->rtp = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
-    if (c->rtp < 0 || bind(c->rtp, (struct sockaddr *)&local, sizeof local) ||
-        getsockname(c->rtp, (struct sockaddr *)&local, &size))
-        die("RTP socket");
-    (void)snprintf(name, sizeof name, "%s/%u", directory, index);
-    c->listener = unix_socket(name, &path);
+    (void)snprintf(name, sizeof name, "%s/%u", directory, stream);
+    listener = unix_socket(name, &path);
     (void)unlink(name);
-    if (bind(c->listener, (struct sockaddr *)&path, sizeof path) || listen(c->listener, 1))
+    if (bind(listener, (struct sockaddr *)&path, sizeof path) || listen(listener, 1))
         die(name);
-
-    memcpy(body + 4, loopback, sizeof loopback);
-    ask(control, GM_OPEN_RTP, rtp, body, 20 + LABEL, reply);
-    c->engine = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    c->engine.sin_port = htons((uint16_t)(reply[4] | reply[5] << 8));
-    memset(body, 0, sizeof body);
     length = strlen(name);
     memcpy(body + 4 + LABEL, name, length);
-    ask(control, GM_OPEN_TDM, tdm, body, 4 + LABEL + length, reply);
-    c->tdm = accept4(c->listener, NULL, NULL, SOCK_NONBLOCK);
-    if (c->tdm < 0)
+    ask(control, GM_OPEN_TDM, stream, body, 4 + LABEL + length, reply);
+    end->fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
+    if (end->fd < 0)
         die("accept");
-    put(body, tdm, 4);
-    ask(control, GM_CONNECT, rtp, body, 4, reply);
+    close(listener);
+    (void)unlink(name);
+}
+
+static srtp_t session(unsigned suite, srtp_ssrc_type_t type, uint8_t octet)
+{
+    uint8_t key[GM_SRTP_KEY_BYTES];
+    srtp_policy_t policy = {.ssrc = {type, 0}, .key = key, .window_size = 128};
+    srtp_t made;
+
+    memset(key, octet, sizeof key);
+    if (suite == GM_AEAD_AES_128_GCM)
+        srtp_crypto_policy_set_aes_gcm_128_16_auth(&policy.rtp);
+    else
+        srtp_crypto_policy_set_rtp_default(&policy.rtp);
+    policy.rtcp = policy.rtp;
+    if (srtp_create(&made, &policy)) {
+        (void)fprintf(stderr, "this libsrtp2 has no such suite\n");
+        exit(1);
+    }
+    return made;
+}
+
+static void open_rtp(int control, uint32_t stream, struct end *end)
+{
+    struct sockaddr_in local = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof local;
+    uint8_t body[GM_BODY_MAX] = {4}, reply[GM_BODY_MAX];
+    const uint8_t loopback[4] = {127, 0, 0, 1};
+
+    end->fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+    if (end->fd < 0 || bind(end->fd, (struct sockaddr *)&local, sizeof local) ||
+        getsockname(end->fd, (struct sockaddr *)&local, &size))
+        die("RTP socket");
+    memcpy(body + 4, loopback, sizeof loopback);
+    ask(control, GM_OPEN_RTP, stream, body, 20 + LABEL, reply);
+    end->engine = local;
+    end->engine.sin_port = htons((uint16_t)(reply[4] | reply[5] << 8));
     memset(body, 0, sizeof body);
     body[0] = 4;
+    body[1] = (uint8_t)end->codec;
+    body[2] = end->codec ? 96 : 0;
     body[3] = 101;
     memcpy(body + 4, loopback, sizeof loopback);
     put(body + 20, ntohs(local.sin_port), 2);
     put(body + 22, ntohs(local.sin_port) + 1U, 2);
     body[24] = 20;
     body[25] = GM_SENDRECV;
-    ask(control, GM_SET_RTP, rtp, body, 28, reply);
-    (void)setsockopt(c->rtp, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof one);
-    (void)setsockopt(c->tdm, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof one);
-    c->stamp = (uint32_t)index * 12345;
+    body[28] = body[29] = GM_NO_PAYLOAD_TYPE;
+    if (end->suite) {
+        const size_t key = end->suite == GM_AEAD_AES_128_GCM ? 28 : 30;
+
+        body[33] = body[34] = (uint8_t)end->suite;
+        memset(body + 52, OURS, key);
+        memset(body + 52 + GM_SRTP_KEY_BYTES, THEIRS, key);
+        end->in = session(end->suite, ssrc_any_inbound, OURS);
+        end->out = session(end->suite, ssrc_any_outbound, THEIRS);
+    }
+    ask(control, GM_SET_RTP, stream, body, 52 + 2 * GM_SRTP_KEY_BYTES, reply);
 }
 
-static void send_voice(struct call *c, int way, int64_t now)
+static void set_up(int control, const char *directory, unsigned index)
 {
-    uint8_t packet[12 + FRAME] = {0x80, 0, (uint8_t)(c->sequence >> 8), (uint8_t)c->sequence};
+    const int one = 1;
+    uint8_t body[4], reply[GM_BODY_MAX];
 
-    memcpy(packet + 12, tone, FRAME);
-    put(packet + 12, (uint64_t)now, STAMP_BYTES);
-    if (way) {
-        (void)send(c->tdm, packet + 12, FRAME, MSG_DONTWAIT | MSG_NOSIGNAL);
-    } else {
-        for (int i = 0; i < 4; i++)
-            packet[4 + i] = (uint8_t)(c->stamp >> (24 - 8 * i));
-        packet[11] = 1;
-        (void)sendto(c->rtp, packet, sizeof packet, MSG_DONTWAIT, (struct sockaddr *)&c->engine, sizeof c->engine);
-        c->sequence++;
-        c->stamp += FRAME;
+    for (uint32_t i = 0; i < 2; i++) {
+        struct end *end = &calls[index].ends[i];
+
+        if (end->tdm)
+            open_tdm(control, index * 2 + i + 1, end, directory);
+        else
+            open_rtp(control, index * 2 + i + 1, end);
+        (void)setsockopt(end->fd, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof one);
+        end->stamp = index * 12345;
     }
-    c->next[way] += FRAME_US;
+    put(body, index * 2 + 2, 4);
+    ask(control, GM_CONNECT, index * 2 + 1, body, 4, reply);
+}
+
+static void send_voice(struct end *end, int64_t now)
+{
+    _Alignas(4) uint8_t packet[HEADER + OCTETS_MAX + SRTP_MAX_TRAILER_LEN] = {0x80, end->codec ? 96 : 0, (uint8_t)(end->sequence >> 8),
+                                                                            (uint8_t)end->sequence};
+    const unsigned clock = end->codec == GM_CODEC_OPUS ? 6 : end->codec == GM_CODEC_L16 ? 2 : 1;
+    int size = HEADER + FRAME;
+
+    if (end->codec) {
+        size = HEADER + end->spoken->size[end->said];
+        memcpy(packet + HEADER, end->spoken->octets[end->said], (size_t)size - HEADER);
+        end->said = (end->said + 1) % SPOKEN;
+    } else {
+        memcpy(packet + HEADER, tone, FRAME);
+        put(packet + HEADER, (uint64_t)now, STAMP_BYTES);
+    }
+    end->next += FRAME_US;
+    if (end->tdm) {
+        (void)send(end->fd, packet + HEADER, FRAME, MSG_DONTWAIT | MSG_NOSIGNAL);
+        return;
+    }
+    for (int i = 0; i < 4; i++)
+        packet[4 + i] = (uint8_t)(end->stamp >> (24 - 8 * i));
+    packet[11] = 1;
+    end->sequence++;
+    end->stamp += FRAME * clock;
+    if (end->out)
+        (void)srtp_protect(end->out, packet, &size);
+    (void)sendto(end->fd, packet, (size_t)size, MSG_DONTWAIT, (struct sockaddr *)&end->engine, sizeof end->engine);
 }
 
 /* The kernel says when a block came, so that a busy machine does not count against the engine. */
@@ -189,21 +288,24 @@ static int64_t arrival(struct msghdr *m)
     return now_us();
 }
 
-static bool receive_voice(int fd, size_t header, struct delays *d)
+static bool receive_voice(const struct end *end, struct delays *d)
 {
-    uint8_t packet[512];
+    _Alignas(4) uint8_t packet[2048];
     uint64_t control[8];
     struct iovec v = {packet, sizeof packet};
     struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
-    ssize_t got = recvmsg(fd, &m, MSG_DONTWAIT);
+    ssize_t got = recvmsg(end->fd, &m, MSG_DONTWAIT);
+    int size = (int)got, header = end->tdm ? 0 : HEADER;
     int64_t sent = 0;
 
     if (got < 0)
         return false;
-    if (got != (ssize_t)(header + FRAME))
+    if (end->in && srtp_unprotect(end->in, packet, &size))
+        return true;
+    if (size != header + FRAME || end->codec)
         return true;
     for (int i = 0; i < STAMP_BYTES; i++)
-        sent |= (int64_t)packet[header + (size_t)i] << (8 * i);
+        sent |= (int64_t)packet[header + i] << (8 * i);
     sent = arrival(&m) - sent;
     if (sent >= 0 && sent < 1000000 && d->count < MEASURES)
         d->microseconds[d->count++] = (int)sent;
@@ -215,7 +317,7 @@ static int by_size(const void *a, const void *b)
     return *(const int *)a - *(const int *)b;
 }
 
-static void print_delays(const char *what, struct delays *d)
+static void print_delays(const char *from, const char *to, struct delays *d)
 {
     double sum = 0;
 
@@ -226,7 +328,7 @@ static void print_delays(const char *what, struct delays *d)
         int median = d->microseconds[d->count / 2];
         int high = d->microseconds[d->count * 99ULL / 100];
 
-        (void)printf("%s: %u blocks, delay ms mean %.2f median %.2f 99%% %.2f most %.2f\n", what, d->count,
+        (void)printf("%s to %s: %u blocks, delay ms mean %.2f median %.2f 99%% %.2f most %.2f\n", from, to, d->count,
                      sum / d->count / 1000.0, median / 1000.0, high / 1000.0, d->microseconds[d->count - 1] / 1000.0);
     }
 }
@@ -242,7 +344,7 @@ static double cpu_of(int pid)
 }
 
 /* Sleeps between looks instead of waiting on the sockets: being woken would be charged to the engine. */
-static void run(unsigned count, int64_t until, struct delays *to_rtp, struct delays *to_tdm)
+static void run(unsigned count, int64_t until, struct delays delays[2])
 {
     const struct timespec pause = {0, 1000000};
     int64_t now;
@@ -252,65 +354,144 @@ static void run(unsigned count, int64_t until, struct delays *to_rtp, struct del
             struct call *c = &calls[i];
 
             for (int way = 0; way < 2; way++)
-                if (c->next[way] <= now)
-                    send_voice(c, way, now_us());
+                if (c->ends[way].next <= now)
+                    send_voice(&c->ends[way], now_us());
             if (c->next_look > now)
                 continue;
             c->next_look = now + FRAME_US;
-            while (receive_voice(c->rtp, 12, to_rtp))
-                ;
-            while (receive_voice(c->tdm, 0, to_tdm))
-                ;
+            for (int way = 0; way < 2; way++)
+                while (receive_voice(&c->ends[way], &delays[way]))
+                    ;
         }
         (void)nanosleep(&pause, NULL);
     }
 }
 
-int main(int argc, char **argv)
+/* Something like speech: a voice whose pitch and loudness go up and down, four syllables a second. */
+static void speak(int16_t *out, unsigned count)
 {
-    static struct delays to_rtp, to_tdm;
-    const struct sched_param priority = {.sched_priority = REALTIME_PRIORITY};
-    uint8_t body[GM_BODY_MAX] = {0}, reply[GM_BODY_MAX];
-    struct sockaddr_un path;
-    int control, pid;
-    unsigned count;
-    double seconds, before, used;
+    const double two_pi = 6.283185307179586;
+    double turn = 0.0;
 
-    if (argc < 5) {
-        (void)fprintf(stderr, "usage: media-load CONTROL DIRECTORY CALLS SECONDS\n");
-        return 2;
+    for (unsigned i = 0; i < count; i++) {
+        double seconds = (double)i / WIDE_RATE;
+        double value = 0.0;
+
+        turn += (120.0 + 30.0 * sin(two_pi * 0.7 * seconds)) / WIDE_RATE;
+        for (int k = 1; k < 40; k++)
+            value += sin(two_pi * k * turn) / (k < 5 ? 1.0 : k);
+        out[i] = (int16_t)lrint(2500.0 * value * (0.1 + fabs(sin(two_pi * 2.0 * seconds))));
     }
-    count = (unsigned)strtoul(argv[3], NULL, 10);
-    seconds = strtod(argv[4], NULL);
-    if (!count || count > CALLS_MAX)
-        return 2;
+}
+
+static void say_in(unsigned codec, struct spoken *to)
+{
+    static int16_t voice[SPOKEN * WIDE_FRAME];
+    g722_encode_state_t *g722 = g722_encode_init(NULL, 64000, 0);
+    int err;
+    OpusEncoder *opus = opus_encoder_create(WIDE_RATE, 1, OPUS_APPLICATION_VOIP, &err);
+
+    if (!g722 || !opus)
+        die("codecs");
+    (void)opus_encoder_ctl(opus, OPUS_SET_BITRATE(24000));
+    speak(voice, SPOKEN * WIDE_FRAME);
+    for (int i = 0; i < SPOKEN; i++) {
+        const int16_t *frame = voice + (size_t)i * WIDE_FRAME;
+
+        if (codec == GM_CODEC_G722) {
+            to->size[i] = g722_encode(g722, to->octets[i], frame, WIDE_FRAME);
+        } else if (codec == GM_CODEC_OPUS) {
+            to->size[i] = opus_encode(opus, frame, WIDE_FRAME, to->octets[i], OCTETS_MAX);
+        } else {
+            to->size[i] = OCTETS_MAX;
+            for (size_t k = 0; k < WIDE_FRAME; k++) {
+                to->octets[i][2 * k] = (uint8_t)((uint16_t)frame[k] >> 8);
+                to->octets[i][2 * k + 1] = (uint8_t)frame[k];
+            }
+        }
+    }
+    opus_encoder_destroy(opus);
+    (void)g722_encode_free(g722);
+}
+
+static void take_kind(const char *word, struct end *end)
+{
+    end->tdm = !strcmp(word, "tdm");
+    end->codec = !strcmp(word, "g722")   ? GM_CODEC_G722
+                 : !strcmp(word, "opus") ? GM_CODEC_OPUS
+                 : !strcmp(word, "l16")  ? GM_CODEC_L16
+                                         : 0;
+    end->suite = !strcmp(word, "srtp") ? GM_AES_CM_128_HMAC_SHA1_80 : !strcmp(word, "gcm") ? GM_AEAD_AES_128_GCM : 0;
+    if (!end->tdm && !end->suite && !end->codec && strcmp(word, "rtp") != 0) {
+        (void)fprintf(stderr, "media-load: \"%s\", expected tdm, rtp, srtp, gcm, g722, opus or l16\n", word);
+        exit(2);
+    }
+}
+
+/* Connects; `*pid` is the engine's. */
+static int say_hello(const char *path, int *pid)
+{
+    uint8_t body[12] = {0}, reply[GM_BODY_MAX];
+    struct sockaddr_un a;
+    int control = unix_socket(path, &a);
+
+    if (connect(control, (struct sockaddr *)&a, sizeof a))
+        die(path);
+    put(body + 4, 1500, 4);
+    put(body + 8, 1, 4);
+    ask(control, GM_HELLO, 0, body, sizeof body, reply);
     for (int i = 0; i < FRAME; i++) { /* 1000 Hz by its eight mu-law codes: the digital milliwatt of G.711 */
         static const uint8_t milliwatt[8] = {0x1e, 0x0b, 0x0b, 0x1e, 0x9e, 0x8b, 0x8b, 0x9e};
 
         tone[i] = milliwatt[i % 8];
     }
-    control = unix_socket(argv[1], &path);
-    if (connect(control, (struct sockaddr *)&path, sizeof path))
-        die(argv[1]);
-    put(body + 4, 1500, 4);
-    put(body + 8, 1, 4);
-    ask(control, GM_HELLO, 0, body, 12, reply);
-    pid = reply[16] | reply[17] << 8 | reply[18] << 16 | reply[19] << 24;
+    *pid = reply[16] | reply[17] << 8 | reply[18] << 16 | reply[19] << 24;
+    return control;
+}
+
+int main(int argc, char **argv)
+{
+    static struct delays delays[2];
+    const struct sched_param priority = {.sched_priority = REALTIME_PRIORITY};
+    const char *words[2] = {"tdm", "rtp"};
+    int control, pid;
+    unsigned count;
+    double seconds, before, used;
+
+    if (argc < 5 || argc > 7) {
+        (void)fprintf(stderr, "usage: media-load CONTROL DIRECTORY CALLS SECONDS [NEAR [FAR]]\n");
+        return 2;
+    }
+    count = (unsigned)strtoul(argv[3], NULL, 10);
+    seconds = strtod(argv[4], NULL);
+    if (!count || count > CALLS_MAX || srtp_init())
+        return 2;
+    for (int i = 5; i < argc; i++)
+        words[i - 5] = argv[i];
+    for (unsigned i = 0; i < count; i++) {
+        for (int k = 0; k < 2; k++) {
+            take_kind(words[k], &calls[i].ends[k]);
+            calls[i].ends[k].spoken = &spoken[k];
+        }
+    }
+    for (int k = 0; k < 2; k++)
+        say_in(calls[0].ends[k].codec, &spoken[k]);
+    control = say_hello(argv[1], &pid);
     for (unsigned i = 0; i < count; i++)
         set_up(control, argv[2], i);
     (void)sched_setscheduler(0, SCHED_FIFO, &priority); /* if allowed: others on the machine do not disturb the measure */
     for (unsigned i = 0; i < count; i++) {
-        calls[i].next[0] = now_us() + (int64_t)(i * 7919U % FRAME_US);
-        calls[i].next[1] = now_us() + (int64_t)(i * 6271U % FRAME_US);
+        calls[i].ends[0].next = now_us() + (int64_t)(i * 7919U % FRAME_US);
+        calls[i].ends[1].next = now_us() + (int64_t)(i * 6271U % FRAME_US);
     }
-    run(count, now_us() + 2000000, &to_rtp, &to_tdm); /* settle */
-    to_rtp.count = to_tdm.count = 0;
+    run(count, now_us() + 2000000, delays); /* settle */
+    delays[0].count = delays[1].count = 0;
     before = cpu_of(pid);
-    run(count, now_us() + (int64_t)(seconds * 1e6), &to_rtp, &to_tdm);
+    run(count, now_us() + (int64_t)(seconds * 1e6), delays);
     used = cpu_of(pid) - before;
     (void)printf("%u calls, %.0f s: engine %.3f %% of a core, %.4f %% a call\n", count, seconds, used / seconds * 100.0,
                  used / seconds * 100.0 / count);
-    print_delays("TDM to RTP", &to_rtp);
-    print_delays("RTP to TDM", &to_tdm);
+    print_delays(words[1], words[0], &delays[0]);
+    print_delays(words[0], words[1], &delays[1]);
     return 0;
 }

@@ -40,7 +40,7 @@ static void say_hello(void)
 bool scene_open(void)
 {
     static bool opened;
-    const struct options options = {.control = "control", .streams = 16, .port_first = 43000, .port_last = 43999,
+    const struct options options = {.control = "control", .streams = 16, .wide = 4, .port_first = 43000, .port_last = 43999,
                                     .silence_milliseconds = 500, .grace_seconds = 1, .delay_milliseconds = 200};
 
     if (opened)

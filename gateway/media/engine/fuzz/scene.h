@@ -4,7 +4,7 @@
 
 #include "../engine.h"
 
-enum { LINE = 1, VOICE = 2 };
+enum { LINE = 1, VOICE = 2, OTHER = 3 };
 
 struct scene {
     struct engine engine;

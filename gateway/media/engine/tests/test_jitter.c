@@ -19,6 +19,8 @@ struct trace {
     unsigned duplicate;   /* 1/1000 */
     unsigned packet;      /* samples */
     int64_t begin;        /* when the sender starts, us */
+    unsigned spurt;       /* packets between two pauses; 0: no pause */
+    unsigned pause;       /* samples for which nothing is sent */
 };
 
 struct outcome {
@@ -45,7 +47,10 @@ static void make(const struct trace *t, unsigned count, uint64_t seed)
         struct packet *p = &packets[i];
         double sent = (double)t->begin + (i + 1) * spacing;
 
-        p->stamp = 0xfffff000U + i * t->packet;
+        unsigned paused = t->spurt ? i / t->spurt * t->pause : 0;
+
+        sent += paused * 125.0;
+        p->stamp = 0xfffff000U + i * t->packet + paused;
         p->arrival = (int64_t)sent + t->base + (t->spread ? check_random(&seed) % (uint32_t)t->spread : 0);
         if (t->burst_every && i % t->burst_every == t->burst_every - 1)
             held_until = p->arrival + t->burst;
@@ -123,6 +128,18 @@ static struct outcome hear(const struct trace *t, unsigned count, int64_t length
     o.slips = j.slips;
     jitter_close(&j);
     return o;
+}
+
+static void pauses_that_are_no_whole_frames_leave_no_delay(void)
+{
+    for (unsigned pause = 1200; pause < 1600; pause += 8) {
+        struct trace t = {.packet = 160, .base = 3000, .spurt = 7, .pause = pause};
+        struct outcome o = hear(&t, 350, 15000000, 1);
+
+        CHECK_EQUAL(o.late, 0);
+        CHECK(o.delay_mean <= 30.0);
+        CHECK(o.concealed <= 50 * (pause / SAMPLES + 2));
+    }
 }
 
 static void clean_stream_is_played_within_a_tick_of_its_arrival(void)
@@ -294,6 +311,25 @@ static void comfort_noise_is_heard_at_its_level_until_voice_comes(void)
     jitter_close(&j);
 }
 
+static void small_holes_are_filled_and_nothing_behind_them(void)
+{
+    int16_t history[HISTORY], out[SAMPLES];
+    struct conceal c;
+
+    for (int i = 0; i < HISTORY; i++)
+        history[i] = (int16_t)(10000.0 * sin(i * 2.0 * 3.14159265358979 / 110.0));
+    CHECK_EQUAL(conceal_open(&c), 0);
+    for (unsigned count = 1; count < SAMPLES; count++) {
+        conceal_reset(&c);
+        for (int i = 0; i < SAMPLES; i++)
+            out[i] = 1234;
+        conceal_fill(&c, out, count, history);
+        for (unsigned i = count; i < SAMPLES; i++)
+            CHECK_EQUAL(out[i], 1234);
+    }
+    conceal_close(&c);
+}
+
 static void hostile_stamps_break_nothing(void)
 {
     static struct jitter j;
@@ -332,8 +368,10 @@ int main(void)
     RUN(a_stalled_network_delays_and_recovers);
     RUN(other_packet_times_work);
     RUN(silence_suppression_adds_no_delay);
+    RUN(pauses_that_are_no_whole_frames_leave_no_delay);
     RUN(stamps_that_jump_back_are_followed_at_the_third_packet);
     RUN(comfort_noise_is_heard_at_its_level_until_voice_comes);
+    RUN(small_holes_are_filled_and_nothing_behind_them);
     RUN(hostile_stamps_break_nothing);
     return 0;
 }

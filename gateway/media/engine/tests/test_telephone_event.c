@@ -126,7 +126,7 @@ static void sent_digits_arrive_once_with_their_length_despite_loss(void)
         for (int64_t now = 0; digits_busy(&d); now += 20000, stamp += SAMPLES) {
             uint16_t duration;
 
-            digits_packet(&d, stamp, &p);
+            digits_packet(&d, stamp, 1, &p);
             markers += p.marker;
             packets++;
             ends += p.payload[1] >> 7;
@@ -155,13 +155,13 @@ static void a_digit_of_twenty_seconds_is_sent_in_segments(void)
     digits_clear(&d);
     CHECK(digits_begin(&d, 4));
     for (int i = 0; i < 1000; i++, stamp += SAMPLES) {
-        digits_packet(&d, stamp, &p);
+        digits_packet(&d, stamp, 1, &p);
         CHECK(event_take(&receiver, p.stamp, p.payload, 4, 0, &change));
         count();
     }
     digits_end(&d, 160000);
     while (digits_busy(&d)) {
-        digits_packet(&d, stamp, &p);
+        digits_packet(&d, stamp, 1, &p);
         CHECK(event_take(&receiver, p.stamp, p.payload, 4, 0, &change));
         count();
     }

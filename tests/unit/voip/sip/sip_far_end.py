@@ -15,6 +15,7 @@ from gateway.voip.sip.message import Request, Response
 from gateway.voip.sip.parser import parse
 from gateway.voip.sip.peers import PeerSettings, SipSettings
 from gateway.voip.sip.sdp import SessionDescription
+from tests.unit.voip.sip.address_check import check
 from tests.unit.voip.sip.sip_pair import A_ADDRESS, B_ADDRESS, FakeMedia, Notes, simple_setup
 
 SDP = (
@@ -49,11 +50,12 @@ class FarEnd:
     ) -> None:
         self.now = SECOND
         self.media = FakeMedia(delayed=delayed_media)
-        sockets = (Socket(UDP, A_ADDRESS, 5060), Socket(TCP, A_ADDRESS, 5060))
-        self.flow = Flow(transport, B_ADDRESS, 5060, 1 if transport == TCP else 0, 1 if transport == TCP else 0)
+        stream = int(transport != UDP)
+        sockets = (Socket(UDP, A_ADDRESS, 5060), Socket(transport if stream else TCP, A_ADDRESS, 5060))
+        self.flow = Flow(transport, B_ADDRESS, 5060, stream, stream)
         self.settings = settings(
             SipSettings(
-                listeners=sockets if transport == TCP else sockets[:1],
+                listeners=sockets if stream else sockets[:1],
                 peers=(peer(PeerSettings("b", B_ADDRESS, transport=transport, context="from-b")),),
             )
         )
@@ -83,9 +85,11 @@ class FarEnd:
     def drain(self) -> None:
         while (output := self.endpoint.poll()) is not None:
             if isinstance(output, Send):
+                check(self.endpoint, output.flow, output.data)
                 self.raw.append(output.data)
                 self.flows.append(output.flow)
-                if output.data.strip():
+                # Neither a keep-alive nor STUN.
+                if output.data.strip() and output.data[0] > 0x20:
                     self.sent.append(parse(output.data))
             elif isinstance(output, Close):
                 self.closed.append(output)

@@ -22,27 +22,27 @@ from gateway.leg import (
 )
 from gateway.media.api import (
     Failure,
-    Law,
     OnOpened,
     OnStatistics,
     Opened,
     RtpSettings,
     Statistics,
-    Tone,
 )
 from gateway.voip.sip.endpoint import SipEndpoint
-from gateway.voip.sip.flow import TCP, UDP, Close, Flow, Resolve, Send
+from gateway.voip.sip.flow import UDP, Close, Flow, Resolve, Send
 from gateway.voip.sip.hop import Listener as Socket
 from gateway.voip.sip.leg import SipLeg
 from gateway.voip.sip.message import Request, Response
 from gateway.voip.sip.parser import parse
 from gateway.voip.sip.peers import PeerSettings, SipSettings
+from tests.unit.no_media import NoMedia
+from tests.unit.voip.sip.address_check import check
 
 A_ADDRESS = "192.0.2.1"
 B_ADDRESS = "192.0.2.2"
 
 
-class FakeMedia:
+class FakeMedia(NoMedia):
     """The engine's requests, noted. Replies come at once, or when ``flush`` is called if ``delayed``."""
 
     def __init__(self, *, delayed: bool = False) -> None:
@@ -88,35 +88,6 @@ class FakeMedia:
             self._pending.append(reply)
         else:
             reply()
-
-    # SIP asks for none of these.
-
-    def open_tdm(self, path: str, law: Law, label: str, on_reply: OnOpened, *, listen: bool = False) -> int:
-        raise NotImplementedError
-
-    def open_tone(self, tone: Tone, label: str, on_reply: OnOpened) -> int:
-        raise NotImplementedError
-
-    def open_prompt(self, path: str, label: str, on_reply: OnOpened, *, repeat: bool = False) -> int:
-        raise NotImplementedError
-
-    def open_echo(self, label: str, on_reply: OnOpened) -> int:
-        raise NotImplementedError
-
-    def open_recorder(self, path: str, label: str, on_reply: OnOpened, *, seconds: int = 3600) -> int:
-        raise NotImplementedError
-
-    def connect(self, first: int, second: int) -> None:
-        raise NotImplementedError
-
-    def disconnect(self, stream: int) -> None:
-        raise NotImplementedError
-
-    def send_digits(self, stream: int, digits: str, milliseconds: int = 100) -> None:
-        raise NotImplementedError
-
-    def statistics(self, stream: int, on_reply: OnStatistics) -> None:
-        raise NotImplementedError
 
 
 @dataclass
@@ -203,8 +174,8 @@ class Pair:
         self._serial = 0
         self.transport = transport
         sockets = {
-            name: (Socket(UDP, address, 5060), Socket(TCP, address, 5060))
-            if transport == TCP
+            name: (Socket(UDP, address, 5060), Socket(transport, address, 5060))
+            if transport != UDP
             else (Socket(UDP, address, 5060),)
             for name, address in (("a", A_ADDRESS), ("b", B_ADDRESS))
         }
@@ -238,6 +209,7 @@ class Pair:
             while (output := agent.endpoint.poll()) is not None:
                 match output:
                     case Send(flow, data):
+                        check(agent.endpoint, flow, data)
                         self._carry(agent.name, flow, data)
                     case Resolve() | Close():
                         pass

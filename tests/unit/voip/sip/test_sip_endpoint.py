@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 
 from gateway.cause import Cause
 from gateway.core import SECOND
-from gateway.voip.sip import endpoint as endpoint_module
+from gateway.voip.sip import streams
+from gateway.voip.sip.address import AdvertisedAddress
 from gateway.voip.sip.endpoint import SipEndpoint
 from gateway.voip.sip.flow import TCP, UDP, Flow, Resolve, Send, literal_address
-from gateway.voip.sip.hop import AdvertisedAddress, Listener, reply_flow
+from gateway.voip.sip.hop import Listener, reply_flow
 from gateway.voip.sip.message import Response
+from gateway.voip.sip.nat import NatMode
 from gateway.voip.sip.peers import PeerSettings, PeerTable, SipSettings
 from gateway.voip.sip.strangers import NAMES_AGAIN
 from gateway.voip.sip.values import Via
@@ -45,7 +47,7 @@ def test_options_gets_what_an_invite_would_get_when_all_channels_are_taken() -> 
     assert "INVITE" in response.allow
 
 
-@pytest.mark.parametrize("method", ["MESSAGE", "SUBSCRIBE", "PUBLISH", "REGISTER"])
+@pytest.mark.parametrize("method", ["MESSAGE", "SUBSCRIBE", "PUBLISH"])
 def test_method_that_is_not_ours_is_405_with_allow(method: str) -> None:
     far = FarEnd()
     far.request(method)
@@ -248,7 +250,7 @@ def test_stream_without_content_length_is_answered_and_closed() -> None:
 
 
 def test_streams_beyond_the_limit_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoint_module, "MAX_STREAMS", 1)
+    monkeypatch.setattr(streams, "MAX_STREAMS", 1)
     far = FarEnd(transport=TCP)
     far.give(b"O")
     far.give(b"O", msgspec.structs.replace(far.flow, connection=2))
@@ -280,7 +282,7 @@ def test_response_after_the_connection_was_lost_goes_to_the_via() -> None:
     ],
 )
 def test_response_goes_where_the_via_and_the_source_say(via: str, address: str, port: int) -> None:
-    flow = reply_flow(Via.parse(via), Flow(UDP, "192.0.2.2", 40_000))
+    flow = reply_flow(Via.parse(via), Flow(UDP, "192.0.2.2", 40_000), frozenset({NatMode.NO}))
     assert (flow.address, flow.port) == (address, port)
 
 

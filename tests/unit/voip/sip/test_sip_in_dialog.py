@@ -191,14 +191,6 @@ def test_refer_outside_a_dialog_is_declined_too(flow: Flow | None) -> None:
     far.take_response(603)
 
 
-def test_refer_is_declined() -> None:
-    far = FarEnd()
-    _, notes, tag = far.answered_in()
-    far.request("REFER", ("Refer-To", "<sip:1@b>"), to_tag=tag)
-    far.take_response(603)
-    assert notes.released is None
-
-
 def test_notify_without_subscription_is_481_and_harmless() -> None:
     far = FarEnd()
     _, notes, tag = far.answered_in()

@@ -9,15 +9,17 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from gateway.identity import MAX_NAME, Number, Party, Presentation, Redirection, Screening, TypeOfNumber
 from gateway.voip.sip.body import body_parts, find_sdp
 from gateway.voip.sip.codecs import codec_rows
 from gateway.voip.sip.diversion import diversion_fields, history_fields, redirection_of
+from gateway.voip.sip.encryption import KEY_OCTETS, Encryption, MediaEncryption
 from gateway.voip.sip.errors import SipError
 from gateway.voip.sip.identity import IdentityRules, caller_fields, caller_of, connected_of, preferred_of
 from gateway.voip.sip.message import Message, Request, Response
-from gateway.voip.sip.offer_answer import LocalMedia, apply_answer, make_answer, make_offer
+from gateway.voip.sip.offer_answer import LocalMedia, Negotiated, apply_answer, make_answer, make_offer
 from gateway.voip.sip.parser import StreamParser, parse
 from gateway.voip.sip.reason import reasons
 from gateway.voip.sip.sdp import SessionDescription
@@ -40,6 +42,8 @@ ACCESSORS = [name for name, value in [*vars(Message).items(), *vars(Request).ite
 LOCAL = LocalMedia("192.0.2.1", 10000, codec_rows(["alaw", "ulaw"]), 1)
 TRUNK = IdentityRules("gw.example.com", trusted=True)
 OFFER = make_offer(LOCAL)
+SECURE = replace(LOCAL, encryption=Encryption(MediaEncryption.REQUIRED, True, bytes(range(KEY_OCTETS))))
+SECURE_OFFER = make_offer(SECURE)
 
 
 def use(data: bytes) -> None:
@@ -80,6 +84,14 @@ def use_sdp(data: bytes | None) -> None:
     assert SessionDescription.parse(description.to_bytes()) == description
     attempt(lambda: make_answer(description, LOCAL).description.to_bytes())
     attempt(lambda: apply_answer(OFFER, description, LOCAL))
+    with suppress(SipError):
+        assert_encrypted(make_answer(description, SECURE))
+    with suppress(SipError):
+        assert_encrypted(apply_answer(SECURE_OFFER, description, SECURE))
+
+
+def assert_encrypted(negotiated: Negotiated) -> None:
+    assert negotiated.settings is None or negotiated.settings.srtp is not None
 
 
 def attempt(action: Callable[[], object]) -> None:

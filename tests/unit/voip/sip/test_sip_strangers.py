@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from gateway.cause import Cause
-from gateway.voip.sip.endpoint import MAX_PONGS
+from gateway.voip.sip.defence import SOURCE_BURST
 from gateway.voip.sip.flow import TCP, UDP, Flow
 from gateway.voip.sip.strangers import STRANGERS_RATE
+from gateway.voip.sip.streams import MAX_PONGS
 from tests.unit.voip.sip.sip_far_end import FarEnd, sdp
 from tests.unit.voip.sip.sip_pair import B_ADDRESS
 
@@ -72,10 +73,27 @@ def test_strangers_have_a_share_of_the_calls_and_peers_the_rest() -> None:
     assert len(far.offers) == 3
 
 
+def test_one_stranger_leaves_room_for_others() -> None:
+    far = FarEnd(settings=lambda settings: replace(settings, max_calls=64))
+    for _ in range(8):
+        far.request("INVITE", body=sdp(), flow=STRANGER)
+    assert len(far.offers) == 4
+    far.request("INVITE", body=sdp(), flow=PARTNER)
+    assert len(far.offers) == 5
+    far.offers[0][0].release(Cause.NORMAL_CALL_CLEARING, far.now)
+    far.drain()
+    far.request("INVITE", body=sdp(), flow=STRANGER)
+    assert len(far.offers) == 6
+
+
+def sources(count: int) -> list[Flow]:
+    return [Flow(UDP, f"198.51.{number // 250}.{1 + number % 250}", 5060) for number in range(count)]
+
+
 def test_peer_is_served_while_strangers_flood() -> None:
     far = FarEnd(settings=lambda settings: replace(settings, context=None))
-    for _ in range(2 * STRANGERS_RATE):
-        far.request("INVITE", body=sdp(), flow=STRANGER)
+    for flow in sources(2 * STRANGERS_RATE):
+        far.request("INVITE", body=sdp(), flow=flow)
     assert far.endpoint.idle
     assert far.names() == ["403 INVITE"] * STRANGERS_RATE
     far.request("INVITE", body=sdp())
@@ -91,8 +109,8 @@ def test_stranger_on_tcp_that_sends_too_much_is_closed() -> None:
     far = FarEnd(transport=TCP, settings=lambda settings: replace(settings, context=None))
     request = far.request("OPTIONS", send=False).to_bytes()
     flow = Flow(TCP, "198.51.100.7", 40000, 9, 1)
-    far.give(request * STRANGERS_RATE, flow)
-    assert far.names() == ["200 OPTIONS"] * STRANGERS_RATE
+    far.give(request * SOURCE_BURST, flow)
+    assert far.names() == ["200 OPTIONS"] * SOURCE_BURST
     assert far.closed == []
     far.give(request, flow)
     assert far.names() == []
@@ -101,11 +119,14 @@ def test_stranger_on_tcp_that_sends_too_much_is_closed() -> None:
     assert far.names() == ["200 OPTIONS"]
 
 
-def test_strangers_are_all_heard_where_they_may_call() -> None:
+def test_strangers_are_all_heard_where_they_may_call_but_none_too_often() -> None:
     far = FarEnd()
-    for _ in range(2 * STRANGERS_RATE):
-        far.request("OPTIONS", flow=STRANGER)
+    for flow in sources(2 * STRANGERS_RATE):
+        far.request("OPTIONS", flow=flow)
     assert len(far.take()) == 2 * STRANGERS_RATE
+    for _ in range(2 * SOURCE_BURST):
+        far.request("OPTIONS", flow=STRANGER)
+    assert len(far.take()) == SOURCE_BURST
 
 
 @pytest.mark.parametrize("cause", [Cause.UNALLOCATED_NUMBER, Cause.CALL_REJECTED, Cause.NO_ROUTE_TO_DESTINATION])
@@ -149,15 +170,15 @@ def test_far_end_of_a_peers_call_is_heard_from_its_own_address_while_strangers_f
     _, notes, invite = far.call_out()
     far.answer(invite, 200, body=sdp(), contact=f"<sip:far@{PARTNER.address}>")
     far.take()
-    for _ in range(2 * STRANGERS_RATE):
-        far.request("OPTIONS", flow=STRANGER)
+    for flow in sources(2 * STRANGERS_RATE):
+        far.request("OPTIONS", flow=flow)
     assert far.names() == ["200 OPTIONS"] * STRANGERS_RATE
     far.request("BYE", to_tag=invite.from_.tag, from_tag="far", call_id=invite.call_id, flow=PARTNER)
     assert far.names() == ["200 BYE"]
     assert notes.released is not None
     far.run(40)
-    for _ in range(2 * STRANGERS_RATE):
-        far.request("OPTIONS", flow=STRANGER)
+    for flow in sources(2 * STRANGERS_RATE):
+        far.request("OPTIONS", flow=flow)
     far.take()
     far.request("OPTIONS", flow=PARTNER)
     assert far.names() == []

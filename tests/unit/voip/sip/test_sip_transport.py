@@ -3,96 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import socket
-import time
-from collections.abc import Awaitable, Callable
 
 import pytest
 
 from gateway.cause import Cause
-from gateway.leg import Leg, Listener, Offered
 from gateway.voip.sip import transport as transport_module
-from gateway.voip.sip.endpoint import SipEndpoint
 from gateway.voip.sip.flow import TCP, UDP, Close, Flow, Resolve, Send
 from gateway.voip.sip.hop import Listener as Socket
 from gateway.voip.sip.leg import SipLeg
-from gateway.voip.sip.peers import PeerSettings, SipSettings
-from gateway.voip.sip.transport import ListenError, SipTransport, local_address_for, parse_listen
-from tests.unit.voip.sip.sip_pair import FakeMedia, Notes, simple_setup
+from gateway.voip.sip.names import Answer
+from gateway.voip.sip.peers import PeerSettings
+from gateway.voip.sip.transport import ListenError, SipTransport, parse_listen
+from tests.unit.voip.sip.sip_pair import Notes, simple_setup
+from tests.unit.voip.sip.socket_node import Node, run
 
 OPTIONS = (
     b"OPTIONS sip:x@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/%b 127.0.0.1:9;branch=z9hG4bKabc%d;rport\r\n"
     b"From: <sip:a@b>;tag=1\r\nTo: <sip:x@127.0.0.1>\r\nCall-ID: c%d\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\n"
     b"Content-Length: 0\r\n\r\n"
 )
-
-
-class Node:
-    """An endpoint on real sockets."""
-
-    def __init__(self) -> None:
-        self.media = FakeMedia()
-        self.offers: list[tuple[SipLeg, Notes]] = []
-        self.changed = asyncio.Event()
-        self.endpoint: SipEndpoint
-        self.transport: SipTransport
-        self.listeners: tuple[Socket, ...] = ()
-        self._timer: asyncio.TimerHandle | None = None
-
-    async def start(self, *listen: str, peers: tuple[PeerSettings, ...] = ()) -> None:
-        self.transport = SipTransport(tuple(parse_listen(text) for text in listen), self.clock, self.drain)
-        self.listeners = await self.transport.start()
-        settings = SipSettings(listeners=self.listeners, peers=peers)
-        self.endpoint = SipEndpoint(settings, self.media, random.Random(1), self._on_offer, local_for=local_address_for)
-        await self.transport.attach(self.endpoint)
-
-    @staticmethod
-    def clock() -> int:
-        return time.monotonic_ns() // 1000
-
-    def _on_offer(self, leg: Leg, offered: Offered, now: int) -> Listener | None:
-        assert isinstance(leg, SipLeg)
-        notes = Notes()
-        self.offers.append((leg, notes))
-        return notes
-
-    def drain(self) -> None:
-        while (output := self.endpoint.poll()) is not None:
-            self.transport.perform(output)
-        if self._timer is not None:
-            self._timer.cancel()
-        due = self.endpoint.next_timer()
-        if due is not None:
-            delay = max(0, due - self.clock()) / 1e6
-            self._timer = asyncio.get_running_loop().call_later(delay, self._tick)
-        self.changed.set()
-
-    def _tick(self) -> None:
-        self.endpoint.handle_timer(self.clock())
-        self.drain()
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(5):
-            while not condition():
-                self.changed.clear()
-                await self.changed.wait()
-
-    async def close(self) -> None:
-        self.transport.close()
-        if self._timer is not None:
-            self._timer.cancel()
-        # Aborted connections report on the next rounds of the loop.
-        for _ in range(3):
-            await asyncio.sleep(0)
-
-
-def run(scenario: Callable[[], Awaitable[None]]) -> None:
-    async def bounded() -> None:
-        async with asyncio.timeout(20):
-            await scenario()
-
-    asyncio.run(bounded())
 
 
 @pytest.mark.parametrize("word", ["udp", "tcp"])
@@ -233,6 +163,46 @@ def test_connection_beyond_the_limit_takes_the_place_of_the_one_silent_longest(m
     run(scenario)
 
 
+def test_connections_of_strangers_make_way_and_never_those_of_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport_module, "MAX_CONNECTIONS", 2)
+
+    async def scenario() -> None:
+        node = Node()
+        await node.start("tcp:127.0.0.1:0", peers=(PeerSettings("b", "127.0.0.2"),))
+        pairs = []
+
+        async def connect(address: str) -> asyncio.StreamReader:
+            port = node.listeners[0].port
+            pairs.append(await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0)))
+            return pairs[-1][0]
+
+        async def alive(number: int) -> bool:
+            pairs[number][1].write(b"\r\n\r\n")
+            try:
+                return await asyncio.wait_for(pairs[number][0].readexactly(2), 5) == b"\r\n"
+            except (ConnectionError, asyncio.IncompleteReadError):
+                return False
+
+        for address in ("127.0.0.2", "127.0.0.1"):
+            await connect(address)
+            assert await alive(-1)
+        # A stranger takes a stranger's place though the peer was silent for longer, and then a peer does.
+        await connect("127.0.0.1")
+        assert [await alive(number) for number in range(3)] == [True, False, True]
+        await connect("127.0.0.2")
+        assert [await alive(number) for number in range(4)] == [True, False, False, True]
+        # Nobody is left whose place a stranger could take; another peer's connection takes the idlest's.
+        await connect("127.0.0.1")
+        assert [await alive(number) for number in range(5)] == [True, False, False, True, False]
+        await connect("127.0.0.2")
+        assert [await alive(number) for number in (0, 3, 5)] == [False, True, True]
+        for _, writer in pairs:
+            writer.close()
+        await node.close()
+
+    run(scenario)
+
+
 def test_datagrams_before_attach_are_kept_by_the_host() -> None:
     async def scenario() -> None:
         seen: list[bytes] = []
@@ -243,7 +213,7 @@ def test_datagrams_before_attach_are_kept_by_the_host() -> None:
 
             def connection_lost(self, flow: Flow, now: int) -> None: ...
 
-            def resolved(self, host: str, addresses: tuple[str, ...], now: int) -> None: ...
+            def looked_up(self, question: Resolve, answer: Answer, now: int) -> None: ...
 
         arrived = asyncio.Event()
         transport = SipTransport((Socket(UDP, "127.0.0.1", 0),), lambda: 0, arrived.set)

@@ -44,7 +44,7 @@ def test_invite_carries_number_caller_offer_and_what_we_can_do() -> None:
     assert invite.via.wants_rport
     assert invite.via.sent_by == f"{A_ADDRESS}:5060"
     assert {"INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "UPDATE", "PRACK", "INFO"} <= invite.allow
-    assert invite.supported == {"100rel", "timer"}
+    assert invite.supported == {"100rel", "timer", "replaces"}
     assert invite.contacts[0].uri.host == A_ADDRESS
     offer = SessionDescription.parse(invite.body)
     assert offer.media[0].port == 10_002

@@ -16,8 +16,7 @@ from gateway.leg import (
 from gateway.media.api import Direction
 from gateway.voip.sip.flow import TCP, UDP, Flow
 from gateway.voip.sip.leg import SipLeg
-from gateway.voip.sip.message import Request, Response
-from gateway.voip.sip.peers import PeerSettings
+from gateway.voip.sip.message import Request
 from gateway.voip.sip.sdp import SessionDescription
 from tests.unit.voip.sip.sip_far_end import FarEnd, sdp
 from tests.unit.voip.sip.sip_pair import A_ADDRESS, B_ADDRESS, Notes, simple_setup
@@ -189,24 +188,6 @@ def test_redirection_in_circles_ends() -> None:
             sent += 1
     assert sent == 8
     assert notes.released.cause is Cause.REDIRECTION_TO_NEW_DESTINATION
-
-
-def test_challenge_goes_to_the_credentials_and_the_invite_is_repeated() -> None:
-    class Digest:
-        def authorize(self, peer: PeerSettings, request: Request, challenge: Response) -> tuple[str, str] | None:
-            return ("Authorization", "Digest made-up") if "authorization" not in request.headers else None
-
-    far = FarEnd()
-    far.endpoint.credentials = Digest()
-    _, notes, invite = far.call_out()
-    far.answer(invite, 401, ("WWW-Authenticate", 'Digest realm="x", nonce="y"'))
-    _, second = far.take()
-    assert isinstance(second, Request)
-    assert second.headers.get("authorization") == "Digest made-up"
-    assert second.body == invite.body
-    far.answer(second, 401)
-    assert notes.released is not None
-    assert notes.released.cause is Cause.CALL_REJECTED
 
 
 # -- transports --

@@ -63,7 +63,7 @@ def test_listener_none_refuses_the_call() -> None:
 
 def test_release_from_within_the_offer_opens_no_stream() -> None:
     far = FarEnd()
-    original = far.endpoint._on_offer
+    original = far.endpoint.incoming._on_offer
 
     def refuse(leg: Leg, offered: Offered, now: int) -> object:
         listener = original(leg, offered, now)
@@ -71,7 +71,7 @@ def test_release_from_within_the_offer_opens_no_stream() -> None:
         leg.release(Cause.UNALLOCATED_NUMBER, now)
         return listener
 
-    far.endpoint._on_offer = refuse  # type: ignore[assignment]
+    far.endpoint.incoming._on_offer = refuse  # type: ignore[assignment]
     far.request("INVITE", body=sdp())
     assert far.names() == ["100 INVITE", "404 INVITE"]
     assert far.offers[0][2].names() == ["Released"]

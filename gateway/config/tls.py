@@ -1,0 +1,175 @@
+"""Checks of what the file says about TLS: listeners, certificate, key and CA, and what routes expect of hops.
+
+What ends a box's calls when it happens by itself (a certificate that ends) is a warning: the lines go on without TLS.
+"""
+
+from __future__ import annotations
+
+import datetime
+import ssl
+import stat
+from pathlib import Path
+
+from gateway.config.draft import Draft
+from gateway.config.fields import Reader
+from gateway.config.model import Fact, Phone, Trunk
+from gateway.config.values import Transport, is_file
+from gateway.routing.destinations import Kind, Template
+from gateway.voip.sip.encryption import MediaEncryption
+from gateway.voip.sip.tls import VerifyClient
+
+MAX_PEM = 4 * 1024 * 1024
+OPEN_TO_OTHERS = 0o137
+"""Modes that a private key must not have: its owner alone may write it, a group may read it."""
+EXPIRES_SOON = 30
+"""Days."""
+
+
+def check_tls(reader: Reader, draft: Draft) -> None:
+    """Note everything that is wrong with TLS."""
+    sip = draft.sip
+    listens = [index for index, listen in enumerate(sip.listen) if listen.transport is Transport.TLS]
+    if listens and sip.tls_certificate is None and draft.written("sip", "tls_certificate") is None:
+        text = "missing; expected the certificate for tls: in listen, such as gateway-certs makes"
+        reader.error(("sip", "tls_certificate"), text)
+    if sip.tls_key is not None and sip.tls_certificate is None and is_file(sip.tls_key):
+        reader.error(("sip", "tls_key"), "expected tls_certificate beside it", str(sip.tls_key))
+    _peers(reader, draft, bool(listens))
+    _public_cas(reader, draft)
+    _routes(reader, draft)
+    if listens or any(peer.transport is Transport.TLS for _, peer in draft.peers()):
+        _files(reader, draft)
+
+
+def _peers(reader: Reader, draft: Draft, listens: bool) -> None:
+    for path, peer in draft.peers():
+        if peer.transport is Transport.AUTO:
+            continue
+        if peer.transport is not Transport.TLS:
+            for key in ("tls_verify", "allow_wildcard_certs", "allow_common_name"):
+                if draft.written(*path, key) is not None:
+                    text = 'it has a use with transport = "tls" only'
+                    reader.warning((*path, key), text, draft.written(*path, key))
+            continue
+        if not listens:
+            text = 'expected "tls:[::]:5061", say, among listen of [sip]: the far end must be able to call back'
+            reader.error((*path, "transport"), text, "tls")
+        if not peer.tls_verify:
+            text = "anybody between here and there can pretend to be it, and the hop does not count as secure"
+            reader.warning((*path, "tls_verify"), text, False)
+
+
+def _public_cas(reader: Reader, draft: Draft) -> None:
+    """Without tls_ca it is the host's list of public CAs that says whom to trust."""
+    sip = draft.sip
+    if draft.written("sip", "tls_ca") is not None:
+        return
+    if sip.tls_verify_client is not VerifyClient.NO:
+        text = "missing; any certificate of a public CA lets its owner connect. Expected your own CA's, as tls_ca"
+        reader.warning(("sip", "tls_ca"), text)
+    verified = any(peer.transport is Transport.TLS and peer.tls_verify for _, peer in draft.peers())
+    where = ssl.get_default_verify_paths()
+    if verified and where.cafile is None and where.capath is None:
+        text = "missing; this host has no list of public CAs, so no certificate would be believed"
+        reader.warning(("sip", "tls_ca"), text)
+
+
+def _routes(reader: Reader, draft: Draft) -> None:
+    peers = {peer.name: peer for _, peer in draft.peers()}
+    for path, route in draft.routes:
+        if not route.secure_bridge:
+            continue
+        for index, template in enumerate(route.to):
+            why = _why_not(template, route.secure_bridge, peers)
+            if why:
+                text = f"never tried, as secure_bridge asks for more: {why}"
+                reader.warning((*path, "to", index), text, template.text)
+
+
+def _why_not(template: Template, facts: tuple[Fact, ...], peers: dict[str, Trunk | Phone]) -> str:
+    if template.kind in (Kind.PRI, Kind.IAX2):
+        return "nothing on it is encrypted"
+    peer = peers.get(template.target) if template.kind is Kind.SIP else None
+    if peer is None:
+        return ""
+    if Fact.SECURE_SIGNALLING in facts:
+        # A phone that registers may do so over TLS whatever stands here.
+        if peer.transport is not Transport.TLS and not peer.host.dynamic:
+            return f'{peer.name} has transport = "{peer.transport.value}"'
+        if peer.transport is Transport.TLS and not peer.tls_verify:
+            return f"{peer.name} has tls_verify = false"
+    if Fact.SECURE_MEDIA in facts and peer.media_encryption is MediaEncryption.NO:
+        return f'{peer.name} has media_encryption = "no"'
+    return ""
+
+
+def _files(reader: Reader, draft: Draft) -> None:
+    # Late, as most files have no TLS and cryptography takes long to load.
+    from gateway.provision import certificates as x509
+
+    sip = draft.sip
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = _read(reader, draft, "tls_certificate", sip.tls_certificate)
+    ca = _read(reader, draft, "tls_ca", sip.tls_ca)
+    key = _read(reader, draft, "tls_key", sip.tls_key)
+    chain, cas = [], []
+    at = "tls_ca"
+    try:
+        if ca is not None:
+            cas = x509.read_certificates(ca)
+        at = "tls_certificate"
+        if certificate is not None:
+            chain = x509.read_certificates(certificate)
+        at = "tls_key" if sip.tls_key is not None else "tls_certificate"
+        if sip.tls_key is None:
+            key = certificate
+        private = x509.read_key(key) if key is not None else None
+    except x509.CertificateError as error:
+        reader.error(("sip", at), f"{error}; found none in it", draft.written("sip", at))
+        return
+    if chain and private is not None:
+        _private(reader, draft, at, sip.tls_key or sip.tls_certificate)
+        if not x509.fits(chain[0], private):
+            text = "expected the private key that belongs to tls_certificate; this one does not fit it"
+            reader.error(("sip", at), text, draft.written("sip", at))
+    for name, one in (("tls_certificate", chain[:1]), ("tls_ca", cas)):
+        for each in one:
+            # Among the host's or a provider's many CAs some have always ended.
+            fault = x509.validity_fault(each, now) if name == "tls_certificate" or len(cas) == 1 else ""
+            left = x509.days_left(each, now)
+            if not fault and name == "tls_certificate" and left < EXPIRES_SOON:
+                fault = f"the certificate ends in {max(left, 0):.0f} days; make a new one in time"
+            if fault:
+                reader.warning(("sip", name), fault, draft.written("sip", name))
+    if len(cas) == 1 and not x509.is_ca(cas[0]):
+        text = "expected the certificate of a CA; this one signs no others, so nobody but itself is trusted"
+        reader.warning(("sip", "tls_ca"), text, draft.written("sip", "tls_ca"))
+    if chain and cas and not x509.known_to(chain, cas):
+        text = "the CA in tls_ca did not sign it: who trusts that CA will refuse us; have it signed by that CA"
+        reader.warning(("sip", "tls_certificate"), text, draft.written("sip", "tls_certificate"))
+
+
+def _read(reader: Reader, draft: Draft, key: str, path: Path | None) -> bytes | None:
+    # That there is no file at all is told elsewhere.
+    if path is None or not is_file(path):
+        return None
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_PEM + 1)
+    except OSError as error:
+        text = f"cannot be read: {error.strerror}; expected a file that the gateway's user may read"
+        reader.error(("sip", key), text, draft.written("sip", key))
+        return None
+    if len(data) > MAX_PEM:
+        reader.error(("sip", key), f"expected at most {MAX_PEM} bytes", draft.written("sip", key))
+        return None
+    return data
+
+
+def _private(reader: Reader, draft: Draft, key: str, path: Path | None) -> None:
+    if path is None:
+        return
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & OPEN_TO_OTHERS:
+        text = f"others than its owner may use this private key (mode {mode:04o}); expected 0600: chmod 600 {path}"
+        reader.error(("sip", key), text, draft.written("sip", key))
