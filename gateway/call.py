@@ -68,6 +68,24 @@ _VOICE_ONLY = (
 class Call(TransferringCall):
     """A call from its offer to its record. Construct, then ``begin``."""
 
+    __slots__ = (
+        "_destinations",
+        "_forwarded",
+        "_forwards",
+        "_further",
+        "_last_cause",
+        "_next",
+        "_open_ended",
+        "_require",
+        "_retries",
+        "_ring_seconds",
+        "_secure_bridge",
+        "_timed_out",
+        "_told",
+        "context",
+        "source",
+    )
+
     def __init__(self, identity: str, switch: Switch, leg: Leg, offered: words.Offered, now: int) -> None:
         super().__init__(identity, switch, leg, offered.setup, now)
         self.context = offered.context

@@ -22,6 +22,14 @@ FAILURE_TONE = 20 * SECOND
 class EndingCall(VoicedCall):
     """A call as far as it can be ended; see ``gateway.call.Call``."""
 
+    __slots__ = (
+        "_failure",
+        "_incoming_gone",
+        "_limited",
+        "_others",
+        "_proceeded",
+    )
+
     def __init__(self, identity: str, switch: Switch, leg: Leg, setup: words.Setup, now: int) -> None:
         super().__init__(identity, switch, leg, setup, now)
         self._proceeded = False

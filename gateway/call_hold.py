@@ -21,6 +21,13 @@ log = logging.getLogger(__name__)
 class HoldingCall(EndingCall):
     """A call as far as its sides may be on hold; see ``gateway.call.Call``."""
 
+    __slots__ = (
+        "_holding",
+        "_joined",
+        "_music_failed",
+        "_silent",
+    )
+
     def __init__(self, identity: str, switch: Switch, leg: Leg, setup: words.Setup, now: int) -> None:
         super().__init__(identity, switch, leg, setup, now)
         # Sides that put us on hold.

@@ -64,6 +64,8 @@ class Transfer:
 class TransferringCall(HoldingCall):
     """A call as far as its sides may change; see ``gateway.call.Call``."""
 
+    __slots__ = ("_transfer",)
+
     def __init__(self, identity: str, switch: Switch, leg: Leg, setup: words.Setup, now: int) -> None:
         super().__init__(identity, switch, leg, setup, now)
         self._transfer: Transfer | None = None

@@ -19,6 +19,27 @@ MAX_NOTES = 16
 class VoicedCall:
     """A call as far as it is heard; see ``gateway.call.Call``."""
 
+    # Without them, more than 30 attributes would cost every object a dict of its own.
+    __slots__ = (
+        "__weakref__",
+        "_early_audio",
+        "_hearer",
+        "_media",
+        "_outgoing_heard",
+        "_outgoing_inband",
+        "_own_stream",
+        "_switch",
+        "_transferring",
+        "_verbose",
+        "_wired",
+        "history",
+        "identity",
+        "incoming",
+        "outgoing",
+        "setup",
+        "state",
+    )
+
     def __init__(self, identity: str, switch: Switch, leg: Leg, setup: words.Setup, now: int) -> None:
         self.identity = identity
         self.state = State.DIALLING

@@ -68,10 +68,20 @@ def _public_cas(reader: Reader, draft: Draft) -> None:
         text = "missing; any certificate of a public CA lets its owner connect. Expected your own CA's, as tls_ca"
         reader.warning(("sip", "tls_ca"), text)
     verified = any(peer.transport is Transport.TLS and peer.tls_verify for _, peer in draft.peers())
-    where = ssl.get_default_verify_paths()
-    if verified and where.cafile is None and where.capath is None:
-        text = "missing; this host has no list of public CAs, so no certificate would be believed"
+    if verified and not _has_public_cas():
+        text = "missing; this host has no list of public CAs (ca-certificates), so no certificate would be believed"
         reader.warning(("sip", "tls_ca"), text)
+
+
+def _has_public_cas() -> bool:
+    where = ssl.get_default_verify_paths()
+    if where.cafile is not None:
+        return True
+    try:
+        # The directory is there without them, too.
+        return where.capath is not None and next(Path(where.capath).iterdir(), None) is not None
+    except OSError:
+        return False
 
 
 def _routes(reader: Reader, draft: Draft) -> None:

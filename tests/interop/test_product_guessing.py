@@ -95,7 +95,7 @@ async def test_a_telephone_beside_who_guesses_is_heard_all_the_time(tmp_path: Pa
             tmp_path / "phone", user="400", registrar=f"127.0.0.1:{product.sip_port}", secret=PASSWORD
         ) as phone,
     ):
-        await phone.event("REGISTER_OK")
+        await product.until(lambda status: bool(status["registered"].get("400")), "its registration")
         printed = await attack(product, "svcrack", "-u", "200", "-r", "100-999", "-t", "0.005")
         await phone.dial(f"sip:95550107@127.0.0.1:{product.sip_port}")
         await phone.hears(1004)

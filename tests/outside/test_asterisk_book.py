@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from pathlib import Path
 
@@ -10,10 +11,13 @@ import pytest
 
 from tests.interop.openssl import as_ast_tls_cert
 from tests.interop.product import Product
+from tests.interop.program import free_port
 from tests.interop.scenario import scenario
 from tests.outside.asterisk import Asterisk
 
-SERVER_A, SERVER_B = "127.0.1.1", "127.0.1.2"
+NETWORK = f"127.{1 + os.getpid() % 250}.1"
+"""Of this process's own, as others test beside."""
+SERVER_A, SERVER_B = f"{NETWORK}.1", f"{NETWORK}.2"
 MILLIWATT_HZ = 1004
 GATEWAY = f"""
 [[trunk]]
@@ -128,9 +132,10 @@ async def secured(directory: Path, media: bool, **words: str) -> tuple[ServerA, 
     sip = f'tls_certificate = "{keys / "serverA.pem"}"\ntls_ca = "{keys / "ca.crt"}"'
     terms = 'transport = "tls"\nallow_common_name = true\n' + words.pop("terms", "")
     product = ServerA(directory, sip=sip, terms=terms, **words)
-    # localhost is 127.0.0.1 there too.
-    product._configuration = product._configuration.replace(f"tls:{SERVER_A}:5061", "tls:127.0.0.1:5061")
-    peer = PEER.replace(f"host = {SERVER_A}", "host = localhost") + "transport = tls\n"
+    # localhost is 127.0.0.1 there too, where many listen.
+    ours = free_port()
+    product._configuration = product._configuration.replace(f"tls:{SERVER_A}:5061", f"tls:127.0.0.1:{ours}")
+    peer = PEER.replace(f"host = {SERVER_A}", f"host = localhost\nport = {ours}") + "transport = tls\n"
     files = {
         "sip.conf": GENERAL + TLS_GENERAL + peer + ("encryption = yes\n" if media else ""),
         "extensions.conf": TLS_EXTENSIONS.replace("MEDIA", SECURE_MEDIA if media else ""),

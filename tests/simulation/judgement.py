@@ -179,10 +179,11 @@ class Judgement:
             self._lenient(script, caller, records[0])
 
     def _strict(self, script: Script, caller: Side, records: list[CallRecord]) -> None:
-        if self._asked_again(script, records):
-            # With voice in the clear: that is another call.
-            records = records[1:]
         told = len(records) + self._refusals[script.number]
+        if told == 2 and self._asked_again(script, records):
+            # That is another call.
+            told = 1
+            records = records[-1:]
         if not told and caller.ours and not script.callees and self._is_asked(script):
             # It gave up while it was asked for its password: nobody called yet.
             return
@@ -221,10 +222,10 @@ class Judgement:
         )
 
     def _asked_again(self, script: Script, records: list[CallRecord]) -> bool:
-        """Whether a caller that would have SRTP, but need not, called once more without when that was refused."""
+        """Whether a caller that would have SRTP offered it in the other way when its first offer was refused."""
         terms = self.branch.shape.encryption.get(script.origin)
         wanted = terms is not None and terms[1] is MediaEncryption.OPTIONAL
-        return wanted and len(records) == 2 and records[0].answer is None and records[0].cause in MEDIA_CAUSES
+        return wanted and 0 < len(records) < 3 and records[0].answer is None and records[0].cause in MEDIA_CAUSES
 
     def _must_be_answered(self, caller: Side) -> bool:
         """Whether some way was there for this emergency call all the time."""

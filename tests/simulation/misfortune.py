@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from gateway.core import MILLISECOND, SECOND
@@ -15,6 +16,7 @@ from gateway.voip.sip.session import Phase
 from tests.simulation.exchange_node import ExchangeNode
 from tests.simulation.gateway_node import ADDRESS, GatewayNode
 from tests.simulation.itsp import Mood
+from tests.simulation.registering import RegisteringPhone
 from tests.simulation.world import DLine
 
 if TYPE_CHECKING:
@@ -50,10 +52,15 @@ class Misfortunes:
         """Choose weather and incidents between now and ``end``."""
         rng, world = self.world.rng, self.world
         branch = self.branch
+        alone: Callable[[], None] | None = None
         if branch.shape.behind_nat and rng.random() < 0.4:
+            alone = self._seen_elsewhere
+        elif any(branch.shape.nats) and rng.random() < 0.3:
+            alone = self._nat_rebinds
+        if alone is not None:
             # Nothing but that, to see that it alone does no harm.
-            for _ in range(rng.randint(1, 4)):
-                world.at(rng.randrange(world.now, max(end, world.now + 1)), self._happen, self._seen_elsewhere)
+            for _ in range(rng.randint(1, 3)):
+                world.at(rng.randrange(world.now, max(end, world.now + 1)), self._happen, alone)
             return
         if rng.random() < 0.6:
             self.packets_suffer = True
@@ -235,6 +242,23 @@ class Misfortunes:
         if not phone.vanished:
             self._note(f"the NAT before {phone.name} has another address", phone.name)
             phone.rebind()
+            after = self.branch.shape.natexpiry * SECOND
+            self.world.after(after, self._rebound, phone, phone.seen_at)
+
+    def _rebound(self, phone: RegisteringPhone, address: str) -> None:
+        """It has registered again by now, from its new address, and its calls go on there, if all else was well."""
+        # A call that began between two such changes, and no registration with it, is not known to be of the same place.
+        times = [at for at, _ in self.happened]
+        apart = all(b - a > self.branch.shape.natexpiry * SECOND for a, b in pairwise(times))
+        well = apart and all("the NAT" in what for _, what in self.happened) and not self.packets_suffer
+        if not well or self.frames_suffer or phone.stopped or phone.seen_at != address or phone.peer.transport != UDP:
+            return
+        dialogs = self.branch.gateway.switch.sip.dialogs
+        for session in phone.endpoint.dialogs.values():
+            dialog = session.dialog
+            ours = dialogs.get((dialog.call_id, dialog.remote_tag, dialog.local_tag))
+            if ours is not None and session.phase is Phase.CONFIRMED and ours.flow.address != address:
+                self.branch.breaches.append(f"a call of {phone.name} is still to go to {ours.flow}, not to {address}")
 
     def _provider_moody(self) -> None:
         server = self.world.rng.choice(self.branch.servers)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from itertools import islice
 
 import pytest
 from click.testing import CliRunner
@@ -33,16 +34,23 @@ from gateway.voip.sip.toll_fraud import TollFraud
 from tests.simulation import verdict
 from tests.simulation.branch import Branch
 from tests.simulation.gateway_node import GatewayNode
+from tests.simulation.misfortune import Misfortunes
 from tests.simulation.run import main
+from tests.simulation.shape import Shape, choose_shape
 from tests.simulation.verdict import run_seed
+from tests.simulation.world import World
 
 CALLS = 40
-FOLLOWING = (22, 50)
-"""Seeds of branches whose address changes while all else is well."""
 
 
 def breaches(*, faults: bool = False, seeds: Iterable[int] = (3,)) -> str:
     return "\n".join(breach for seed in seeds for breach in run_seed(seed, CALLS, faults=faults).breaches)
+
+
+def told(word: str, fits: Callable[[Shape], bool]) -> bool:
+    """Whether a branch that ``fits`` and has misfortunes says ``word``; looks until one does."""
+    fitting = (seed for seed in range(400) if fits(choose_shape(World(seed).rng, CALLS, True)))
+    return any(word in breaches(faults=True, seeds=(seed,)) for seed in islice(fitting, 40))
 
 
 def test_an_unbroken_branch_has_no_breach() -> None:
@@ -142,12 +150,24 @@ def test_a_call_to_a_place_whose_registration_ran_out_is_noticed(monkeypatch: py
     monkeypatch.setattr(Location, "bindings", lambda self, name, _now: self._by_name.get(name, ()))
     monkeypatch.setattr(Location, "expire", lambda *_: [])
     monkeypatch.setattr(Location, "next_timer", lambda _: None)
-    assert "where it is no longer registered" in breaches(faults=True, seeds=(119, 189))
+
+    def plan(self: Misfortunes, _end: int) -> None:
+        self.happened.append((self.world.now, "all telephones are pulled out"))
+        for phone in self.branch.devices:
+            phone.vanish()
+
+    monkeypatch.setattr(Misfortunes, "plan", plan)
+    assert told("where it is no longer registered", lambda shape: all(shape.nats) and shape.natexpiry == 20)
 
 
 def test_registrations_that_a_restart_loses_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Phones, "restore", lambda *_: 0)
-    assert "the restart lost where 7001 is registered" in breaches(faults=True, seeds=(2,))
+
+    def plan(self: Misfortunes, _end: int) -> None:
+        self.world.after(10 * SECOND, self._gateway_restarts)
+
+    monkeypatch.setattr(Misfortunes, "plan", plan)
+    assert told("the restart lost where 7001 is registered", lambda shape: shape.devices > 0)
 
 
 def test_a_registration_that_is_not_refreshed_in_time_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +199,16 @@ def test_voice_that_is_sent_behind_a_nat_is_noticed(monkeypatch: pytest.MonkeyPa
 
 def test_calls_that_do_not_hear_of_another_address_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Changes, "relocate", lambda *_: None)
-    assert "is still to reach the gateway at" in breaches(faults=True, seeds=FOLLOWING)
+    assert told("is still to reach the gateway at", lambda shape: shape.behind_nat)
+
+
+def test_calls_that_do_not_follow_a_phone_to_its_new_address_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def plan(self: Misfortunes, end: int) -> None:
+        self.world.after((end - self.world.now) // 2, self._nat_rebinds)
+
+    monkeypatch.setattr(Misfortunes, "plan", plan)
+    monkeypatch.setattr(Phones, "_follow", lambda *_: None)
+    assert told("is still to go to", lambda shape: any(shape.nats) and shape.transports["7001"] == "udp")
 
 
 def test_an_emergency_call_that_is_given_up_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

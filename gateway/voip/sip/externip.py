@@ -168,6 +168,11 @@ class ExternIp:
                 }
         return result
 
+    def __str__(self) -> str:
+        """For the log: each family's address and who says so."""
+        chosen = [each for _, each in sorted(self._chosen.items())]
+        return ", ".join(f"{each} by {_WORDS[each.source]} {each.by}".rstrip() for each in chosen) or "none"
+
     def _all(self, source: Source) -> list[External]:
         return [each for said in self._said.values() for key, each in said.items() if key[0] is source]
 

@@ -63,6 +63,43 @@ class SipLeg:
 
     technology = "sip"
 
+    # Without them, more than 30 attributes would cost every object a dict of its own.
+    __slots__ = (
+        "__weakref__",
+        "_answered",
+        "_caller",
+        "_direct",
+        "_host",
+        "_negotiation",
+        "_opening",
+        "_other_codec",
+        "_placed",
+        "_quiet",
+        "_released",
+        "_reported",
+        "_secure_bridge",
+        "_session",
+        "_statistics",
+        "_status",
+        "_wait",
+        "call_id",
+        "flow",
+        "incoming",
+        "listener",
+        "local_address",
+        "name",
+        "other_flows",
+        "outgoing",
+        "path",
+        "peer",
+        "remote_host",
+        "rtptimeout",
+        "settings",
+        "source",
+        "stream",
+        "ways",
+    )
+
     def __init__(
         self,
         host: Host,

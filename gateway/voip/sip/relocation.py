@@ -57,7 +57,7 @@ class Relocation:
         """The networks of this host changed: interfaces, addresses or routes."""
         if not self._advertised.update(facts):
             return
-        external = self._advertised.external.as_json() or "none"
+        external = self._advertised.external
         own = ", ".join(facts.addresses) or "no address"
         log.info("WAN interface %s: %s; address outside: %s", facts.wan or "none", own, external)
         self._changed(now)
@@ -95,7 +95,7 @@ class Relocation:
     def _noted(self, changed: bool, now: int) -> None:
         if changed:
             self._advertised.forget()
-            log.info("our external address: %s", self._advertised.external.as_json())
+            log.info("our address outside: %s", self._advertised.external)
             self._changed(now)
 
     def _changed(self, now: int) -> None:

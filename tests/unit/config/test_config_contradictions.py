@@ -210,10 +210,15 @@ def test_public_cas_are_no_bouncers(authority: Authority) -> None:
 
 def test_trunk_without_any_list_of_cas_is_warned_of(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
     trunk = NAMED + 'transport = "tls"\n'
-    nowhere = SimpleNamespace(cafile=None, capath=None)
-    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: nowhere)
-    (found,) = tls(authority, "", trunk, ca="")
-    assert found.startswith("2: warning: sip.tls_ca: missing; this host has no list of public CAs")
+    (authority.directory / "empty").mkdir()
+    for place in (None, str(authority.directory / "empty"), "/nowhere"):
+        nowhere = SimpleNamespace(cafile=None, capath=place)
+        monkeypatch.setattr(ssl, "get_default_verify_paths", lambda nowhere=nowhere: nowhere)
+        (found,) = tls(authority, "", trunk, ca="")
+        assert found.startswith("2: warning: sip.tls_ca: missing; this host has no list of public CAs")
+    somewhere = SimpleNamespace(cafile=None, capath=str(authority.directory))
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: somewhere)
+    assert tls(authority, "", trunk, ca="") == []
     assert tls(authority, "", trunk) == []
     assert tls(authority, "", trunk + "tls_verify = false\n")[0].startswith("12: warning: trunk[hq].tls_verify")
 

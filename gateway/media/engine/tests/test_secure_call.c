@@ -324,6 +324,42 @@ static void behind_nat(bool secure, bool known_by_signalling)
     end_secure();
 }
 
+static void report_from(int fd, uint32_t ssrc)
+{
+    const struct sockaddr_in voice = scene.to;
+    uint8_t report[8];
+    struct writer w = writer_over(report, sizeof report);
+
+    put_u8(&w, 0x80);
+    put_u8(&w, 201);
+    put_be16(&w, 1);
+    put_be32(&w, ssrc);
+    scene.to.sin_port = htons((uint16_t)(rtp_stream()->rtp.port + 1));
+    send_raw(fd, report, w.at);
+    scene.to = voice;
+    advance_frames(2);
+}
+
+static void reports_go_to_whom_we_hear_and_not_to_its_neighbour(void)
+{
+    uint16_t sip_port, neighbour_port, rtcp_port;
+    int sdp = udp_socket(&sip_port), neighbour = udp_socket(&neighbour_port), rtcp = udp_socket(&rtcp_port);
+    const struct said said = {.latch = true, .port = sip_port, .signalling = {127, 0, 0, 1}};
+
+    begin(0);
+    say(&said);
+    CHECK(talk(10).to_peer >= 5);
+    report_from(neighbour, 0xbad);
+    CHECK(!rtp_stream()->rtp.rtcp_latched);
+    report_from(rtcp, scene.speaker);
+    CHECK(rtp_stream()->rtp.rtcp_latched);
+    CHECK_EQUAL(address_port(&rtp_stream()->rtp.remote_rtcp), rtcp_port);
+    close(sdp);
+    close(neighbour);
+    close(rtcp);
+    end();
+}
+
 static void a_far_end_behind_nat_is_latched_on_once(void)
 {
     behind_nat(false, true);
@@ -430,6 +466,7 @@ int main(void)
     RUN(keys_come_and_go_with_the_description);
     RUN(replay_and_forgery_change_nothing);
     RUN(a_far_end_behind_nat_is_latched_on_once);
+    RUN(reports_go_to_whom_we_hear_and_not_to_its_neighbour);
     RUN(a_far_end_behind_nat_with_srtp_is_latched_on_at_once);
     RUN(without_an_address_nothing_is_sent_until_the_far_end_is_heard);
     RUN(a_far_end_that_sends_from_another_port_is_heard_and_sent_to_where_it_says);

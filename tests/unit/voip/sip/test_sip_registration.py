@@ -443,6 +443,22 @@ def test_without_an_address_it_waits_for_the_dns() -> None:
     provider.take_request("REGISTER")
 
 
+def test_name_that_leads_nowhere_is_told_once_and_so_is_its_return(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    provider = Provider(host="provider.example.org", domain=Domain("provider.example.org", 5070))
+    told = "b: host provider.example.org does not resolve, and cannot be called; check the name, and the DNS server"
+    assert told not in caplog.text
+    for _ in range(2):
+        provider.endpoint.resolved("provider.example.org", (), provider.now)
+        provider.run(400)
+    assert caplog.text.count(told) == 1
+    assert provider.registration.error == "its host does not resolve"
+    for _ in range(2):
+        provider.endpoint.resolved("provider.example.org", (B_ADDRESS,), provider.now)
+        provider.run(1)
+    assert caplog.text.count("b: the DNS has provider.example.org now") == 1
+
+
 def test_state_is_shown(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     provider = Provider()
