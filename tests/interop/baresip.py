@@ -27,6 +27,7 @@ MODULES = ("g711", "aufile", "aubridge", "sndfile")
 APPLICATIONS = ("account", "menu", "ctrl_tcp")
 TONE_SECONDS = 300.0
 NETSTRING_MAXIMUM = 1 << 20
+PORT_TRIES = 4
 POLL_SECONDS = 0.2
 BEGUN = frozenset({"CALL_INCOMING", "CALL_OUTGOING", "CALL_RINGING", "CALL_PROGRESS", "CALL_ESTABLISHED"})
 OF_A_CALL = frozenset({"hangup", "hold", "resume"})
@@ -124,7 +125,22 @@ class Baresip(Program):
         super().__init__(name, process)
 
     @classmethod
-    async def start(
+    async def start(cls, directory: Path, *, sip_port: int | None = None, **arguments: Any) -> Baresip:
+        """Start the phone in ``directory`` and connect to its control port; see ``_begin``.
+
+        It takes the port after ``sip_port`` for TLS too. Where the port is ours to choose, one that somebody else took
+        in the meantime is left for another.
+        """
+        for _ in range(PORT_TRIES - 1):
+            try:
+                return await cls._begin(directory, sip_port=sip_port, **arguments)
+            except PeerError as error:
+                if sip_port is not None or "Address already in use" not in str(error):
+                    raise
+        return await cls._begin(directory, sip_port=sip_port, **arguments)
+
+    @classmethod
+    async def _begin(
         cls,
         directory: Path,
         *,
@@ -136,9 +152,9 @@ class Baresip(Program):
         trace: bool = True,
         **configuration: Any,
     ) -> Baresip:
-        """Start the phone in ``directory`` and connect to its control port. It ends by itself after ``seconds``."""
+        """The phone ends by itself after ``seconds``."""
         program = find_program("baresip", PACKAGE)
-        sip_port = sip_port or free_port()
+        sip_port = sip_port or free_port(even=True)
         control_port = control_port or free_port(socket.SOCK_STREAM)
         if rtp_ports is None:
             first = free_port(even=True)
