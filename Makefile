@@ -60,7 +60,8 @@ unit: ## Python unit, property and simulation tests
 .PHONY: peers-test
 peers-test: ## tests against real peers: libpri, sipp, baresip, Kamailio, tshark
 	@echo "== peers"
-	@$(BIN)/pytest -n $(PYTEST_WORKERS) tests/interop
+	@$(BIN)/pytest -n $(PYTEST_WORKERS) -m "not alone" tests/interop
+	@$(BIN)/pytest -m alone tests/interop
 
 .PHONY: interop
 interop: ## more of the world: Asterisk in a root of its own, NAT between network namespaces (root, or user namespaces)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
+import os
 import socket
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +30,9 @@ APPLICATIONS = ("account", "menu", "ctrl_tcp")
 TONE_SECONDS = 300.0
 NETSTRING_MAXIMUM = 1 << 20
 PORT_TRIES = 4
+RTP_PORTS = 40
+"""Of one telephone."""
+_SERIAL = itertools.count()
 POLL_SECONDS = 0.2
 BEGUN = frozenset({"CALL_INCOMING", "CALL_OUTGOING", "CALL_RINGING", "CALL_PROGRESS", "CALL_ESTABLISHED"})
 OF_A_CALL = frozenset({"hangup", "hold", "resume"})
@@ -109,6 +114,15 @@ def write_configuration(
     (directory / "contacts").write_text("")
 
 
+def _own_rtp_ports() -> tuple[int, int]:
+    """A range that no other telephone of these tests has now: baresip shares a port with whoever else wants it
+    (SO_REUSEADDR), and then one hears what is meant for the other.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw9")[2:]) % 10
+    first = 10_000 + worker * 1000 + next(_SERIAL) % (1000 // RTP_PORTS) * RTP_PORTS
+    return first, first + RTP_PORTS - 2
+
+
 class Baresip(Program):
     """A running phone. Events are handed out once each, by type; ``sip_port`` and ``uri`` say where it is."""
 
@@ -154,11 +168,10 @@ class Baresip(Program):
     ) -> Baresip:
         """The phone ends by itself after ``seconds``."""
         program = find_program("baresip", PACKAGE)
-        sip_port = sip_port or free_port(even=True)
+        sip_port = sip_port or free_port()
         control_port = control_port or free_port(socket.SOCK_STREAM)
         if rtp_ports is None:
-            first = free_port(even=True)
-            rtp_ports = (first, min(first + 40, 65534))
+            rtp_ports = _own_rtp_ports()
         write_configuration(
             directory, user=user, sip_port=sip_port, control_port=control_port, rtp_ports=rtp_ports, **configuration
         )

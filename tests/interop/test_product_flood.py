@@ -18,6 +18,8 @@ from tests.interop.product import Product
 from tests.interop.scenario import SCENARIO_SECONDS, lasting
 from tests.interop.standing_call import StandingCall, configuration, telephone
 
+pytestmark = pytest.mark.alone
+
 STRANGER = "127.0.0.3"
 A_SECOND = 10_000
 SECONDS = int(os.environ.get("FLOOD_SECONDS", "3"))

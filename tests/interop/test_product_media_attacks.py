@@ -15,6 +15,8 @@ from tests.interop.product import Product
 from tests.interop.scenario import scenario
 from tests.interop.standing_call import StandingCall, configuration, telephone
 
+pytestmark = pytest.mark.alone
+
 SECONDS = 2.0
 ROUNDS_A_SECOND = 25
 STRANGERS = ("127.0.0.2", "127.0.0.1")

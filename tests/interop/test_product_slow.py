@@ -8,12 +8,16 @@ import socket
 import ssl
 from pathlib import Path
 
+import pytest
+
 from tests.bench.processes import used
 from tests.interop.product import Product
 from tests.interop.program import free_port
 from tests.interop.scenario import scenario
 from tests.interop.standing_call import StandingCall, configuration, telephone
 from tests.interop.test_product_tls import Certificates
+
+pytestmark = pytest.mark.alone
 
 STRANGER = "127.0.0.4"
 CONNECTIONS = 300

@@ -68,6 +68,8 @@ class Moved(NamedTuple):
     name: str
     old: Flow
     new: Flow
+    place: tuple[str, int | None] = ("", None)
+    """Host and port of its Contact, by which calls of it are known that came through another mapping of its NAT."""
 
 
 class LocationFull(Exception):  # noqa: N818 - a condition to answer with 503, not an error of the far end
@@ -170,7 +172,7 @@ class Location:
                     self._owners.setdefault(_key(flow), []).append(name)
             self._ends.start(name, min(binding.expires for binding in new))
         return [
-            Moved(name, before.flow, after.flow)
+            Moved(name, before.flow, after.flow, (after.uri.host, after.uri.port))
             for after in new
             for before in old
             if before.flow != after.flow and _same_phone(before, after)

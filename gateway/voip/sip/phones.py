@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from gateway.core import MILLISECOND, SECOND
 from gateway.voip.sip.binding_store import StoreBindings, restored, stored
+from gateway.voip.sip.errors import SipError
 from gateway.voip.sip.flow import TLS, Flow
 from gateway.voip.sip.location import Binding, Location, Moved
 from gateway.voip.sip.message import Request
@@ -20,10 +21,12 @@ from gateway.voip.sip.qualify import Reach
 from gateway.voip.sip.registrar import Registrar
 from gateway.voip.sip.timers import SipTimer
 from gateway.voip.sip.transaction import ServerTransaction
+from gateway.voip.sip.uri import Uri
 from gateway.voip.sip.way import Way
 
 if TYPE_CHECKING:
     from gateway.voip.sip.endpoint import SipEndpoint
+    from gateway.voip.sip.session import Session
 
 log = logging.getLogger(__name__)
 
@@ -84,10 +87,10 @@ class Phones:
 
     def _follow(self, moved: tuple[Moved, ...]) -> None:
         """Calls of a phone that is elsewhere now go on over its new flow."""
-        for name, old, new in moved:
+        for each in moved:
             for session in self._endpoint.dialogs.values():
-                if session.flow == old and session.peer.name == name:
-                    session.flow = new
+                if session.peer.name == each.name and (session.flow == each.old or _came_from(session, each)):
+                    session.flow = each.new
 
     def connection_lost(self, flow: Flow, now: int) -> None:
         """The connection of ``flow`` is gone, or could not be opened."""
@@ -216,3 +219,17 @@ class Phones:
 
     def _wall(self) -> float:
         return 0.0 if self._wall_clock is None else self._wall_clock()
+
+
+def _came_from(session: Session, moved: Moved) -> bool:
+    """Whether the far end of ``session`` is the phone that moved, heard through another port of its NAT: a mapping that
+    nobody used between two registrations is made anew, with another port (RFC 4787 4.3).
+    """
+    flow = session.flow
+    if flow.reliable or not session.to_source or flow.address != moved.old.address:
+        return False
+    try:
+        target = Uri.parse(session.dialog.target)
+    except SipError:
+        return False
+    return (target.host, target.port) == moved.place

@@ -324,6 +324,25 @@ def test_what_the_phone_sends_in_the_call_moves_with_its_registration() -> None:
     assert isinstance(last, Request) and last.method == "BYE"
 
 
+@pytest.mark.parametrize(("address", "follows"), [("192.0.2.80", True), ("192.0.2.81", False)])
+def test_a_call_through_another_port_of_the_same_nat_moves_too(address: str, follows: bool) -> None:
+    places = Places(1)
+    leg = places.call()
+    places.say(0, 200, sdp())
+    session = leg.session
+    assert session is not None
+    through = Flow(UDP, address, 30_001)
+    session.flow, session.to_source = through, True
+    uri = Uri.parse(session.dialog.target)
+    mapped = Flow(UDP, "192.0.2.80", 30_000)
+    location, phones = places.endpoint.phones.location, places.endpoint.phones
+    bound = replace(places.bound[0], flow=mapped, uri=uri)
+    location.put("desk", [bound], places.now)
+    new = Flow(UDP, "198.51.100.9", 40_000)
+    phones._follow(tuple(location.put("desk", [replace(bound, flow=new)], places.now)))
+    assert session.flow == (new if follows else through)
+
+
 def test_finals_after_the_end_change_nothing() -> None:
     places = Places(2)
     leg = places.call()
