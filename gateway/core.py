@@ -6,7 +6,7 @@ A core never touches a socket, a clock, a random source or ``await``. Its owner 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from typing import Any, Generic, TypeVar
@@ -39,6 +39,18 @@ class TimerRow:
         if not self.minimum <= value <= self.maximum:
             raise ValueError(f"{self.name} is {value}, expected {self.minimum} to {self.maximum} ({self.clause})")
         return value
+
+
+def timer_durations(rows: Mapping[Key, TimerRow], *changes: Mapping[Key, int] | None) -> dict[Key, int]:
+    """The default of every row, with ``changes`` in force, the later before the earlier.
+
+    ValueError names a value out of its row's range.
+    """
+    result = {timer: row.default for timer, row in rows.items()}
+    for changed in changes:
+        for timer, value in (changed or {}).items():
+            result[timer] = rows[timer].checked(value)
+    return result
 
 
 class TimerQueue(Generic[Key]):

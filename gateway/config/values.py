@@ -244,23 +244,22 @@ def _looks_like_ipv4(host: str) -> bool:
 
 def read_externhost(raw: object) -> PeerHost:
     """A name or an address, with a port if need be."""
-    try:
-        host = read_host(raw)
-    except ValueError:
-        host = PeerHost("", dynamic=True)
-    if host.dynamic:
-        raise ValueError('expected a name, with ":PORT" if need be')
-    return host
+    return _read_fixed_host(raw, "a name")
 
 
 def read_stunaddr(raw: object) -> PeerHost:
     """A name or an address of a STUN server, with a port if need be."""
+    return _read_fixed_host(raw, "the name or address of a STUN server")
+
+
+def _read_fixed_host(raw: object, what: str) -> PeerHost:
+    """``read_host`` for one that cannot be ``dynamic``; ValueError says that ``what`` was expected."""
     try:
         host = read_host(raw)
     except ValueError:
         host = PeerHost("", dynamic=True)
     if host.dynamic:
-        raise ValueError('expected the name or address of a STUN server, with ":PORT" if need be')
+        raise ValueError(f'expected {what}, with ":PORT" if need be')
     return host
 
 

@@ -10,13 +10,11 @@ import asyncio
 import contextlib
 import itertools
 import json
-import os
-import socket
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.interop.program import PeerError, Program, find_program, free_port
+from tests.interop.program import PeerError, Program, find_program, free_port, worker
 from tests.interop.tone import HeardTone, measure_tone, write_tone
 
 PACKAGE = "baresip-core"
@@ -91,9 +89,10 @@ def write_configuration(
                 "rtp_tos 184",
                 f"rtp_ports {rtp_ports[0]}-{rtp_ports[1]}",
                 "rtcp_mux no",
-                "jitter_buffer_type fixed",
-                "jitter_buffer_delay 1-5",
-                "audio_jitter_buffer_type fixed",
+                # None: that of baresip 1.0 stays deaf if its first packets are followed by another stream's.
+                "jitter_buffer_type off",
+                "jitter_buffer_delay 0-0",
+                "audio_jitter_buffer_type off",
                 "snd_path .",
                 f"ctrl_tcp_listen 127.0.0.1:{control_port}",
                 f"module_path {module_path()}",
@@ -118,8 +117,7 @@ def _own_rtp_ports() -> tuple[int, int]:
     """A range that no other telephone of these tests has now: baresip shares a port with whoever else wants it
     (SO_REUSEADDR), and then one hears what is meant for the other.
     """
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw9")[2:]) % 10
-    first = 10_000 + worker * 1000 + next(_SERIAL) % (1000 // RTP_PORTS) * RTP_PORTS
+    first = 10_000 + worker() * 1000 + next(_SERIAL) % (1000 // RTP_PORTS) * RTP_PORTS
     return first, first + RTP_PORTS - 2
 
 
@@ -169,7 +167,7 @@ class Baresip(Program):
         """The phone ends by itself after ``seconds``."""
         program = find_program("baresip", PACKAGE)
         sip_port = sip_port or free_port()
-        control_port = control_port or free_port(socket.SOCK_STREAM)
+        control_port = control_port or free_port()
         if rtp_ports is None:
             rtp_ports = _own_rtp_ports()
         write_configuration(

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from tests.demo.processes import Control, Service
-from tests.interop.program import PeerError, free_port
+from tests.interop.program import PeerError, free_port, worker
 from tests.interop.sipp import Sipp
 
 DID = "4165550101"
@@ -62,8 +62,7 @@ context = "from-pstn"
 
 def _rtp_ports() -> tuple[int, int]:
     """A range of this test process's own, below the ports that the system hands out and above those of telephones."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw9")[2:]) % 10
-    first = 21_000 + worker * 1000
+    first = 21_000 + worker() * 1000
     return first, first + 999
 
 

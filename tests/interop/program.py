@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import os
 import shutil
 import socket
 from collections.abc import Callable, Sequence
@@ -11,6 +13,9 @@ from pathlib import Path
 
 END_SECONDS = 3.0
 LINE_MAXIMUM = 1 << 20
+PORTS = 448
+"""Ports of one test process."""
+_SERIAL = itertools.count()
 
 
 class PeerError(AssertionError):
@@ -25,23 +30,28 @@ def find_program(name: str, package: str) -> str:
     return path
 
 
-def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM, *, even: bool = False) -> int:
-    """A loopback port that nobody has now, for UDP as for TCP; ``even`` ones have a free odd neighbour for RTCP."""
-    for _ in range(200):
-        with socket.socket(socket.AF_INET, kind) as probe, socket.socket(socket.AF_INET, socket.SOCK_STREAM) as other:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-            if even and port % 2:
-                continue
-            try:
-                if kind == socket.SOCK_DGRAM:
-                    other.bind(("127.0.0.1", port))
-                if even:
-                    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as neighbour:
-                        neighbour.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
-            return port
+def worker() -> int:
+    """The number of this test process among those that run at once, 0 to 9; who runs alone is 9."""
+    return int(os.environ.get("PYTEST_XDIST_WORKER", "gw9")[2:]) % 10
+
+
+def free_port() -> int:
+    """An even loopback port that nobody has now, nor the three after it (RTCP, TLS, sipp's video), for UDP as for TCP.
+
+    It is of this test process's own range, above the ports that the system hands out, and it is long until it is given
+    out again: what is free now is still free when a program that was started meanwhile comes to take it.
+    """
+    first = 61_000 + worker() * PORTS
+    for _ in range(PORTS // 4):
+        port = first + next(_SERIAL) * 4 % PORTS
+        try:
+            with contextlib.ExitStack() as probes:
+                for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+                    for number in range(port, port + 4):
+                        probes.enter_context(socket.socket(socket.AF_INET, kind)).bind(("127.0.0.1", number))
+        except OSError:
+            continue
+        return port
     raise PeerError("no free port on 127.0.0.1")
 
 

@@ -173,7 +173,7 @@ class Sipp(Program):
     ) -> Sipp:
         program = find_program("sipp", PACKAGE)
         port = port or free_port()
-        rtp_port = free_port(even=True)
+        rtp_port = free_port()
         prefix = directory / f"{scenario}.{port}"
         file = cls._prepare(prefix, scenario, {"service": service, **arguments})
         words: list[object] = [

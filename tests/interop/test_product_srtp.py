@@ -208,6 +208,7 @@ to = ["pri:r0/{{number:1}}"]
             # Its voice would be in the clear for everybody who read the keys: none are offered to it.
             report = await product.pstn_call("4165550401")
             assert report["cause"] != 16
+            await product.until_idle()
             into, out = product.records()
             assert into["incoming"]["srtp"]
             assert_decrypted(into["incoming"])

@@ -42,13 +42,8 @@ require = ["secure_signalling"]
 
 
 async def phone_over_tls(directory: Path, **settings: Any) -> Baresip:
-    """A baresip at a port whose neighbour, where it takes TLS, is free too."""
-    for _ in range(20):
-        port = free_port()
-        with socket.socket() as neighbour, contextlib.suppress(OSError):
-            neighbour.bind(("127.0.0.1", port + 1))
-            break
-    return await Baresip.start(directory, user="tlsphone", sip_port=port, transport="tls", **settings)
+    """A baresip that calls over TLS."""
+    return await Baresip.start(directory, user="tlsphone", transport="tls", **settings)
 
 
 class Certificates:

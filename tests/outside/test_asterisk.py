@@ -86,6 +86,7 @@ async def test_a_wrong_secret_is_refused_by_either_side(tmp_path: Path) -> None:
         assert (report["cause"], report["answered"]) == (21, None), product.log
         await far.manager.originate(f"Local/{MILLIWATT}@out", "Echo")
         await far.until_logged("dialled: CONGESTION|dialled: CHANUNAVAIL")
+        await product.until_idle()
         assert not any(record["source"] == "hq" and record["answer"] for record in product.records())
 
 
@@ -251,6 +252,7 @@ async def test_an_asterisk_that_wants_srtp_refuses_us_without_and_is_refused(tmp
         assert (report["answered"], report["cause"]) == (None, 65), report
         await far.manager.originate(f"Local/{MILLIWATT}@out", "Echo")
         await far.until_logged("dialled: (?!ANSWER)")
+        await product.until_idle()
         assert not any(record["answer"] for record in product.records())
 
 
@@ -263,4 +265,5 @@ async def test_an_asterisk_without_srtp_is_not_called_in_the_clear(tmp_path: Pat
         assert (report["answered"], report["cause"]) == (None, 65), report
         await far.manager.originate(f"Local/{MILLIWATT}@out", "Echo")
         await far.until_logged("dialled: (?!ANSWER)")
+        await product.until_idle()
         assert not any(record["answer"] for record in product.records())

@@ -190,4 +190,5 @@ async def test_a_bridge_that_must_be_secure_is_not_made_with_a_gateway_in_the_cl
     async with far, product:
         await far.manager.originate("Local/6123@default", "Echo")
         assert (await far.manager.told("dialled"))["Status"] != "ANSWER"
+        await product.until_idle()
         assert not any(record["answer"] for record in product.records())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 
-from gateway.core import MILLISECOND, SECOND, TimerRow
+from gateway.core import MILLISECOND, SECOND, TimerRow, timer_durations
 
 
 class LapdTimer(Enum):
@@ -51,9 +51,7 @@ MDL_ERRORS: dict[str, str] = {
 
 def system_parameters(overrides: Mapping[LapdTimer, int] | None) -> dict[LapdTimer, int]:
     """All parameters with ``overrides`` applied; ValueError if one is out of range or T203 is not above T200."""
-    values = {timer: row.default for timer, row in LAPD_TIMERS.items()}
-    for timer, value in (overrides or {}).items():
-        values[timer] = LAPD_TIMERS[timer].checked(value)
+    values = timer_durations(LAPD_TIMERS, overrides)
     if values[LapdTimer.T203] <= values[LapdTimer.T200]:
         raise ValueError(
             f"T203 is {values[LapdTimer.T203]}, expected more than T200, {values[LapdTimer.T200]} (Q.921 5.9.8)"

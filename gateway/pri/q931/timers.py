@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import IntEnum
 
-from gateway.core import MILLISECOND, SECOND, TimerRow
+from gateway.core import MILLISECOND, SECOND, TimerRow, timer_durations
 from gateway.pri.lapd import Side
 
 
@@ -102,11 +102,7 @@ def timer_values(
 
     ValueError names a timer that is out of range, or a T317 that is not below T316 (Q.931 table 9-1).
     """
-    rows = timer_rows(side)
-    values = {timer: row.default for timer, row in rows.items()}
-    for changes in (variant, overrides or {}):
-        for timer, value in changes.items():
-            values[timer] = rows[timer].checked(value)
+    values = timer_durations(timer_rows(side), variant, overrides)
     if values[Q931Timer.T317] >= values[Q931Timer.T316]:
         raise ValueError(
             f"T317 is {values[Q931Timer.T317]}, expected less than T316, {values[Q931Timer.T316]} (Q.931 table 9-1)"

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import Enum
 
-from gateway.core import MILLISECOND, SECOND, ProtocolError, TimerQueue, TimerRow
+from gateway.core import MILLISECOND, SECOND, ProtocolError, TimerQueue, TimerRow, timer_durations
 
 log = logging.getLogger(__name__)
 
@@ -160,9 +160,7 @@ class Layer1:
 
     def __init__(self, name: str = "line", timers: Mapping[Layer1Timer, int] | None = None, now: int = 0) -> None:
         """``timers`` overrides defaults of LAYER1_TIMERS; ValueError for one out of range."""
-        values = {timer: row.default for timer, row in LAYER1_TIMERS.items()}
-        for timer, value in (timers or {}).items():
-            values[timer] = LAYER1_TIMERS[timer].checked(value)
+        values = timer_durations(LAYER1_TIMERS, timers)
         self.name = name
         self.alarm = Alarm.RED
         self.received = Alarm.RED

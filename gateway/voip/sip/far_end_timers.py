@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 
-from gateway.core import MILLISECOND, SECOND, TimerRow
+from gateway.core import MILLISECOND, SECOND, TimerRow, timer_durations
 
 
 class FarEndTimer(Enum):
@@ -48,6 +48,4 @@ FAR_END_TIMERS: dict[FarEndTimer, TimerRow] = {
 
 def durations(overrides: Mapping[FarEndTimer, int] | None = None) -> dict[FarEndTimer, int]:
     """Every duration (microseconds) with ``overrides`` in force; ValueError names one out of range."""
-    result = {timer: row.default for timer, row in FAR_END_TIMERS.items()}
-    result.update({timer: FAR_END_TIMERS[timer].checked(value) for timer, value in (overrides or {}).items()})
-    return result
+    return timer_durations(FAR_END_TIMERS, overrides)

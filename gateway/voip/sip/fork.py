@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from gateway.cause import Cause, Location
 from gateway.core import SECOND
 from gateway.leg import Alerting, Answered, Forward, LegEvent, Proceeding, Progress, Setup
+from gateway.voip.sip.flow import Flow
 from gateway.voip.sip.host import Host
 from gateway.voip.sip.peers import PeerSettings
 from gateway.voip.sip.timers import SipTimer
@@ -138,6 +139,14 @@ class Fork:
             flow = branch.way.flow
             if branch.invite is not None and advertised.reachable(flow.address, flow.listener):
                 branch.invite.relocate(advertised.media_of(flow.address, flow.listener), now)
+
+    def follow(self, old: Flow, new: Flow) -> None:
+        """Who was called over ``old`` is at ``new`` now."""
+        for branch in self._branches:
+            if branch.way.flow == old:
+                branch.way = branch.way._replace(flow=new)
+            if branch.invite is not None:
+                branch.invite.follow(old, new)
 
     def cancel(self, cause: Cause, text: str, now: int, reasons: tuple[str, ...] = ()) -> None:
         """The leg gave up, or it is settled without the branches that are left."""

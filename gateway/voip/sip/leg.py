@@ -1,7 +1,6 @@
 """A SIP call as a leg (``gateway.leg``): commands in, events out, and the RTP stream that is its voice.
 
-The INVITE is in ``uac.py`` or ``uas.py``, what follows it in ``session.py``. SRTP and NAT modes of media join in
-``_open_media`` and ``on_session_media``.
+The INVITE is in ``uac.py`` or ``uas.py``, what follows it in ``session.py``.
 """
 
 from __future__ import annotations
@@ -29,7 +28,6 @@ from gateway.leg import (
     Released,
     Resumed,
     Setup,
-    Transferred,
     TransferStep,
 )
 from gateway.media.api import Codec, Direction, Failure, Latch, Opened, RtpSettings, Statistics
@@ -45,7 +43,7 @@ from gateway.voip.sip.offer_answer import Elsewhere, LocalMedia
 from gateway.voip.sip.parties import rules_for
 from gateway.voip.sip.peers import DtmfMode, PeerSettings
 from gateway.voip.sip.refer import Refer
-from gateway.voip.sip.replaces import leg_for
+from gateway.voip.sip.replaces import transferred
 from gateway.voip.sip.timers import SipTimer
 from gateway.voip.sip.uac import OutgoingInvite
 from gateway.voip.sip.waits import Wait
@@ -584,17 +582,11 @@ class SipLeg:
         """The far end asks for a transfer."""
         if session is not self._session or not self._answered or session.referral is None:
             return
-        replaces = refer.replaces
-        replaced = None
-        if replaces is not None:
-            replaced = leg_for(replaces, self.peer, self._host.session_of)
-            if replaced is None or replaced is self:
-                session.referral.went(TransferStep.FAILED, Cause.INVALID_CALL_REFERENCE, now)
-                return
-        elif self._host.braked(self.peer, refer.target, now):
-            session.referral.went(TransferStep.FAILED, Cause.CALL_REJECTED, now)
-            return
-        self.emit(Transferred(refer.target, self.peer.context, replaced, refer.referred_by))
+        wanted = transferred(refer, self, self._host, now)
+        if isinstance(wanted, Cause):
+            session.referral.went(TransferStep.FAILED, wanted, now)
+        else:
+            self.emit(wanted)
 
     def on_session_over(self, session: Session, cause: Cause, text: str, now: int, timer: str = "") -> None:
         """The session ended: BYE, time-out, or an early dialog of an incoming call."""

@@ -86,8 +86,11 @@ class Phones:
             self._changed(now, STORE_CHANGES_AFTER if answer.changed else STORE_REFRESHES_AFTER)
 
     def _follow(self, moved: tuple[Moved, ...]) -> None:
-        """Calls of a phone that is elsewhere now go on over its new flow."""
+        """Calls of a phone that is elsewhere now go on over its new flow, those that ring as well."""
         for each in moved:
+            for leg in self._endpoint.legs.values():
+                if leg.peer.name == each.name and leg.outgoing is not None:
+                    leg.outgoing.follow(each.old, each.new)
             for session in self._endpoint.dialogs.values():
                 if session.peer.name == each.name and (session.flow == each.old or _came_from(session, each)):
                     session.flow = each.new

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
+from gateway.cause import Cause
+from gateway.leg import Transferred
 from gateway.voip.sip.dialog import DialogKey
 from gateway.voip.sip.errors import SipError
 from gateway.voip.sip.message import Request
 from gateway.voip.sip.peers import PeerKind, PeerSettings
+from gateway.voip.sip.refer import Refer
 from gateway.voip.sip.session import Phase, Session
 from gateway.voip.sip.values import Replaces
 
 if TYPE_CHECKING:
+    from gateway.voip.sip.host import Host
     from gateway.voip.sip.leg import SipLeg
 
 FindSession = Callable[[DialogKey], Session | None]
@@ -66,6 +70,18 @@ def leg_for(replaces: Replaces, peer: PeerSettings, session_of: FindSession) -> 
     if session.phase in (Phase.ENDING, Phase.OVER) or (replaces.early_only and session.phase is Phase.CONFIRMED):
         return None
     return leg_of(session)
+
+
+def transferred(refer: Refer, leg: SipLeg, host: Host, now: int) -> Transferred | Cause:
+    """What a REFER on ``leg`` asks of its call, or the cause for which it is not done."""
+    replaced = None
+    if refer.replaces is not None:
+        replaced = leg_for(refer.replaces, leg.peer, host.session_of)
+        if replaced is None or replaced is leg:
+            return Cause.INVALID_CALL_REFERENCE
+    elif host.braked(leg.peer, refer.target, now):
+        return Cause.CALL_REJECTED
+    return Transferred(refer.target, leg.peer.context, replaced, refer.referred_by)
 
 
 def leg_of(session: Session) -> SipLeg | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from enum import IntEnum
 
-from gateway.core import MILLISECOND, SECOND, TimerRow
+from gateway.core import MILLISECOND, SECOND, TimerRow, timer_durations
 
 
 class SipTimer(IntEnum):
@@ -111,9 +111,8 @@ _DERIVED: dict[SipTimer, Callable[[int, int, int], int]] = {
 
 def durations(overrides: Mapping[SipTimer, int] | None = None) -> dict[SipTimer, int]:
     """Every timer's duration (microseconds) with ``overrides`` in force; ValueError names one out of range."""
-    given = {timer: SIP_TIMERS[timer].checked(value) for timer, value in (overrides or {}).items()}
-    result = {timer: row.default for timer, row in SIP_TIMERS.items()}
-    result.update(given)
+    given = overrides or {}
+    result = timer_durations(SIP_TIMERS, given)
     if result[SipTimer.T2] < result[SipTimer.T1]:
         raise ValueError(
             f"T2 is {result[SipTimer.T2]}, expected at least T1 = {result[SipTimer.T1]} (RFC 3261 17.1.2.2)"

@@ -226,7 +226,7 @@ class _Nobody:
         pass
 
 
-_NOBODY = _Nobody()
+NOBODY = _Nobody()
 
 
 class ClientTransaction(Transaction):
@@ -252,7 +252,7 @@ class ClientTransaction(Transaction):
         self.response: Response | None = None
 
     def _let_go(self) -> None:
-        self.user = _NOBODY
+        self.user = NOBODY
 
     def receive(self, response: Response, now: int) -> None:
         """A response with this transaction's branch arrived."""

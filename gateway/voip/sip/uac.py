@@ -33,7 +33,7 @@ from gateway.voip.sip.peers import PeerSettings, Reliability
 from gateway.voip.sip.session import Phase, Session
 from gateway.voip.sip.suspects import PATIENCE
 from gateway.voip.sip.timers import SipTimer
-from gateway.voip.sip.transaction import ClientInvite, ClientTransaction, Trouble
+from gateway.voip.sip.transaction import NOBODY, ClientInvite, ClientTransaction, Trouble
 from gateway.voip.sip.transactions import TableFull
 from gateway.voip.sip.user_to_user import answer_of
 
@@ -151,6 +151,13 @@ class OutgoingInvite:
         for session in self._sessions.values():
             session.relocate(request.contact, address, now)
 
+    def follow(self, old: Flow, new: Flow) -> None:
+        """Who was called over ``old`` is at ``new`` now; whatever is sent again or in reply goes there."""
+        if self._flow == old:
+            self._flow = self._leg.flow = new
+        if self._transaction is not None and self._transaction.flow == old:
+            self._transaction.flow = new
+
     def cancel(self, cause: Cause, text: str, now: int, reasons: tuple[str, ...] = ()) -> None:
         """The leg gave up before an answer: CANCEL, once a provisional response allows it (9.1).
 
@@ -188,7 +195,7 @@ class OutgoingInvite:
         for name, value in fields:
             cancel.headers.add(name, value)
         try:
-            self._host.outbound.transactions.request(cancel, cancel.to_bytes(), transaction.flow, _Nobody(), now)
+            self._host.outbound.transactions.request(cancel, cancel.to_bytes(), transaction.flow, NOBODY, now)
         except TableFull:
             log.warning("call %s: no room to send CANCEL", self.call_id)
         transaction.expect_end(now)
@@ -579,16 +586,6 @@ class OutgoingInvite:
         self._flow = self._host.outbound.flow_to(target, self._flow)
         self._invite(now)
         return True
-
-
-class _Nobody:
-    """Nobody waits for the response to a CANCEL: the INVITE's own final response tells (9.1)."""
-
-    def on_response(self, transaction: ClientTransaction, response: Response, now: int) -> None:
-        pass
-
-    def on_trouble(self, transaction: ClientTransaction, trouble: Trouble, now: int) -> None:
-        pass
 
 
 def _warning_of(response: Response) -> int | None:

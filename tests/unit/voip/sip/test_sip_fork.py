@@ -324,6 +324,44 @@ def test_what_the_phone_sends_in_the_call_moves_with_its_registration() -> None:
     assert isinstance(last, Request) and last.method == "BYE"
 
 
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("rings", [True, False])
+def test_a_phone_that_moves_while_it_is_called_is_called_where_it_is_now(count: int, rings: bool) -> None:
+    places = Places(count)
+    leg = places.call()
+    if rings:
+        places.say(0, 180)
+    new = Flow(UDP, "192.0.2.19", 40_000)
+    location, phones = places.endpoint.phones.location, places.endpoint.phones
+    moved = location.put("desk", [replace(places.bound[0], flow=new), *places.bound[1:]], places.now)
+    phones._follow(tuple(moved))
+    places.sent.clear()
+    if not rings:
+        places.run(1)
+        assert places.sent_to()[9][0] == "INVITE", "what is sent again goes there"
+    places.bound[0] = replace(places.bound[0], flow=new)
+    places.say(0, 200, sdp())
+    assert places.sent_to() == {9: ["ACK"]}
+    assert leg.flow == new
+    leg.release(Cause.NORMAL_CALL_CLEARING, places.now)
+    places.drain()
+    assert places.sent_to() == {9: ["BYE"]}
+
+
+def test_who_gives_up_on_a_phone_that_moved_while_it_rang_tells_it_where_it_is_now() -> None:
+    places = Places(2)
+    leg = places.call()
+    places.say(0, 180)
+    places.say(1, 180)
+    new = Flow(UDP, "192.0.2.19", 40_000)
+    location, phones = places.endpoint.phones.location, places.endpoint.phones
+    phones._follow(tuple(location.put("desk", [replace(places.bound[0], flow=new), places.bound[1]], places.now)))
+    places.sent.clear()
+    leg.release(Cause.NORMAL_CALL_CLEARING, places.now)
+    places.drain()
+    assert places.sent_to() == {9: ["CANCEL"], 1: ["CANCEL"]}
+
+
 @pytest.mark.parametrize(("address", "follows"), [("192.0.2.80", True), ("192.0.2.81", False)])
 def test_a_call_through_another_port_of_the_same_nat_moves_too(address: str, follows: bool) -> None:
     places = Places(1)
