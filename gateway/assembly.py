@@ -134,6 +134,7 @@ def tls_settings(configuration: Configuration) -> TlsSettings | None:
         certificate=sip.tls_certificate,
         key=sip.tls_key,
         ca=sip.tls_ca,
+        crl=sip.tls_crl,
         verify_client=sip.tls_verify_client,
         unverified=_hosts([peer for peer in peers if not peer.tls_verify]),
         wildcards=_hosts([peer for peer in peers if peer.allow_wildcard_certs]),
@@ -214,6 +215,7 @@ def _peer(peer: model.SipPeer, host: PeerHost, kind: PeerKind, directory: Path) 
         # A provider has no business with where our calls go unless it was given some.
         allowtransfer=kind is PeerKind.PHONE if peer.allowtransfer is None else peer.allowtransfer,
         rtptimeout=peer.rtptimeout * SECOND,
+        comfort_noise=peer.comfort_noise,
         direct=policy_of(peer.directmedia, peer.directmediapermit, peer.directmediadeny),
         dynamic=host.dynamic,
         max_contacts=peer.max_contacts,

@@ -197,7 +197,7 @@ class Call(TransferringCall):
                 attempt.text = hindrance(missing)
                 return False
             setup = replace(setup, secure_bridge=wanted - missing)
-        leg = self._switch.open_leg(destination, now)
+        leg = self._switch.open_leg(destination, now, emergency=self.history.emergency)
         if isinstance(leg, Cause):
             attempt.cause = self._last_cause = leg
             attempt.text = _NO_LEG.get(leg, "")
@@ -216,6 +216,8 @@ class Call(TransferringCall):
             setup = replace(setup, called=replace(setup.called, digits=number), complete=complete)
         if self._next < len(self._destinations) and self._switch.continues(Cause.RECOVERY_ON_TIMER_EXPIRY):
             setup = replace(setup, alternatives=True)
+        if self.history.emergency:
+            setup = replace(setup, emergency=True)
         if self._switch.directrtpsetup:
             leg.begin_with(self.incoming)
         leg.place(setup, now)
@@ -245,6 +247,8 @@ class Call(TransferringCall):
             self._on_released(leg, event, now)
         elif self.state in (State.RELEASING, State.ENDED):
             return
+        elif isinstance(event, words.Leaving):
+            self._on_leaving(leg, event.released, now)
         elif leg is self.incoming:
             self._on_incoming(leg, event, now)
         elif leg is self.outgoing:
@@ -421,8 +425,8 @@ class Call(TransferringCall):
             return replace(party, name=known.name, name_presentation=known.name_presentation)
         return party
 
-    def _follow(self, forward: words.Forward, now: int) -> bool:
-        """The called side sends the call elsewhere; False if that leads nowhere."""
+    def _follow(self, forward: words.Forward, by: str, now: int) -> bool:
+        """The called side, ``by``, sends the call elsewhere; False if that leads nowhere."""
         if self._forwards >= MAX_FORWARDS:
             self._note(f"forwarded more than {MAX_FORWARDS} times")
             return False
@@ -434,6 +438,7 @@ class Call(TransferringCall):
         if not followed.destinations:
             return False
         self.setup = followed.setup
+        self.history.sent_by += (by,)
         self._secure_bridge |= followed.secure_bridge
         self.history.emergency = self.history.emergency or followed.emergency
         self._destinations = (*followed.destinations, *self._destinations[self._next :])
@@ -506,6 +511,14 @@ class Call(TransferringCall):
 
     # -- a leg is over --
 
+    def _on_leaving(self, leg: Leg, event: words.Released, now: int) -> None:
+        """Nobody stays on the line, nor is the engine asked twice, for the counters of a side that hung up."""
+        if self.state is not State.ANSWERED or self._transfer is not None or self._others:
+            return
+        if leg is self.incoming or leg is self.outgoing:
+            by, text = self._ended_by(event, "caller" if leg is self.incoming else "called")
+            self._release(event.cause, by, now, text)
+
     def _on_released(self, leg: Leg, event: words.Released, now: int) -> None:
         self._unwatch(leg.stream)
         self._wired = None
@@ -529,7 +542,11 @@ class Call(TransferringCall):
     def _on_outgoing_failed(self, leg: Leg, event: words.Released, now: int) -> None:
         self._last_cause = event.cause
         timed_out, self._timed_out = self._timed_out, False
-        if event.forward is not None and self.state is not State.ANSWERED and self._follow(event.forward, now):
+        if (
+            event.forward is not None
+            and self.state is not State.ANSWERED
+            and self._follow(event.forward, leg.source, now)
+        ):
             return
         if self.state is State.ANSWERED:
             by, text = self._ended_by(event, "called")

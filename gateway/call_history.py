@@ -36,7 +36,10 @@ class TransferAttempt(Attempt):
 
 @dataclass(slots=True)
 class History:
-    """The facts the record is made of; times are microseconds of the monotonic clock."""
+    """The facts the record is made of; times are microseconds of the monotonic clock.
+
+    ``sent_by``: the trunks and phones that transferred or forwarded the call.
+    """
 
     started: int
     routed: int | None = None
@@ -51,6 +54,7 @@ class History:
     notes: list[str] = field(default_factory=list)
     one_way: bool = False
     emergency: bool = False
+    sent_by: tuple[str, ...] = ()
     incoming: dict[str, object] = field(default_factory=dict)
 
     def attempt_of(self, leg: Leg) -> Attempt | None:

@@ -66,8 +66,10 @@ class Switch(Protocol):
     def ordered(self, destinations: Sequence[Destination]) -> Sequence[Destination]:
         """``destinations`` in the order in which they are best tried now."""
 
-    def open_leg(self, destination: PriDestination | TrunkDestination | PhoneDestination, now: int) -> Leg | Cause:
-        """A fresh outgoing leg towards ``destination``, or why there can be none."""
+    def open_leg(
+        self, destination: PriDestination | TrunkDestination | PhoneDestination, now: int, *, emergency: bool = False
+    ) -> Leg | Cause:
+        """A fresh leg towards ``destination``, or why there can be none; no limit of ours stops an ``emergency``."""
 
     def lacking(
         self, destination: PriDestination | TrunkDestination | PhoneDestination, wanted: frozenset[str]

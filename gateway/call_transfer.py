@@ -109,6 +109,7 @@ class TransferringCall(HoldingCall):
             leg.transfer(TransferStep.FAILED, now, cause)
             return
         self.history.emergency = self.history.emergency or routing.emergency
+        self.history.sent_by += (leg.source,)
         self._transfer = Transfer(
             leg,
             other,
@@ -177,7 +178,7 @@ class TransferringCall(HoldingCall):
                 return False
             self._note(f"emergency: {destination} has no {', '.join(sorted(missing))}")
             wanted -= missing
-        leg = self._switch.open_leg(destination, now)
+        leg = self._switch.open_leg(destination, now, emergency=self.history.emergency)
         if isinstance(leg, Cause):
             attempt.cause = transfer.cause = leg
             return False
@@ -188,7 +189,10 @@ class TransferringCall(HoldingCall):
         self._others = (*self._others, leg)
         seconds = transfer.ring_seconds
         self._limit(Purpose.TRANSFER_LIMIT, now + (TRANSFER_RING if seconds is None else seconds * SECOND))
-        setup = replace(transfer.setup, called=replace(called, digits=number), secure_bridge=wanted)
+        emergency = self.history.emergency
+        setup = replace(
+            transfer.setup, called=replace(called, digits=number), secure_bridge=wanted, emergency=emergency
+        )
         if transfer.next < len(transfer.destinations):
             setup = replace(setup, alternatives=True)
         leg.place(setup, now)
@@ -403,6 +407,19 @@ class TransferringCall(HoldingCall):
             self._own_voice(self._switch.ringback(), "ringback")
         self._wire()
 
+    def left_by(self, name: str, phones: frozenset[str]) -> bool:
+        """True if ``name`` sent the call on and left it, and none of ``phones`` is in it: it costs and nobody hears it.
+
+        Calls for help are nobody's.
+        """
+        history = self.history
+        if name not in history.sent_by or history.emergency:
+            return False
+        legs = [leg for leg in (self.outgoing, *self._others) if leg is not None]
+        if not self._incoming_gone:
+            legs.append(self.incoming)
+        return not any(leg.technology == "sip" and (leg.source == name or leg.source in phones) for leg in legs)
+
     def asked_of(self, old: Leg, technology: str) -> frozenset[str]:
         """The facts that a leg of ``technology`` must have to take the place of ``old``."""
         raise NotImplementedError
@@ -428,6 +445,7 @@ class TransferringCall(HoldingCall):
         number = party.number.digits if party is not None and party.number is not None else ""
         attempt = TransferAttempt("", number, None, f"from call {self.identity}", party=party, at=now)
         attempt.kind, attempt.by = "attended", leg.source
+        call.history.sent_by += (leg.source,)
         holding = other in self._holding
         self._note(f"{leg.source} joined the other side with call {call.identity}")
         leg.transfer(TransferStep.DONE, now)

@@ -62,7 +62,7 @@ BINDINGS_FILE = "bindings.json"
 END_SECONDS = 2.0
 """How long the end of the program waits for far ends to agree that their calls are over."""
 COLLECT_AFTER = 10_000
-"""Objects made and not gone again until the collector looks at them: those of some 40 calls."""
+"""Objects made and not gone again until the collector looks at them: those of more than a hundred calls."""
 COLLECT_OLDER = (20, 10)
 
 

@@ -71,7 +71,8 @@ class Setup(msgspec.Struct, frozen=True):
     many more the call may take (SIP's Max-Forwards, RFC 7332), None where it came from a network that counts none.
     ``alternatives``: there is another way to go, so that a far end that says nothing at all is not waited for long.
     ``codec`` is that of the caller's voice, None where it has no choice: the same on the other side saves work.
-    ``referred_by``: the URI of who transferred the caller here (RFC 3892), "" if nobody did.
+    ``referred_by``: the URI of who transferred the caller here (RFC 3892), "" if nobody did. ``emergency``: a call for
+    help, whatever its number has become on the way: no limit of ours stops it.
     """
 
     called: Number
@@ -86,6 +87,7 @@ class Setup(msgspec.Struct, frozen=True):
     alternatives: bool = False
     codec: Codec | None = None
     referred_by: str = ""
+    emergency: bool = False
 
     @property
     def speech(self) -> bool:
@@ -235,6 +237,12 @@ class Released(msgspec.Struct, frozen=True):
     forward: Forward | None = None
 
 
+class Leaving(msgspec.Struct, frozen=True):
+    """The far end of an answered leg hung up. ``released`` follows when the last counters of its voice are here."""
+
+    released: Released
+
+
 LegEvent = (
     Offered
     | Proceeding
@@ -249,6 +257,7 @@ LegEvent = (
     | MediaChanged
     | Identified
     | Notified
+    | Leaving
     | Released
 )
 

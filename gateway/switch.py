@@ -162,6 +162,8 @@ class Switch:
                 wall_clock=wall_clock,
             )
         self.sip.unproven.leads_to_help = self._leads_to_help
+        self._phones = frozenset(phone.name for phone in configuration.phones)
+        self.sip.left_by = self._left_by
 
     # -- what the owner calls --
 
@@ -338,6 +340,10 @@ class Switch:
 
     # -- calls --
 
+    def _left_by(self, name: str) -> int:
+        """How many calls the trunk or phone ``name`` has sent on that go on without anybody at the branch."""
+        return sum(call.left_by(name, self._phones) for call in self.calls.values())
+
     def _new_identity(self) -> str:
         self._serial += 1
         return f"{self._epoch}-{self._serial}"
@@ -447,12 +453,14 @@ class Switch:
                     break
         return (*placed, *doubtful, *unreachable, *rest)
 
-    def open_leg(self, destination: PriDestination | TrunkDestination | PhoneDestination, now: int) -> Leg | Cause:
+    def open_leg(
+        self, destination: PriDestination | TrunkDestination | PhoneDestination, now: int, *, emergency: bool = False
+    ) -> Leg | Cause:
         """A fresh outgoing leg, or why there can be none."""
         if isinstance(destination, PriDestination):
             return self._open_pri(destination, now)
         peer = destination.trunk if isinstance(destination, TrunkDestination) else destination.phone
-        return self.sip.new_leg(peer, now)
+        return self.sip.new_leg(peer, now, emergency=emergency)
 
     def lacking(
         self, destination: PriDestination | TrunkDestination | PhoneDestination, wanted: frozenset[str]

@@ -22,6 +22,7 @@ from gateway.provision.certificates import (
     read_certificates,
     validity_fault,
 )
+from gateway.provision.revocation import Crl, list_fault, read_crls
 from gateway.voip.sip.tls import Tls, TlsFileError
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,8 @@ LOOK_SECONDS = 5.0
 EXPIRY_SECONDS = 3600.0
 WARN_DAYS = (1, 7, 14, 30)
 """Days before its end at which a certificate is told of, each once."""
+LIST_WARNING = datetime.timedelta(days=1)
+"""Before its end at which a list of revoked certificates is told of: many are good for a week only."""
 MAX_WATCHED_CAS = 5
 """Of a file with more CAs, a list of public ones, some have always ended."""
 
@@ -52,6 +55,8 @@ class TlsWatch:
         self._told: dict[int, int] = {}
         self._chain: list[x509.Certificate] = []
         self._cas: list[x509.Certificate] = []
+        self._lists: list[Crl] = []
+        self._lists_told: set[tuple[bytes, bool]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._expiry_at = 0.0
         self.reloads = 0
@@ -112,6 +117,7 @@ class TlsWatch:
         settings = self.tls.settings
         self._chain = _certificates(settings.certificate)
         self._cas = _certificates(settings.ca)
+        self._lists = _lists(settings.crl)
 
     def check_expiry(self) -> None:
         """Warn of certificates that end soon, or have; of each step once."""
@@ -132,9 +138,22 @@ class TlsWatch:
                 )
             else:
                 log.warning("sip.%s: the certificate of %s ends in %.0f days; make a new one in time", key, who, left)
+        self._check_lists(now)
         fault = validity_fault(self._chain[0], now) if self._chain else ""
         if "begins" in fault:
             log.warning("sip.tls_certificate: %s", fault)
+
+    def _check_lists(self, now: datetime.datetime) -> None:
+        for one in self._lists:
+            end, fault = one.next_update_utc, list_fault(one, now)
+            key = one.signature, bool(fault)
+            if key in self._lists_told or (not fault and (end is None or end - now > LIST_WARNING)):
+                continue
+            self._lists_told.add(key)
+            if fault:
+                log.error("sip.tls_crl: %s; until then all certificates of that CA are refused", fault)
+            else:
+                log.warning("sip.tls_crl: the list of %s ends on %s", describe_name(one.issuer), end)
 
     def status(self) -> dict[str, object]:
         """What an operator wants to know, as JSON types."""
@@ -159,6 +178,15 @@ def _certificates(path: Path | None) -> list[x509.Certificate]:
         return []
     try:
         return read_certificates(path.read_bytes())
+    except (OSError, CertificateError):
+        return []
+
+
+def _lists(path: Path | None) -> list[Crl]:
+    if path is None:
+        return []
+    try:
+        return read_crls(path.read_bytes())
     except (OSError, CertificateError):
         return []
 

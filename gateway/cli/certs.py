@@ -1,6 +1,7 @@
 """``gateway-certs``: a certification authority of one's own, a certificate for each box, and a look at both.
 
-What Asterisk's ``ast_tls_cert`` does, with today's keys. Nothing that is there is overwritten.
+What Asterisk's ``ast_tls_cert`` does, with today's keys. Nothing that is there is overwritten but the list of revoked
+certificates, which grows.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from gateway.provision.certificates import (
     CertificateError,
     Identity,
     KeyKind,
+    PrivateKey,
     days_left,
     describe_key,
     describe_name,
@@ -30,6 +32,8 @@ from gateway.provision.certificates import (
     read_key,
     validity_fault,
 )
+from gateway.provision.revocation import is_of, read_crls
+from gateway.provision.revocation import revoke as revoke_with
 
 CA_DAYS = 3650
 BOX_DAYS = 825
@@ -59,6 +63,22 @@ def _read(path: Path) -> bytes:
         raise CertificateError(f"{path}: cannot be read: {error.strerror}") from None
 
 
+def _certificates(path: Path) -> list[x509.Certificate]:
+    data = _read(path)
+    try:
+        return read_certificates(data)
+    except CertificateError as error:
+        raise CertificateError(f"{path}: {error}") from None
+
+
+def _key(path: Path) -> PrivateKey:
+    data = _read(path)
+    try:
+        return read_key(data)
+    except CertificateError as error:
+        raise CertificateError(f"{path}: {error}") from None
+
+
 def _refuse_to_overwrite(*paths: Path) -> None:
     for path in paths:
         if path.exists() or path.is_symlink():
@@ -73,10 +93,11 @@ def _write(path: Path, data: bytes, mode: int) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    click.echo(f"{path}  ({mode:04o})")
 
 
-@click.group(help="Make a CA (ca), a certificate for each box (box); look at what is there (show, check).")
+@click.group(
+    help="Make a CA (ca), a certificate for each box (box); take one back (revoke); look at them (show, check)."
+)
 @click.version_option(package_name="branch-gateway")
 def main() -> None:
     """Certificates for SIP over TLS."""
@@ -94,8 +115,9 @@ def ca(directory: Path, name: str, days: int, kind: str) -> None:
         _refuse_to_overwrite(certificate, key)
         made = make_ca(name, KeyKind(kind), _now(), days)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write(key, made.key_pem, 0o600)
-        _write(certificate, made.certificate_pem, 0o644)
+        for path, data, mode in ((key, made.key_pem, 0o600), (certificate, made.certificate_pem, 0o644)):
+            _write(path, data, mode)
+            click.echo(f"{path}  ({mode:04o})")
 
 
 @main.command()
@@ -128,16 +150,37 @@ def box(directory: Path, name: str, hosts: tuple[str, ...], addresses: tuple[str
             strict=True,
         ):
             _write(path, data, mode)
+            click.echo(f"{path}  ({mode:04o})")
         left = days_left(made.certificate, _now())
         if left < days - 1:
             click.echo(f"it ends with its CA, in {left:.0f} days", err=True)
+
+
+@main.command()
+@_directory
+@click.argument("certificates", nargs=-1, required=True, type=click.Path(path_type=Path))
+def revoke(directory: Path, certificates: tuple[Path, ...]) -> None:
+    """Take back CERTIFICATES of the CA in DIRECTORY: they go on the list DIRECTORY/ca.crl, tls_crl of all boxes."""
+    path = directory / "ca.crl"
+    with _errors():
+        authority = _authority(directory)
+        before = None
+        if path.exists():
+            before = read_crls(_read(path))[0]
+            if not is_of(before, authority.certificate):
+                raise CertificateError(f"{path} is not of the CA in {directory}")
+        taken = [_certificates(one)[0] for one in certificates]
+        new = path.with_name(f".ca.crl.{os.getpid()}")
+        _write(new, revoke_with(authority, before, taken, _now()), 0o644)
+        new.replace(path)
+        click.echo(f"{path}: {len(read_crls(_read(path))[0])} certificates are revoked")
 
 
 def _authority(directory: Path) -> Identity:
     certificate, key = directory / "ca.crt", directory / "ca.key"
     if not certificate.exists() or not key.exists():
         raise CertificateError(f"{directory} has no ca.crt and ca.key; make them first: gateway-certs ca {directory}")
-    found = Identity(read_certificates(_read(certificate))[0], read_key(_read(key)))
+    found = Identity(_certificates(certificate)[0], _key(key))
     if not fits(found.certificate, found.key):
         raise CertificateError(f"{key} is not the key of {certificate}")
     return found
@@ -149,7 +192,7 @@ def show(files: tuple[Path, ...]) -> None:
     """Say what is in certificate FILES."""
     with _errors():
         for path in files:
-            for one in read_certificates(_read(path)):
+            for one in _certificates(path):
                 click.echo(_shown(path, one))
 
 
@@ -181,7 +224,7 @@ def check(certificate: Path, key: Path | None, authority: Path | None, days: int
     found: list[str] = []
     with _errors():
         data = _read(certificate)
-        chain = read_certificates(data)
+        chain = _certificates(certificate)
         fault = validity_fault(chain[0], _now())
         left = days_left(chain[0], _now())
         if fault:
@@ -192,13 +235,13 @@ def check(certificate: Path, key: Path | None, authority: Path | None, days: int
             found.append(f"{certificate}: it is for no name; far ends cannot verify it (RFC 5922 7.1)")
         if key is not None or b"PRIVATE KEY" in data:
             path = key or certificate
-            if not fits(chain[0], read_key(_read(path))):
+            if not fits(chain[0], _key(path)):
                 found.append(f"{path}: this private key does not fit the certificate")
             mode = stat.S_IMODE(path.stat().st_mode)
             if mode & 0o137:
                 found.append(f"{path}: others may use this private key (mode {mode:04o}); chmod 600 {path}")
         if authority is not None:
-            cas = read_certificates(_read(authority))
+            cas = _certificates(authority)
             if not known_to(chain, cas):
                 found.append(f"{certificate}: {authority} did not sign it")
             found += [

@@ -228,7 +228,7 @@ def _files(reader: Reader, draft: Draft) -> None:
     if is_directory(draft.gateway.records_path):
         text = f"expected a path for a file; {draft.gateway.records_path} is a directory"
         reader.error(("gateway", "records"), text, draft.written("gateway", "records"))
-    for key in ("tls_certificate", "tls_key", "tls_ca"):
+    for key in ("tls_certificate", "tls_key", "tls_ca", "tls_crl"):
         path = getattr(draft.sip, key)
         if path is not None and not is_file(path):
             reader.error(("sip", key), f"expected a file; there is none at {path}", draft.written("sip", key))

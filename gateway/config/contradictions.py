@@ -26,6 +26,8 @@ _PRIVATE: tuple[IPv4Network, ...] = tuple(
     IPv4Network(text)
     for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16")
 )
+# RFC 3261 17.1.2.2: timer F, 64 T1.
+_LONGEST_ANSWER = 32_000
 _EVERYBODY = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 
@@ -40,6 +42,10 @@ def check_contradictions(reader: Reader, draft: Draft) -> None:
     for path, peer in draft.peers():
         if draft.written(*path, "qualifyfreq") is not None and peer.qualify.milliseconds is None:
             reader.warning((*path, "qualifyfreq"), "of use with qualify only", peer.qualifyfreq)
+        if (peer.qualify.milliseconds or 0) > _LONGEST_ANSWER:
+            seconds = _LONGEST_ANSWER // 1000
+            text = f"these are milliseconds, and SIP waits {seconds} s for an answer (timer F): it is never lagged"
+            reader.warning((*path, "qualify"), text, peer.qualify.milliseconds)
 
 
 def _accounts(reader: Reader, draft: Draft) -> None:

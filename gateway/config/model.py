@@ -226,6 +226,7 @@ class SipSection(Struct, frozen=True, kw_only=True):
     tls_certificate: Annotated[Path | None, FilePath()] = None
     tls_key: Annotated[Path | None, FilePath()] = None
     tls_ca: Annotated[Path | None, FilePath()] = None
+    tls_crl: Annotated[Path | None, FilePath()] = None
     tls_verify_client: VerifyClient = VerifyClient.NO
     context: Name = DEFAULT_CONTEXT
     realm: Annotated[
@@ -335,6 +336,7 @@ class SipPeer(Struct, frozen=True, kw_only=True):
     failover_ms: Annotated[int, Meta(ge=500, le=32_000)] = 4000
     allowtransfer: bool | None = None
     rtptimeout: Annotated[int, Meta(ge=0, le=86_400)] = 0
+    comfort_noise: bool = False
     trustrpid: bool = False
     plus: bool = True
     callerid: Annotated[CallerId | None, Reads(read_callerid)] = None

@@ -9,6 +9,7 @@ import datetime
 import ssl
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gateway.config.draft import Draft
 from gateway.config.fields import Reader
@@ -18,11 +19,16 @@ from gateway.routing.destinations import Kind, Template
 from gateway.voip.sip.encryption import MediaEncryption
 from gateway.voip.sip.tls import VerifyClient
 
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
 MAX_PEM = 4 * 1024 * 1024
 OPEN_TO_OTHERS = 0o137
 """Modes that a private key must not have: its owner alone may write it, a group may read it."""
 EXPIRES_SOON = 30
 """Days."""
+MAX_NAMED_CAS = 5
+"""CAs that are looked at for whether they have a list; more are a collection of public ones."""
 
 
 def check_tls(reader: Reader, draft: Draft) -> None:
@@ -151,12 +157,44 @@ def _files(reader: Reader, draft: Draft) -> None:
                 fault = f"the certificate ends in {max(left, 0):.0f} days; make a new one in time"
             if fault:
                 reader.warning(("sip", name), fault, draft.written("sip", name))
+    _lists(reader, draft, cas, now)
     if len(cas) == 1 and not x509.is_ca(cas[0]):
         text = "expected the certificate of a CA; this one signs no others, so nobody but itself is trusted"
         reader.warning(("sip", "tls_ca"), text, draft.written("sip", "tls_ca"))
     if chain and cas and not x509.known_to(chain, cas):
         text = "the CA in tls_ca did not sign it: who trusts that CA will refuse us; have it signed by that CA"
         reader.warning(("sip", "tls_certificate"), text, draft.written("sip", "tls_certificate"))
+
+
+def _lists(reader: Reader, draft: Draft, cas: list[Certificate], now: datetime.datetime) -> None:
+    """Who is revoked: a CA without a good list has its certificates refused, all of them."""
+    from gateway.provision import revocation
+    from gateway.provision.certificates import CertificateError, describe_name
+
+    data = _read(reader, draft, "tls_crl", draft.sip.tls_crl)
+    if data is None:
+        return
+    written = draft.written("sip", "tls_crl")
+    if b"-----BEGIN CERTIFICATE" in data or b"-----BEGIN TRUSTED" in data:
+        reader.error(
+            ("sip", "tls_crl"), "expected lists of revoked certificates and nothing else: CAs go to tls_ca", written
+        )
+        return
+    try:
+        lists = revocation.read_crls(data)
+    except CertificateError as error:
+        reader.error(("sip", "tls_crl"), str(error), written)
+        return
+    for one in lists:
+        fault = revocation.list_fault(one, now)
+        if fault:
+            reader.warning(("sip", "tls_crl"), f"{fault}; until then all certificates of that CA are refused", written)
+    for ca in cas[:MAX_NAMED_CAS]:
+        if not any(revocation.is_of(one, ca) for one in lists):
+            text = (
+                f"it has no list of {describe_name(ca.subject)}, so certificates of that CA are refused; add its list"
+            )
+            reader.warning(("sip", "tls_crl"), text, written)
 
 
 def _read(reader: Reader, draft: Draft, key: str, path: Path | None) -> bytes | None:

@@ -26,6 +26,8 @@ MAX_SOCKET_PATH = 107
 """sockaddr_un holds 108 bytes with the closing NUL."""
 
 MAX_HOST = 253
+MAX_QUALIFY = 600_000
+"""Milliseconds: Asterisk's users write 120000."""
 
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})(?:\.[A-Za-z0-9_-]{1,63})*\.?\Z")
 _CALLERID = re.compile(r"(?:([^<>]{0,80})<([0-9*#A-D]{1,32})>|([0-9*#A-D]{1,32}))\Z")
@@ -376,9 +378,9 @@ def read_qualify(raw: object) -> Qualify:
     """Milliseconds, true (2000) or false."""
     if isinstance(raw, bool):
         return Qualify(2000 if raw else None)
-    if isinstance(raw, int) and 1 <= raw <= 60_000:
+    if isinstance(raw, int) and 1 <= raw <= MAX_QUALIFY:
         return Qualify(raw)
-    raise ValueError("expected milliseconds from 1 to 60000, true (2000) or false")
+    raise ValueError(f"expected milliseconds from 1 to {MAX_QUALIFY}, true (2000) or false")
 
 
 def read_rtp_ports(raw: object) -> PortRange:

@@ -47,10 +47,14 @@ class SrtpSuite(IntEnum):
 
 
 class SrtpKey(msgspec.Struct, frozen=True):
-    """How one direction is protected; ``key`` is master key and master salt, concatenated (RFC 4568 6.1)."""
+    """How one direction is protected; ``key`` is master key and master salt, concatenated (RFC 4568 6.1).
+
+    ``mki``: what each packet that the far end sends has of a master key identifier, at most 8 octets; we send none.
+    """
 
     suite: SrtpSuite
     key: bytes
+    mki: bytes = b""
 
     def __repr__(self) -> str:
         return f"SrtpKey({self.suite.name}, …)"

@@ -36,7 +36,8 @@ class EngineProcess:
         """Start the engine and wait until it says READY."""
         stderr = self._log.open("ab") if self._log else None
         try:
-            self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=stderr)
+            # A group of its own: Ctrl-C is for the gateway, which ends calls before it ends the engine.
+            self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=stderr, process_group=0)
         except OSError as error:
             raise RuntimeError(f"media engine {self._command[0]}: {error.strerror}") from error
         finally:

@@ -29,6 +29,7 @@ LIST_MAX = 32
 NO_PAYLOAD_TYPE = 255
 NO_REPEAT = 255
 SRTP_KEY_BYTES = 48
+SRTP_MKI_BYTES = 8
 STATISTICS_LEAST_BYTES = 100
 STATISTICS_BYTES = 132
 STEP_MILLISECONDS_MAX = 3_600_000
@@ -82,6 +83,7 @@ OPEN_RTP = Struct("<B3x16s64s")
 OPEN_RTP_REPLY = Struct("<iHH")
 SET_RTP = Struct("<BBBB16sHHBBBBBBxx")
 SET_RTP_SOURCE = Struct("<BBBB16s48s48s")
+SET_RTP_MKI = Struct("<B8s")
 OPEN_TDM = Struct("<BBxx64s")
 OPEN_TONE = Struct("<BBxx64s")
 TONE_STEP = Struct("<4HIhxx")
@@ -184,7 +186,13 @@ def _source_part(settings: RtpSettings) -> bytes:
                 raise ValueError(f"{len(key.key)} octets of key, {key.suite.name} has {SRTP_KEY_LENGTHS[key.suite]}")
         send, receive = settings.srtp.send.key, settings.srtp.receive.key
         suites = (settings.srtp.send.suite, settings.srtp.receive.suite)
-    return SET_RTP_SOURCE.pack(settings.latch, *suites, family, address, send, receive)
+    body = SET_RTP_SOURCE.pack(settings.latch, *suites, family, address, send, receive)
+    mki = settings.srtp.receive.mki if settings.srtp is not None else b""
+    if not mki:
+        return body
+    if len(mki) > SRTP_MKI_BYTES:
+        raise ValueError(f"MKI of {len(mki)} octets, at most {SRTP_MKI_BYTES} expected")
+    return body + SET_RTP_MKI.pack(len(mki), mki)
 
 
 def rtp_settings_body(family: int, address: bytes, settings: RtpSettings) -> bytes:

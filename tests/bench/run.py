@@ -223,6 +223,10 @@ async def engine_pairs(seconds: int) -> list[Row]:
         load = await engine_load(near, far, calls, seconds)
         name = f"engine, {LOAD_NAMES[near]} ↔ {LOAD_NAMES[far]}, per standing call of {calls}"
         rows.append(Row(name, f"{load:.3f} % of a core", goal))
+        if {near, far} <= {"tdm", "rtp"}:
+            bare = await bare_calls(calls, seconds, relay=near == far)
+            what = "… the bare system calls of these, and how many times that the engine took"
+            rows.append(Row(what, f"{bare:.3f} % of a core, {load / bare:.2f}"))
     return rows
 
 

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-START_SECONDS = 15.0
-COMMAND_SECONDS = 10.0
+START_SECONDS = 30.0
+COMMAND_SECONDS = 30.0
+END_SECONDS = 15.0
 EVENTS_KEPT = 10_000
 
 
@@ -56,7 +57,7 @@ class Service:
             with contextlib.suppress(ProcessLookupError):
                 self._process.terminate()
             try:
-                await asyncio.wait_for(self._process.wait(), 5)
+                await asyncio.wait_for(self._process.wait(), END_SECONDS)
             except TimeoutError:
                 self._process.kill()
                 await self._process.wait()

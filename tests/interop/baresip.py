@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.interop.program import PeerError, Program, find_program, free_port, worker
+from tests.interop.program import PATIENCE, PeerError, Program, find_program, free_port, worker
 from tests.interop.tone import HeardTone, measure_tone, write_tone
 
 PACKAGE = "baresip-core"
@@ -160,7 +160,7 @@ class Baresip(Program):
         sip_port: int | None = None,
         control_port: int | None = None,
         rtp_ports: tuple[int, int] | None = None,
-        seconds: int = 120,
+        seconds: int = 200,
         trace: bool = True,
         **configuration: Any,
     ) -> Baresip:
@@ -193,7 +193,9 @@ class Baresip(Program):
 
     async def _connect(self, port: int) -> None:
         ready = (f"127.0.0.1:{port}", "baresip is ready")
-        await self.until(lambda: any(word in line for line in self.lines for word in ready), "its control port", 10)
+        await self.until(
+            lambda: any(word in line for line in self.lines for word in ready), "its control port", PATIENCE
+        )
         reader, self._writer = await asyncio.open_connection("127.0.0.1", port)
         self._control = asyncio.create_task(self._read_control(reader))
 
@@ -212,7 +214,7 @@ class Baresip(Program):
                     waiting.set_result(message)
                 self._changed.set()
 
-    async def command(self, command: str, parameters: str = "", *, within: float = 5.0) -> str:
+    async def command(self, command: str, parameters: str = "", *, within: float = PATIENCE) -> str:
         """Run one of baresip's long commands; its output. PeerError if baresip says it failed."""
         assert self._writer is not None
         self._tokens += 1
@@ -233,7 +235,7 @@ class Baresip(Program):
             raise PeerError(f"{self.name}: {command} {parameters} failed: {answer.get('data')}\n{self.tail()}")
         return str(answer.get("data") or "")
 
-    async def event(self, kind: str, *, within: float = 5.0, **fields: object) -> Event:
+    async def event(self, kind: str, *, within: float = PATIENCE, **fields: object) -> Event:
         """The oldest event of that ``kind`` (CALL_INCOMING, CALL_ESTABLISHED, …) that nobody took yet."""
         found: list[Event] = []
 
@@ -248,7 +250,10 @@ class Baresip(Program):
         return found[0]
 
     async def dial(self, uri: str) -> str:
-        """Call ``uri``; baresip's words."""
+        """Call ``uri``; baresip's words. What was recorded before is no longer looked at."""
+        for path in self.recordings():
+            # They are named by the second: another call in the same one would write over it.
+            path.rename(path.with_name(f"earlier-{next(_SERIAL)}-{path.name}"))
         return await self.command("dial", uri)
 
     async def accept(self) -> str:
@@ -264,7 +269,7 @@ class Baresip(Program):
         return await self.command("sndcode", digit)
 
     def recordings(self) -> list[Path]:
-        """What it heard, one file a call, oldest first."""
+        """What it heard since it dialled last, one file a call, oldest first."""
         return sorted(self.directory.glob("dump-*-dec.wav"), key=lambda path: path.stat().st_mtime_ns)
 
     def heard(self) -> HeardTone:
@@ -275,7 +280,7 @@ class Baresip(Program):
         return measure_tone(recordings[-1])
 
     async def hears(
-        self, frequency: float, *, within: float = 6.0, tolerance: float = 15.0, last: float = 0.0
+        self, frequency: float, *, within: float = PATIENCE, tolerance: float = 15.0, last: float = 0.0
     ) -> HeardTone:
         """Wait until at least half a second of a clean tone of ``frequency`` is in the latest recording.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.interop.program import PeerError, Program, find_program, free_port
+from tests.interop.program import PATIENCE, PeerError, Program, find_program, free_port
 from tests.interop.sipp import POLL_SECONDS, bound
 
 PACKAGE = "kamailio"
@@ -24,40 +24,45 @@ MODULE_PATHS = (
     "/usr/lib64/kamailio/modules",
 )
 MODULES = ("tm", "sl", "rr", "pv", "maxfwd", "siputils", "textops", "corex")
-START_SECONDS = 10.0
 SWIFT_MEMORY = ("-x", "tlsf", "-X", "tlsf")
 """For measurements: with its usual allocator it spends two thirds of a TLS handshake in that."""
-RUN_SECONDS = 120
+
+OF_A_CALL = """
+route[OF_A_CALL] {
+    if (!mf_process_maxfwd_header("10")) {
+        sl_send_reply("483", "Too Many Hops");
+        exit;
+    }
+    if (is_method("CANCEL")) {
+        if (t_check_trans()) {
+            t_relay();
+        }
+        exit;
+    }
+    if (has_totag()) {
+        if (loose_route()) {
+            t_relay();
+            exit;
+        }
+        if (is_method("ACK")) {
+            if (t_check_trans()) {
+                t_relay();
+            }
+            exit;
+        }
+        sl_send_reply("404", "Not Here");
+        exit;
+    }
+    if (!is_method("ACK")) {
+        t_check_trans();
+    }
+}
+"""
+"""What it does with all that belongs to a call or a transaction which it knows; the rest comes back."""
 
 _ROUTING = """
 request_route {{
-    if (!mf_process_maxfwd_header("10")) {{
-        sl_send_reply("483", "Too Many Hops");
-        exit;
-    }}
-    if (is_method("CANCEL")) {{
-        if (t_check_trans()) {{
-            t_relay();
-        }}
-        exit;
-    }}
-    if (has_totag()) {{
-        if (loose_route()) {{
-            t_relay();
-            exit;
-        }}
-        if (is_method("ACK")) {{
-            if (t_check_trans()) {{
-                t_relay();
-            }}
-            exit;
-        }}
-        sl_send_reply("404", "Not Here");
-        exit;
-    }}
-    if (!is_method("ACK")) {{
-        t_check_trans();
-    }}
+    route(OF_A_CALL);
     remove_hf("Route");
     if (is_method("INVITE|SUBSCRIBE")) {{
         record_route();
@@ -80,20 +85,9 @@ def module_path() -> Path:
     raise PeerError(f"Kamailio's modules (tm.so) are not installed: apt-get install {PACKAGE}")
 
 
-def write_configuration(
-    directory: Path, port: int, routes: Mapping[str, Sequence[str]], transports: Sequence[str] = ("udp", "tcp")
-) -> Path:
-    """Write ``kamailio.cfg``; ``routes`` maps the first digits of a number to where calls to it go.
-
-    A target is ``HOST:PORT`` or ``HOST:PORT;transport=tcp``.
-    """
-    targets = []
-    for prefix, addresses in sorted(routes.items(), key=lambda route: -len(route[0])):
-        first, *others = ['"sip:" + $rU + "@' + address + '"' for address in addresses]
-        branches = [f'        $var(branch) = {uri};\n        append_branch("$var(branch)");' for uri in others]
-        lines = [f'    if ($rU =~ "^{prefix}") {{', f"        $ru = {first};", *branches]
-        targets.append("\n".join([*lines, "        t_relay();", "        exit;", "    }"]))
-    settings = [
+def core_settings(port: int, transports: Sequence[str], modules: Sequence[str]) -> list[str]:
+    """The lines with which its configuration begins: where it listens, and what it loads."""
+    return [
         "#!KAMAILIO",
         "debug=2",
         "log_stderror=yes",
@@ -107,14 +101,31 @@ def write_configuration(
         f"disable_tcp={'no' if 'tcp' in transports else 'yes'}",
         *(f"listen={transport}:127.0.0.1:{port}" for transport in transports),
         f'mpath="{module_path()}/"',
-        *(f'loadmodule "{name}.so"' for name in MODULES),
+        *(f'loadmodule "{name}.so"' for name in modules),
         'modparam("rr", "append_fromtag", 1)',
         'modparam("rr", "enable_full_lr", 0)',
-        'modparam("tm", "fr_timer", 5000)',
-        'modparam("tm", "fr_inv_timer", 60000)',
+        # Whoever is to answer may share a busy machine.
+        f'modparam("tm", "fr_timer", {round(1000 * PATIENCE)})',
     ]
+
+
+def write_configuration(
+    directory: Path, port: int, routes: Mapping[str, Sequence[str]], transports: Sequence[str] = ("udp", "tcp")
+) -> Path:
+    """Write ``kamailio.cfg``; ``routes`` maps the first digits of a number to where calls to it go.
+
+    A target is ``HOST:PORT`` or ``HOST:PORT;transport=tcp``.
+    """
+    targets = []
+    for prefix, addresses in sorted(routes.items(), key=lambda route: -len(route[0])):
+        first, *others = ['"sip:" + $rU + "@' + address + '"' for address in addresses]
+        branches = [f'        $var(branch) = {uri};\n        append_branch("$var(branch)");' for uri in others]
+        lines = [f'    if ($rU =~ "^{prefix}") {{', f"        $ru = {first};", *branches]
+        targets.append("\n".join([*lines, "        t_relay();", "        exit;", "    }"]))
+    settings = core_settings(port, transports, MODULES)
+    settings.append('modparam("tm", "fr_inv_timer", 60000)')
     path = directory / "kamailio.cfg"
-    path.write_text("\n".join(settings) + _ROUTING.format(targets="\n".join(targets)))
+    path.write_text("\n".join(settings) + OF_A_CALL + _ROUTING.format(targets="\n".join(targets)))
     return path
 
 
@@ -160,7 +171,7 @@ class Kamailio(Program):
             *options,
         ]
         proxy = cls("kamailio", await cls.spawn(arguments, cwd=directory), port)
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + PATIENCE
         try:
             while not all(bound(port, transport) for transport in transports):
                 if proxy.process.returncode is not None or time.monotonic() > deadline:

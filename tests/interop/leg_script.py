@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from gateway.leg import Leg, LegEvent, Offered, Released
-from tests.interop.program import PeerError
+from tests.interop.program import PATIENCE, PeerError
 
 Kind = TypeVar("Kind", bound=LegEvent)
 Reaction = Callable[[Leg, int], None]
@@ -56,7 +56,7 @@ class LegScript:
         """Whether an event of ``kind`` came at all."""
         return any(isinstance(event, kind) for event in self.events)
 
-    async def event(self, kind: type[Kind], *, within: float = 5.0) -> Kind:
+    async def event(self, kind: type[Kind], *, within: float = PATIENCE) -> Kind:
         """The next event of ``kind`` after the last one that was waited for; those between are passed over."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + within

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
-from tests.interop.program import PeerError, Program, find_program
+from tests.interop.program import PATIENCE, PeerError, Program, find_program
 
 PEERS = Path(__file__).parent / "peers"
 BUILD = Path(__file__).parents[2] / "build" / "peers"
@@ -87,7 +87,7 @@ class LibpriPeer(Program):
         options: Iterable[str] = (),
         loss: float = 0.0,
         seed: int = 1,
-        seconds: int = 60,
+        seconds: int = 200,
         record: Path | None = None,
     ) -> LibpriPeer:
         """Start a peer at the span in ``directory`` and wait until it is ready (not until the data link is up)."""
@@ -137,7 +137,7 @@ class LibpriPeer(Program):
                 return self.pending.pop(index)
         return None
 
-    async def first_event(self, names: Sequence[str], *, within: float = 5.0, **fields: object) -> Event:
+    async def first_event(self, names: Sequence[str], *, within: float = PATIENCE, **fields: object) -> Event:
         """The oldest event with one of ``names`` and with those fields that nobody took yet, waited for if need be."""
         found: list[Event] = []
 
@@ -150,7 +150,7 @@ class LibpriPeer(Program):
         await self.until(taken, f"event {'/'.join(names)} {fields or ''}", within)
         return found[0]
 
-    async def event(self, name: str, *, within: float = 5.0, **fields: object) -> Event:
+    async def event(self, name: str, *, within: float = PATIENCE, **fields: object) -> Event:
         """``first_event`` of one name."""
         return await self.first_event((name,), within=within, **fields)
 
@@ -164,7 +164,7 @@ class LibpriPeer(Program):
         placed = await self.event("placed")
         return int(placed["call"])
 
-    async def seen_frames(self, count: int, *, within: float = 10.0) -> None:
+    async def seen_frames(self, count: int, *, within: float = PATIENCE) -> None:
         """Wait until that many frames were recorded."""
         deadline = asyncio.get_running_loop().time() + within
         while len(self.frames()) < count:

@@ -6,10 +6,9 @@ import asyncio
 import sys
 from pathlib import Path
 
-from tests.interop.program import PeerError, find_program
+from tests.interop.program import PATIENCE, PeerError, find_program
 
 PACKAGE = "openssl"
-SECONDS = 10.0
 
 
 async def run(*arguments: str | Path, text: bytes = b"") -> tuple[int, str]:
@@ -20,7 +19,7 @@ async def run(*arguments: str | Path, text: bytes = b"") -> tuple[int, str]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    said, _ = await asyncio.wait_for(process.communicate(text), SECONDS)
+    said, _ = await asyncio.wait_for(process.communicate(text), PATIENCE)
     assert process.returncode is not None
     return process.returncode, said.decode("utf-8", "replace")
 
@@ -31,6 +30,40 @@ async def certs(*arguments: str | Path) -> str:
     if code:
         raise PeerError(f"gateway-certs {' '.join(map(str, arguments))}: {said}")
     return said
+
+
+class Certificates:
+    """A CA and certificates by it, in a folder of ``directory``."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory / "certs"
+
+    async def make(self, *names: str) -> Certificates:
+        """Make the CA and the certificates of ``names``, or those of the gateway and a telephone."""
+        await certs("ca", self.directory, "--name", "Test CA")
+        for name in names or ("gateway", "phone"):
+            await self.box(name)
+        return self
+
+    async def box(self, name: str) -> None:
+        """Make the certificate of ``name``."""
+        await certs("box", self.directory, name, "--ip", "127.0.0.1", "--host", "localhost")
+
+    @property
+    def ca(self) -> Path:
+        """Whom all have to trust."""
+        return self.directory / "ca.crt"
+
+    @property
+    def sip(self) -> str:
+        """What goes into [sip]."""
+        words = ("tls_certificate", "gateway.crt"), ("tls_key", "gateway.key"), ("tls_ca", "ca.crt")
+        return "\n".join(f'{key} = "{self.directory / name}"' for key, name in words)
+
+    @property
+    def telephone(self) -> str:
+        """What goes into baresip's configuration."""
+        return f"sip_certificate {self.directory / 'phone.pem'}\nsip_cafile {self.ca}\n"
 
 
 async def as_ast_tls_cert(directory: Path, name: str) -> None:

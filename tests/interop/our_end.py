@@ -12,7 +12,7 @@ from gateway.leg import Leg, Offered, Setup
 from tests.interop.core_driver import Core, CoreDriver
 from tests.interop.echo_media import EchoMedia
 from tests.interop.leg_script import LegScript
-from tests.interop.program import PeerError
+from tests.interop.program import PATIENCE, PeerError
 
 POLL_SECONDS = 0.02
 
@@ -67,14 +67,14 @@ class OurEnd:
         assert script.leg is not None
         self.call(script.leg.release, cause)
 
-    async def offered(self, *, within: float = 5.0) -> LegScript:
+    async def offered(self, *, within: float = PATIENCE) -> LegScript:
         """The next call that comes in."""
         try:
             return await asyncio.wait_for(self._offers.get(), within)
         except TimeoutError:
             raise PeerError(f"no call came in within {within} s") from None
 
-    async def until(self, done: Callable[[], bool], what: str = "as it should be", *, within: float = 5.0) -> None:
+    async def until(self, done: Callable[[], bool], what: str = "as it should be", *, within: float = PATIENCE) -> None:
         """Wait until ``done()``."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + within

@@ -22,7 +22,7 @@ from gateway.voip.sip.transport import SipTransport
 from tests.interop.core_driver import CoreDriver
 from tests.interop.leg_script import LegScript
 from tests.interop.our_end import OurEnd
-from tests.interop.program import free_port
+from tests.interop.program import PATIENCE, free_port
 
 Behaviour = Callable[["OurSip", Leg], None]
 POLL_SECONDS = 0.02
@@ -109,7 +109,7 @@ class OurSip(OurEnd):
         """Start a call to ``peer``; PeerError if there is no leg for it."""
         return self._place(self.call(self.endpoint.new_leg, peer), called, setup)
 
-    async def cleared(self, *, within: float = 5.0) -> None:
+    async def cleared(self, *, within: float = PATIENCE) -> None:
         """Wait until no leg, dialog or stream is left (transactions may wait out their timers)."""
         await self.until(lambda: not any(self._left()), "cleared", within=within)
 

@@ -18,6 +18,7 @@ from gateway.pri.span.virtual import VirtualSpan, VirtualSpanServer
 from gateway.pri.trunk import PriSettings, PriTrunk
 from tests.interop.leg_script import LegScript
 from tests.interop.our_end import OurEnd
+from tests.interop.program import PATIENCE
 
 Behaviour = Callable[["OurTrunk", Leg], None]
 POLL_SECONDS = 0.02
@@ -55,7 +56,8 @@ class OurTrunk(OurEnd):
                 line=Line(line),
                 side=side,
                 switch_type=switch,
-                **{"lapd_timers": {LapdTimer.T200: 300 * MILLISECOND}, **settings},
+                # What is lost is soon sent again; a far end that the machine holds up for seconds is not given up.
+                **{"lapd_timers": {LapdTimer.T200: 300 * MILLISECOND, LapdTimer.N200: 20}, **settings},
             ),
             self.media,
             random.Random(seed),
@@ -106,7 +108,7 @@ class OurTrunk(OurEnd):
     def _state(self) -> str:
         return f"{list(self.trunk.channels)} {self.outputs[-5:]}"
 
-    async def up(self, *, within: float = 8.0) -> None:
+    async def up(self, *, within: float = PATIENCE) -> None:
         """Wait until the data link is up and no channel waits for the end of a restart or an alarm."""
         await self.until(lambda: self.trunk.up and all(not c.block for c in self.trunk.channels), "up", within=within)
 
@@ -116,6 +118,6 @@ class OurTrunk(OurEnd):
         channels = all(channel.state is ChannelState.IDLE for channel in self.trunk.channels)
         return not self.trunk.legs and channels and not self.media.open_streams
 
-    async def cleared(self, *, within: float = 6.0) -> None:
+    async def cleared(self, *, within: float = PATIENCE) -> None:
         """Wait until nothing of any call is left."""
         await self.until(lambda: self.idle, "idle", within=within)

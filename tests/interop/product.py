@@ -10,15 +10,15 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from tests.demo.processes import Control, Service
-from tests.interop.program import PeerError, free_port, worker
+from tests.interop.program import PATIENCE, PeerError, free_port, worker
 from tests.interop.sipp import Sipp
 
 DID = "4165550101"
-UP_SECONDS = 15.0
 POLL_SECONDS = 0.05
+NEAR_HERTZ = 10
 
 _HEAD = """\
 schema = 1
@@ -31,12 +31,12 @@ listen = ["udp:127.0.0.1:{sip_port}", "tcp:127.0.0.1:{sip_port}"{listen}]
 {sip}
 [media]
 rtp_ports = [{first_port}, {last_port}]
-grace_seconds = 3
+grace_seconds = {grace}
 {media}
 [[trunk]]
 name = "hq"
 technology = "sip"
-host = "127.0.0.1:{far_port}"
+host = "{far_host}:{far_port}"
 context = "from-hq"
 trustrpid = true
 {trunk}
@@ -88,12 +88,14 @@ class Product:
         sip: str = "",
         media: str = "",
         trunk: str = "",
+        far_host: str = "127.0.0.1",
         far_port: int | None = None,
         listen: Sequence[str] = (),
         trace: bool = False,
         exchange_options: Sequence[str] = (),
         records: str = "calls.jsonl",
         engine: bool = True,
+        grace: int = 3,
     ) -> None:
         self.directory = directory
         self.spans = [directory / f"s{number}" for number in range(spans)]
@@ -109,9 +111,11 @@ class Product:
                 directory=directory,
                 records=records,
                 sip_port=self.sip_port,
+                far_host=far_host,
                 far_port=self.far_port,
                 sip=sip,
                 media=media,
+                grace=grace,
                 trunk=trunk,
                 listen="".join(f', "{each}"' for each in listen),
                 first_port=first,
@@ -127,7 +131,7 @@ class Product:
         self._engine = engine
         self._orphans: list[int] = []
 
-    async def __aenter__(self) -> Product:
+    async def __aenter__(self) -> Self:
         (self.directory / "gateway.toml").write_text(self._configuration)
         try:
             if self._own_exchange:
@@ -180,7 +184,7 @@ class Product:
         service = self.services["gateway"] = await Service.start("gateway", words, log)
         self.gateway = await Control.connect(self.directory / "status.sock", service)
         # Its status answers before it listens for SIP.
-        deadline = asyncio.get_running_loop().time() + UP_SECONDS
+        deadline = asyncio.get_running_loop().time() + PATIENCE
         while " is up: " not in log.read_text("utf-8", "replace"):
             if not service.alive or asyncio.get_running_loop().time() > deadline:
                 raise PeerError(f"the gateway is not up\n{service.tail()}")
@@ -202,6 +206,11 @@ class Product:
         """The gateway's media engine, if it runs."""
         found = _children(self.gateway_pid)
         return found[0] if found else None
+
+    @property
+    def voice_pids(self) -> list[int]:
+        """All that a call's voice goes through: the media engines of gateway and exchange."""
+        return [pid for service in self.services.values() for pid in _children(service.pid)]
 
     async def kill_gateway(self) -> None:
         """SIGKILL to the Python side; the engine lives on."""
@@ -225,7 +234,9 @@ class Product:
 
     # -- waiting --
 
-    async def until(self, done: Callable[[Mapping[str, Any]], bool], what: str, within: float = 10.0) -> dict[str, Any]:
+    async def until(
+        self, done: Callable[[Mapping[str, Any]], bool], what: str, within: float = PATIENCE
+    ) -> dict[str, Any]:
         """Wait until the gateway's status is as wanted."""
         deadline = asyncio.get_running_loop().time() + within
         while True:
@@ -236,7 +247,7 @@ class Product:
                 raise PeerError(f"waited {within:.0f} s for {what}: {json.dumps(status)}\n{self.log[-3000:]}")
             await asyncio.sleep(POLL_SECONDS)
 
-    async def until_up(self, within: float = UP_SECONDS) -> None:
+    async def until_up(self, within: float = PATIENCE) -> None:
         """Wait until all lines work and the engine answers."""
         await self.until(
             lambda status: (
@@ -258,7 +269,7 @@ class Product:
         spans = (await self.exchange.command("status"))["spans"].values()
         return all(span["data_link"] and set(span["channels"].values()) <= {"idle", "busy"} for span in spans)
 
-    async def until_answered(self, count: int = 1, within: float = 10.0) -> None:
+    async def until_answered(self, count: int = 1, within: float = PATIENCE) -> None:
         """Wait until there are so many calls, all answered."""
         await self.until(
             lambda status: (
@@ -268,7 +279,7 @@ class Product:
             within,
         )
 
-    async def until_idle(self, within: float = 10.0) -> dict[str, Any]:
+    async def until_idle(self, within: float = PATIENCE) -> dict[str, Any]:
         """Wait until there is no call, no stream and no channel but idle ones, at the exchange too."""
         status = await self.until(
             lambda status: (
@@ -298,7 +309,21 @@ class Product:
     async def pstn_call(self, called: str = DID, **request: object) -> dict[str, Any]:
         """Let the exchange call and hang up by itself; its report at the end."""
         call = (await self.exchange.command("call", **{"called": called, "hold": 300, **request}))["call"]
-        return dict(await self.exchange.event("ended", 20, lambda event: event["call"] == call))
+        return dict(await self.exchange.event("ended", PATIENCE, lambda event: event["call"] == call))
+
+    async def heard_call(self, hertz: float, called: str = DID, **request: object) -> dict[str, Any]:
+        """Let the exchange call until it hears a tone of ``hertz``, and hang up then; its report at the end."""
+        call = (await self.exchange.command("call", **{"called": called, "hold": -1, **request}))["call"]
+        deadline = asyncio.get_running_loop().time() + PATIENCE
+        heard: Mapping[str, Any] = {}
+        while abs(heard.get("frequency", 0.0) - hertz) > NEAR_HERTZ:
+            found = [each for each in (await self.exchange.command("calls"))["calls"] if each["call"] == call]
+            if not found or asyncio.get_running_loop().time() > deadline:
+                raise PeerError(f"the exchange does not hear {hertz} Hz but {heard}: {found}\n{self.log[-3000:]}")
+            heard = found[0].get("heard", heard)
+            await asyncio.sleep(POLL_SECONDS)
+        await self.exchange.command("hangup", call=call)
+        return dict(await self.exchange.event("ended", PATIENCE, lambda event: event["call"] == call))
 
     async def answering(self, scenario: str = "uas_basic", *, calls: int = 1, **arguments: Any) -> Sipp:
         """Sipp as the trunk that is called."""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
-import os
 import shutil
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-END_SECONDS = 3.0
+PATIENCE = 30.0
+"""Seconds that a test waits for what has to happen: nothing where all is well, enough where a machine is busy."""
+END_SECONDS = 10.0
 LINE_MAXIMUM = 1 << 20
+WORKERS = 10
 PORTS = 448
 """Ports of one test process."""
 _SERIAL = itertools.count()
@@ -30,9 +33,20 @@ def find_program(name: str, package: str) -> str:
     return path
 
 
+@functools.cache
 def worker() -> int:
-    """The number of this test process among those that run at once, 0 to 9; who runs alone is 9."""
-    return int(os.environ.get("PYTEST_XDIST_WORKER", "gw9")[2:]) % 10
+    """A number that no other test process of this machine has while this one runs: its ports are its own by that."""
+    for number in range(WORKERS):
+        claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            claim.bind(f"\0branch-gateway-test-{number}")
+        except OSError:
+            claim.close()
+            continue
+        # Held until the process ends, whichever way it does.
+        claim.detach()
+        return number
+    raise PeerError(f"more than {WORKERS} test processes at once on this machine")
 
 
 def free_port() -> int:
@@ -95,7 +109,7 @@ class Program:
             self._changed.set()
         self._changed.set()
 
-    async def until(self, done: Callable[[], bool], what: str, within: float) -> None:
+    async def until(self, done: Callable[[], bool], what: str, within: float = PATIENCE) -> None:
         """Wait until ``done()``; PeerError tells ``what`` was waited for and what the program last said."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + within

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from tests.interop.kamailio import Kamailio, module_path
+from tests.interop.kamailio import OF_A_CALL, Kamailio, core_settings
+from tests.interop.program import PATIENCE
 
 MODULES = (
     "tm",
@@ -33,34 +34,8 @@ REALM = "provider"
 
 _ROUTING = """
 request_route {{
-    if (!mf_process_maxfwd_header("10")) {{
-        sl_send_reply("483", "Too Many Hops");
-        exit;
-    }}
     force_rport();
-    if (is_method("CANCEL")) {{
-        if (t_check_trans()) {{
-            t_relay();
-        }}
-        exit;
-    }}
-    if (has_totag()) {{
-        if (loose_route()) {{
-            t_relay();
-            exit;
-        }}
-        if (is_method("ACK")) {{
-            if (t_check_trans()) {{
-                t_relay();
-            }}
-            exit;
-        }}
-        sl_send_reply("404", "Not Here");
-        exit;
-    }}
-    if (!is_method("ACK")) {{
-        t_check_trans();
-    }}
+    route(OF_A_CALL);
     if (is_method("OPTIONS")) {{
         sl_send_reply("200", "OK");
         exit;
@@ -123,29 +98,12 @@ def write_provider(
     """Write ``kamailio.cfg`` into ``directory``, which is made."""
     directory.mkdir(exist_ok=True)
     settings = [
-        "#!KAMAILIO",
-        "debug=2",
-        "log_stderror=yes",
-        "fork=yes",
-        "children=1",
-        "tcp_children=1",
-        "auto_aliases=no",
-        "dns=no",
-        "rev_dns=no",
-        "use_dns_failover=no",
-        *(f"listen={transport}:127.0.0.1:{port}" for transport in transports),
-        f'mpath="{module_path()}/"',
-        *(f'loadmodule "{name}.so"' for name in MODULES),
-        'modparam("rr", "append_fromtag", 1)',
-        'modparam("rr", "enable_full_lr", 0)',
-        'modparam("tm", "fr_timer", 5000)',
+        *core_settings(port, transports, MODULES),
         f'modparam("registrar", "max_expires", {expires})',
         'modparam("registrar", "min_expires", 0)',
         'modparam("usrloc", "timer_interval", 1)',
         f'modparam("ctl", "binrpc", "unix:{directory}/ctl")',
     ]
-    if "tcp" not in transports:
-        settings.insert(4, "disable_tcp=yes")
     text = _ROUTING.format(
         realm=REALM,
         word=word,
@@ -167,7 +125,7 @@ def write_provider(
         ]
         text = text.replace(f"{port};lr", f"{tls_port};transport=tls;lr")
     path = directory / "kamailio.cfg"
-    path.write_text("\n".join(settings) + text)
+    path.write_text("\n".join(settings) + OF_A_CALL + text)
     return path
 
 
@@ -198,7 +156,7 @@ async def start_provider(
     return await Kamailio.start(directory, {}, port=port, transports=transports, write=write)
 
 
-async def until_registered(sip: object, name: str, within: float = 10.0) -> None:
+async def until_registered(sip: object, name: str, within: float = PATIENCE) -> None:
     """Wait until our endpoint ``sip`` (``OurSip``) is registered with its trunk ``name``."""
     deadline = asyncio.get_running_loop().time() + within
     while True:

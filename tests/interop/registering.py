@@ -8,8 +8,7 @@ import socket
 from gateway.voip.sip.credentials import DigestClient
 from gateway.voip.sip.message import Request, Response
 from gateway.voip.sip.parser import parse
-
-REPLY_SECONDS = 5.0
+from tests.interop.program import PATIENCE
 
 
 class RegisteringPhone:
@@ -24,7 +23,7 @@ class RegisteringPhone:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", own_port))
         self._socket.connect(("127.0.0.1", port))
-        self._socket.settimeout(REPLY_SECONDS)
+        self._socket.settimeout(PATIENCE)
         self._cseq = 0
 
     def refresh(self) -> int:

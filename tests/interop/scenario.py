@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import ParamSpec
 
 Parameters = ParamSpec("Parameters")
-SCENARIO_SECONDS = 40.0
+SCENARIO_SECONDS = 200.0
 
 
 def scenario(test: Callable[Parameters, Coroutine[object, object, None]]) -> Callable[Parameters, None]:

@@ -12,7 +12,6 @@ import csv
 import os
 import re
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
@@ -23,12 +22,12 @@ from types import TracebackType
 from typing import Any
 from xml.sax.saxutils import unescape
 
-from tests.interop.program import PeerError, Program, find_program, free_port
+from tests.interop.program import PATIENCE, PeerError, Program, find_program, free_port
 
 PACKAGE = "sip-tester"
 SCENARIOS = Path(__file__).parent / "sipp"
-BIND_SECONDS = 5.0
 POLL_SECONDS = 0.01
+RUN_SECONDS = 90
 PORT_TRIES = 3
 BURST_SOCKET_BUFFER = 1 << 20
 
@@ -99,16 +98,21 @@ def render(name: str, arguments: Mapping[str, object]) -> str:
     return text
 
 
+LISTENING = "0A"
+"""Of a TCP socket: there are others with its port, long after it was closed."""
+
+
 def bound(port: int, transport: str) -> bool:
-    """Whether somebody has ``port`` on this machine."""
+    """Whether somebody takes what is sent to ``port`` of this machine."""
     wanted = f":{port:04X}"
     for family in ("", "6"):
         try:
             lines = Path(f"/proc/net/{transport}{family}").read_text().splitlines()[1:]
         except OSError:
             continue
-        if any(line.split()[1].endswith(wanted) for line in lines):
-            return True
+        for _, local, _, state, *_ in map(str.split, lines):
+            if local.endswith(wanted) and (transport == "udp" or state == LISTENING):
+                return True
     return False
 
 
@@ -165,7 +169,7 @@ class Sipp(Program):
         limit: int = 300,
         service: str = "4165550100",
         transport: str = "udp",
-        seconds: int = 30,
+        seconds: int = RUN_SECONDS,
         echo: bool = False,
         trace: bool = True,
         options: Iterable[str] = (),
@@ -203,7 +207,7 @@ class Sipp(Program):
         return file
 
     async def _until_bound(self, transport: str) -> None:
-        deadline = time.monotonic() + BIND_SECONDS
+        deadline = time.monotonic() + PATIENCE
         while not bound(self.port, transport):
             if self.process.returncode is not None or time.monotonic() > deadline:
                 code = self.process.returncode
@@ -223,7 +227,7 @@ class Sipp(Program):
         path = Path(f"{self._prefix}.{suffix}")
         return path.read_text(errors="replace") if path.exists() else ""
 
-    async def result(self, within: float = 30.0) -> SippResult:
+    async def result(self, within: float = RUN_SECONDS + PATIENCE) -> SippResult:
         """Wait for the end of the run and read its figures."""
         code = await self.wait(within)
         rows = list(csv.DictReader(self._text("csv").splitlines(), delimiter=";"))
@@ -238,7 +242,7 @@ class Sipp(Program):
             self._text("err"),
         )
 
-    async def succeed(self, within: float = 30.0) -> SippResult:
+    async def succeed(self, within: float = RUN_SECONDS + PATIENCE) -> SippResult:
         """``result``, or PeerError with all that is known if any call failed."""
         result = await self.result(within)
         if result.code or result.failed or not result.successful:
@@ -250,7 +254,7 @@ class Sipp(Program):
         if self.process.returncode is None:
             os.kill(self.process.pid, signal.SIGUSR1)
 
-    async def exchanged(self, start: bytes, *, sent: bool, count: int = 1, within: float = 5.0) -> SippMessage:
+    async def exchanged(self, start: bytes, *, sent: bool, count: int = 1, within: float = PATIENCE) -> SippMessage:
         """Wait for ``count`` messages that begin with ``start``, sent or received; the last of them."""
         deadline = time.monotonic() + within
         while True:
@@ -267,17 +271,9 @@ class Sipp(Program):
         for part in re.split(r"^-{40,} .*\n", self._text("msg").replace("\r\n", "\n"), flags=re.MULTILINE)[1:]:
             head, _, body = part.partition("\n\n")
             if "message sent" in head or "message received" in head:
-                size = re.search(r"[\[(](\d+)[\])] ?bytes", head)
+                size = re.search(r"[\[(](\d+)[\])]? ?bytes", head)
                 data = body.replace("\n", "\r\n").encode()
+                if size and len(data) < int(size[1]):
+                    continue  # it is being written
                 found.append(SippMessage("sent" in head, data[: int(size[1])] if size else data))
         return found
-
-
-def udp_socket_free(port: int) -> bool:
-    """Whether a UDP port of loopback can be bound (again)."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

@@ -109,7 +109,7 @@ async def test_we_hold_the_phone_and_resume(tmp_path: Path) -> None:
         await phone.hears(800.0)
         assert call.leg is not None
         sip.call(call.leg.hold)
-        await phone.until(lambda: any("a=sendonly" in line for line in phone.lines), "our hold", 5)
+        await phone.until(lambda: any("a=sendonly" in line for line in phone.lines), "our hold")
         sip.call(call.leg.resume)
         await phone.hears(800.0)
         sip.release(call)

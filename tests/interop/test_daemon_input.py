@@ -8,12 +8,14 @@ import random
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from gateway.pri.lapd import Lapd, Side, Transmit
 from tests.interop.product import Product
+from tests.interop.program import PATIENCE
 from tests.interop.scenario import scenario
 
 GOOD = """\
@@ -43,7 +45,7 @@ def gateway(directory: Path, text: str, option: str = "--check", *more: str) -> 
         [sys.executable, "-m", "gateway", option, str(file), *more],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=PATIENCE,
         check=False,
     )
 
@@ -105,7 +107,7 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
             [sys.executable, "-m", "gateway", option, str(tmp_path / "no.toml")],
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=PATIENCE,
             check=False,
         )
         assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
@@ -211,7 +213,7 @@ async def over_udp(product: Product, data: bytes) -> bytes:
         ours.setblocking(False)
         ours.connect(("127.0.0.1", product.sip_port))
         await loop.sock_sendall(ours, data)
-        return await asyncio.wait_for(loop.sock_recv(ours, 65536), 5)
+        return await asyncio.wait_for(loop.sock_recv(ours, 65536), PATIENCE)
 
 
 @scenario
@@ -228,7 +230,7 @@ async def test_malformed_sip_gets_400_or_nothing_and_the_gateway_goes_on(tmp_pat
             reader, writer = await asyncio.open_connection("127.0.0.1", product.sip_port)
             writer.write(spoilt(rng) + rng.randbytes(200))
             writer.write_eof()
-            await asyncio.wait_for(reader.read(), 5)
+            await asyncio.wait_for(reader.read(), PATIENCE)
             writer.close()
             await writer.wait_closed()
         good_one = OPTIONS.format(transport="UDP", port=9, branch="good")
@@ -260,15 +262,17 @@ class FarEnd:
         self.line.send(b'{"alarm": "none"}')
         self.lapd.activate(0)
 
-    async def talk(self, seconds: float) -> None:
-        """Do what LAPD wants for a while."""
+    async def talk(self, seconds: float = PATIENCE, until: Callable[[], bool] = lambda: False) -> None:
+        """Do what LAPD wants for a while, or until something has come of it."""
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
-        while (left := end - loop.time()) > 0:
+        while True:
             now = round(loop.time() * 1e6)
             while (output := self.lapd.poll()) is not None:
                 if isinstance(output, Transmit):
                     self.d.send(output.frame)
+            if until() or (left := end - loop.time()) <= 0:
+                break
             try:
                 frame = await asyncio.wait_for(loop.sock_recv(self.d, 1024), min(left, 0.05))
             except TimeoutError:
@@ -287,13 +291,17 @@ async def test_malformed_layer_2_and_3_get_what_the_recommendations_say_and_the_
     far = FarEnd(tmp_path / "s0")
     async with Product(tmp_path, exchange=False) as product:
         await far.accept()
-        await far.talk(1.0)
+        await far.talk(until=lambda: far.lapd.established)
         await product.until(lambda status: bool(status["spans"]["s0"]["data_link"]), "the data link")
         # A SETUP without what it must have (5.8.6.1).
         far.lapd.send(bytes([8, 2, 0, 5, 0x05]), 0)
-        await far.talk(0.3)
-        # RELEASE COMPLETE to the reference's other side, cause 96 (mandatory element missing).
-        assert any(frame[4:9] == bytes([8, 2, 0x80, 5, 0x5A]) and 0x80 | 96 in frame[9:] for frame in far.heard)
+
+        def refused() -> bool:
+            # RELEASE COMPLETE to the reference's other side, cause 96 (mandatory element missing).
+            return any(frame[4:9] == bytes([8, 2, 0x80, 5, 0x5A]) and 0x80 | 96 in frame[9:] for frame in far.heard)
+
+        await far.talk(until=refused)
+        assert refused()
         for _ in range(200):
             if rng.random() < 0.5:
                 body = bytes([8, 2, rng.randrange(256), rng.randrange(256), rng.randrange(128)])
@@ -302,7 +310,7 @@ async def test_malformed_layer_2_and_3_get_what_the_recommendations_say_and_the_
                 far.d.send(rng.randbytes(rng.randrange(1, 280)))
             await far.talk(0.002)
         await far.talk(1.0)
-        status = await product.until(lambda status: not status["calls"], "no calls", 15)
+        status = await product.until(lambda status: not status["calls"], "no calls")
         assert status["spans"]["s0"]["alarm"] == "none"
     far.close()
 
@@ -321,6 +329,8 @@ async def test_a_line_that_talks_nonsense_is_no_reason_to_stop(tmp_path: Path) -
 
 
 def test_the_program_tells_how_it_is_used() -> None:
-    done = subprocess.run([sys.executable, "-m", "gateway"], capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway"], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     assert done.returncode == 2
     assert "expected either --config FILE or --check FILE" in done.stderr

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.interop.kamailio import Kamailio, write_configuration
-from tests.interop.openssl import certs
+from tests.interop.openssl import Certificates
 from tests.interop.product import Product
 from tests.interop.program import free_port
 from tests.interop.scenario import scenario
@@ -57,19 +57,9 @@ def proxy_over_tls(directory: Path, files: Path, port: int, tls_port: int, route
 @pytest.mark.parametrize("verify", ["required", "no"])
 @scenario
 async def test_calls_through_kamailio_over_tls_both_ways(tmp_path: Path, verify: str) -> None:
-    files = tmp_path / "certs"
-    await certs("ca", files, "--name", "Test CA")
-    for name in ("gateway", "proxy"):
-        await certs("box", files, name, "--ip", "127.0.0.1")
+    files = await Certificates(tmp_path).make("gateway", "proxy")
     ours, tls_port = free_port(), free_port()
-    sip = "\n".join(
-        [
-            f'tls_certificate = "{files / "gateway.crt"}"',
-            f'tls_key = "{files / "gateway.key"}"',
-            f'tls_ca = "{files / "ca.crt"}"',
-            f'tls_verify_client = "{verify}"',
-        ]
-    )
+    sip = f'{files.sip}\ntls_verify_client = "{verify}"'
     arguments: dict[str, Any] = {"codecs": "8 101"}
     async with (
         await Sipp.start("uas_basic", tmp_path / "sipp", **arguments) as phone,
@@ -78,7 +68,7 @@ async def test_calls_through_kamailio_over_tls_both_ways(tmp_path: Path, verify:
             {},
             write=lambda directory, port: proxy_over_tls(
                 directory,
-                files,
+                files.directory,
                 port,
                 tls_port,
                 {"4": [f"127.0.0.1:{phone.port}"], "7": [f"127.0.0.1:{ours};transport=tls"]},

@@ -130,9 +130,7 @@ async def test_our_refusal_comes_with_its_cause(
             ours.call(script.leg.proceed)
         ours.release(script, cause)
         await script.event(Released)
-        await peer.until(
-            lambda: any(peer.seen("hangup") + peer.seen("hangup_request")), f"end of call {call}", within=5
-        )
+        await peer.until(lambda: any(peer.seen("hangup") + peer.seen("hangup_request")), f"end of call {call}")
         assert (peer.seen("hangup_request") + peer.seen("hangup"))[0]["cause"] == cause
         await ours.cleared()
 

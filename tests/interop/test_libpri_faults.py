@@ -54,8 +54,8 @@ async def test_libpri_is_killed_in_mid_call(tmp_path: Path, wire: Wire, variety:
         await call.event(Answered)
         await peer.stop()
         async with await start_peer(variety, tmp_path) as again:
-            await again.event("up", within=10)
-            await call.event(Released, within=10)
+            await again.event("up")
+            await call.event(Released)
             await ours.up()
             await ours.cleared()
             call = ours.place("1000")
@@ -81,11 +81,10 @@ async def test_we_are_killed_in_mid_call(tmp_path: Path, wire: Wire, variety: Va
             seed=2,
         )
         async with again:
-            await again.up(within=10)
+            await again.up()
             await peer.until(
                 lambda: any(peer.seen("hangup") + peer.seen("restart") + peer.seen("hangup_request")),
                 "end of the call of before",
-                within=10,
             )
             await again.cleared()
             call = again.place("1000")
@@ -104,7 +103,7 @@ async def test_an_active_call_outlives_a_short_cut_of_the_line(tmp_path: Path, w
         peer.command("cut")
         await ours.until(lambda: not ours.trunk.up, "down")
         peer.command("join")
-        await ours.up(within=10)
+        await ours.up()
         assert call.released is None
         ours.release(call)
         assert (await peer.event("hangup_request"))["cause"] == 16
@@ -118,8 +117,8 @@ async def test_an_active_call_outlives_a_short_cut_of_the_line(tmp_path: Path, w
 @all_varieties
 @scenario
 async def test_ten_percent_of_lost_frames(tmp_path: Path, wire: Wire, variety: Variety) -> None:
-    peer_options = {"loss": 0.1, "seed": 5, "timers": ["T200=100", "N200=8"]}
-    timers = {LapdTimer.T200: 100 * MILLISECOND, LapdTimer.N200: 8}
+    peer_options = {"loss": 0.1, "seed": 5, "timers": ["T200=100", "N200=20"]}
+    timers = {LapdTimer.T200: 100 * MILLISECOND, LapdTimer.N200: 20}
     async with line_between(variety, tmp_path, wire, peer=peer_options, plan={"1": answer}, lapd_timers=timers) as (
         ours,
         peer,
@@ -127,15 +126,15 @@ async def test_ten_percent_of_lost_frames(tmp_path: Path, wire: Wire, variety: V
         for turn in range(12):
             if turn % 2:
                 script = ours.place("1000")
-                await script.event(Answered, within=15)
+                await script.event(Answered)
                 ours.release(script)
-                await script.event(Released, within=15)
+                await script.event(Released)
             else:
                 number = await peer.call("1000")
-                await peer.event("answer", call=number, within=15)
+                await peer.event("answer", call=number)
                 peer.command("hangup", call=number)
-                await peer.event("hangup", call=number, within=15)
-        await ours.cleared(within=15)
+                await peer.event("hangup", call=number)
+        await ours.cleared()
         assert sum(frame.lost for frame in peer.frames()) > 3
 
 
@@ -172,7 +171,7 @@ async def test_glare_leaves_nothing_behind(tmp_path: Path, wire: Wire, variety: 
             ours_first = ours.place("1000")
             theirs = (await peer.event("placed"))["call"]
             ends = ("answer", "hangup", "hangup_request")
-            settled = await peer.first_event(ends, call=theirs, within=6)
+            settled = await peer.first_event(ends, call=theirs)
             if settled["event"] == "answer":
                 peer.command("hangup", call=theirs)
             ours.release(ours_first)

@@ -9,14 +9,14 @@ from typing import TypeVar
 
 import pytest
 
-from gateway.core import MILLISECOND
+from gateway.core import MILLISECOND, SECOND
 from gateway.pri.channels import Line
 from gateway.pri.lapd import Data, Established, Lapd, LapdTimer, MdlError, Output, Released, Side, Transmit
 from gateway.pri.span.layer1 import CountersRead, Layer1Timer, LineChanged
 from gateway.pri.span.virtual import VirtualSpan, VirtualSpanServer
 from tests.interop.core_driver import CoreDriver
 from tests.interop.libpri import LibpriPeer
-from tests.interop.program import PeerError
+from tests.interop.program import PATIENCE, PeerError
 from tests.interop.scenario import scenario
 from tests.interop.wire_check import lapd_problems
 
@@ -80,7 +80,7 @@ class OurLink:
         while not self.lapd.established:
             await self.output(Established)
 
-    async def output(self, kind: type[Kind], within: float = 5.0) -> Kind:
+    async def output(self, kind: type[Kind], within: float = PATIENCE) -> Kind:
         deadline = asyncio.get_running_loop().time() + within
         while True:
             for index in range(self._taken, len(self.outputs)):
@@ -106,7 +106,7 @@ def _other(side: Side) -> str:
 @scenario
 async def test_the_link_comes_up_and_carries_messages_both_ways(tmp_path: Path, side: Side, listen: bool) -> None:
     async with (
-        OurLink(tmp_path, side, listen=listen, timers={}) as ours,
+        OurLink(tmp_path, side, listen=listen, timers={LapdTimer.T200: 5 * SECOND}) as ours,
         await LibpriPeer.start(tmp_path, side=_other(side), listen=not listen) as peer,
     ):
         await peer.event("up")
@@ -122,10 +122,11 @@ async def test_the_link_comes_up_and_carries_messages_both_ways(tmp_path: Path, 
 
 @scenario
 async def test_an_idle_link_is_kept_alive_by_either_side(tmp_path: Path) -> None:
-    timers = {LapdTimer.T200: 60 * MILLISECOND, LapdTimer.T203: 150 * MILLISECOND}
+    # Enquiries may wait for their answers for 2 s, on a busy machine.
+    timers = {LapdTimer.T200: 100 * MILLISECOND, LapdTimer.N200: 20, LapdTimer.T203: 150 * MILLISECOND}
     async with (
         OurLink(tmp_path, Side.USER, listen=False, timers=timers) as ours,
-        await LibpriPeer.start(tmp_path, timers=["T203=200", "T200=80"]) as peer,
+        await LibpriPeer.start(tmp_path, timers=["T203=200", "T200=100", "N200=20"]) as peer,
     ):
         # libpri answers no enquiries until we have answered its own SABME, the first of which may come before the line.
         await peer.event("up")
@@ -140,19 +141,19 @@ async def test_an_idle_link_is_kept_alive_by_either_side(tmp_path: Path) -> None
 @pytest.mark.parametrize("side", [Side.USER, Side.NETWORK])
 @scenario
 async def test_ten_percent_of_lost_frames_lose_no_message(tmp_path: Path, side: Side) -> None:
-    timers = {LapdTimer.T200: 100 * MILLISECOND}
+    timers = {LapdTimer.T200: 100 * MILLISECOND, LapdTimer.N200: 20}
     async with (
         OurLink(tmp_path, side, listen=side is Side.NETWORK, timers=timers) as ours,
         await LibpriPeer.start(
-            tmp_path, side=_other(side), listen=side is Side.USER, loss=0.1, seed=11, timers=["T200=100", "N200=6"]
+            tmp_path, side=_other(side), listen=side is Side.USER, loss=0.1, seed=11, timers=["T200=100", "N200=20"]
         ) as peer,
     ):
-        await ours.output(Established, within=10)
-        await peer.event("up", within=10)
+        await ours.output(Established)
+        await peer.event("up")
         for _ in range(60):
             ours.send(STATUS_ENQUIRY)
         for _ in range(60):
-            await ours.output(Data, within=20)
+            await ours.output(Data)
         assert sum(frame.lost for frame in peer.frames()) > 3
         assert ours.lapd.statistics.retransmissions > 0
         assert not any(isinstance(output, Released) for output in ours.outputs)
@@ -163,7 +164,7 @@ async def test_libpri_that_starts_anew_is_taken_up_again(tmp_path: Path) -> None
     async with OurLink(tmp_path, Side.USER, listen=False, timers={}) as ours:
         for _ in range(2):
             async with await LibpriPeer.start(tmp_path) as peer:
-                await peer.event("up", within=10)
+                await peer.event("up")
                 await ours.established()
                 ours.send(STATUS_ENQUIRY)
                 await ours.output(Data)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.interop.product import Product
+from tests.interop.program import PATIENCE
 from tests.interop.scenario import scenario
 
 VARIETIES = pytest.mark.parametrize(("switch", "line"), [("euroisdn", "e1"), ("ni2", "t1")])
@@ -75,7 +76,7 @@ async def test_a_caller_gives_up_while_it_rings_in_both_directions(tmp_path: Pat
     async with Product(tmp_path) as product:
         async with await product.answering("uas_no_answer") as phone:
             call = (await product.exchange.command("call", called="4165550101"))["call"]
-            await product.exchange.event("alerting", 10, lambda event: event["call"] == call)
+            await product.exchange.event("alerting", PATIENCE, lambda event: event["call"] == call)
             await product.exchange.command("hangup", call=call)
             await phone.succeed()
         async with await product.calling("95550101", "uac_cancel") as caller:
@@ -87,9 +88,10 @@ async def test_a_caller_gives_up_while_it_rings_in_both_directions(tmp_path: Pat
 @scenario
 async def test_an_unknown_number_is_refused_at_once(tmp_path: Path) -> None:
     async with Product(tmp_path) as product:
-        report = await product.pstn_call("4169999999")
-        assert report["cause"] == 1
-        assert report["ended"] - report["started"] < 500_000
+        reports = [await product.pstn_call("4169999999") for _ in range(3)]
+        assert [report["cause"] for report in reports] == [1, 1, 1]
+        # Where it waits for something it always does; a busy machine does now and then.
+        assert min(report["ended"] - report["started"] for report in reports) < 500_000
 
 
 @scenario

@@ -26,9 +26,7 @@ class Guarded(Product):
     """A product whose trunk proves who it is, and asks us."""
 
     def __init__(self, directory: Path) -> None:
-        super().__init__(directory, sip=MD5)
-        own = f'context = "from-hq"\nsecret = "{RIGHT}"\ndefaultuser = "branch"\n'
-        self._configuration = self._configuration.replace('context = "from-hq"\n', own, 1)
+        super().__init__(directory, sip=MD5, trunk=f'secret = "{RIGHT}"\ndefaultuser = "branch"\n')
 
 
 async def from_desk(product: Product, **arguments: Any) -> Sipp:

@@ -28,7 +28,7 @@ PACE = 0.4
 
 
 async def digits_of(phone: Baresip, count: int) -> str:
-    return "".join([(await phone.event("CALL_DTMF_START", within=10))["param"] for _ in range(count)])
+    return "".join([(await phone.event("CALL_DTMF_START"))["param"] for _ in range(count)])
 
 
 def more_digits(phone: Baresip) -> list[object]:
@@ -52,8 +52,9 @@ async def test_keys_of_one_telephone_reach_the_other_once(tmp_path: Path, mode: 
         await two.event("CALL_ESTABLISHED")
         for digit in PRESSED:
             await one.digit(digit)
+            # The next one only then: held up by a busy machine, two might come without the voice between them.
+            assert await digits_of(two, 1) == digit
             await asyncio.sleep(PACE)
-        assert await digits_of(two, len(PRESSED)) == PRESSED
         await one.hang_up()
         await product.until_idle()
         assert more_digits(two) == []

@@ -14,7 +14,7 @@ from tests.interop.scenario import scenario
 
 ATTACKER = "127.0.0.1"
 PACKAGE = "sipvicious"
-SECONDS = 40.0
+SECONDS = 120.0
 PASSWORD = "branch-of-the-bank"  # noqa: S105 - of this test's phone 400
 PHONES = """\
 [[phone]]
@@ -36,8 +36,7 @@ class Elsewhere(Product):
     """A product whose trunk is not where the attacks come from: sipvicious binds to no address."""
 
     def __init__(self, directory: Path) -> None:
-        super().__init__(directory, sip='auth_algorithms = ["md5"]', extra=PHONES)
-        self._configuration = self._configuration.replace('host = "127.0.0.1:', 'host = "127.0.0.9:')
+        super().__init__(directory, far_host="127.0.0.9", sip='auth_algorithms = ["md5"]', extra=PHONES)
 
 
 async def attack(product: Product, tool: str, *words: str) -> str:
@@ -75,15 +74,19 @@ async def test_svwar_finds_no_user(tmp_path: Path, method: str) -> None:
 async def test_svcrack_finds_no_password_and_is_shut_out(tmp_path: Path) -> None:
     async with Elsewhere(tmp_path) as product:
         printed = await attack(product, "svcrack", "-u", "200", "-r", "100-999", "-t", "0.005")
-        log = product.log
+        told = f"{ATTACKER} guesses users or passwords: it is not heard for 60 s"
+        await product.until(lambda _: told in product.log, "that it is shut out")
     assert "347" not in printed, printed
-    assert f"{ATTACKER} guesses users or passwords: it is not heard for 60 s" in log
 
 
 @scenario
 async def test_svmap_learns_no_more_than_that_there_is_a_gateway(tmp_path: Path) -> None:
     async with Elsewhere(tmp_path) as product:
-        printed = await attack(product, "svmap")
+        # It waits for an answer for a few seconds; who is held up for so long by a busy machine is asked again.
+        for _ in range(3):
+            printed = await attack(product, "svmap")
+            if "127.0.0.1:" in printed:
+                break
     assert f"127.0.0.1:{product.sip_port} | unknown" in printed, printed
 
 

@@ -29,10 +29,10 @@ async def between(directory: Path, switch: str, line: str, side: str) -> AsyncIt
         await LibpriPeer.start(span, side=far_side, switch=switch, line=line, plan=PLAN) as peer,
         Product(directory, switch=switch, line=line, side=side, exchange=False) as product,
     ):
-        await peer.event("up", within=10)
+        await peer.event("up")
         await product.until_up()
         yield product, peer
-        await product.until_idle(15)
+        await product.until_idle()
 
 
 @VARIETIES
@@ -53,7 +53,7 @@ async def test_calls_both_ways(tmp_path: Path, switch: str, line: str, side: str
                 await caller.succeed()
         async with await product.calling("94000", "uac_cancel") as caller:
             await caller.succeed()
-        await product.until_idle(15)
+        await product.until_idle()
         assert [record["cause"] for record in product.records()][:4] == [16, 16, 17, 1]
 
 

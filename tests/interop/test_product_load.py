@@ -40,7 +40,7 @@ async def load(product: Product, calls: int, hold: int) -> None:
     ) as caller:
         result = await caller.succeed(seconds)
         assert (result.successful, result.failed) == (calls, 0)
-    await product.until_idle(20)
+    await product.until_idle()
 
 
 async def run(directory: Path) -> None:

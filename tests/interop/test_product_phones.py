@@ -10,7 +10,7 @@ import pytest
 
 from tests.interop.baresip import Baresip
 from tests.interop.product import Product
-from tests.interop.program import free_port
+from tests.interop.program import PATIENCE, free_port
 from tests.interop.registering import RegisteringPhone
 from tests.interop.scenario import scenario
 from tests.interop.sipp import Sipp
@@ -75,7 +75,7 @@ async def ring(product: Product, called: str = DESK, **request: object) -> objec
 
 async def ended(product: Product, call: object) -> dict[str, Any]:
     """How the exchange's call ended."""
-    return dict(await product.exchange.event("ended", 20, lambda event: event["call"] == call))
+    return dict(await product.exchange.event("ended", PATIENCE, lambda event: event["call"] == call))
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
@@ -159,7 +159,7 @@ async def test_registrations_outlive_a_restart_and_a_crash(tmp_path: Path) -> No
         assert (tmp_path / "bindings.json").exists()
         await product.kill_gateway()
         await product.start_gateway()
-        await product.until_up(25)
+        await product.until_up()
         (place,) = await registered(product, 1)
         assert place["seconds_left"] > 3000
         assert "1 registrations of before are restored" in product.log
@@ -171,9 +171,9 @@ async def test_who_is_not_registered_is_absent_and_who_has_no_password_stays_out
         call = await ring(product)
         assert (await ended(product, call))["cause"] == 20
         async with await phone(product, "thief", secret="wrong") as thief:  # noqa: S106
-            await thief.until(lambda: any("403 Forbidden" in line for line in thief.lines), "its refusal", 10)
+            await thief.until(lambda: any("403 Forbidden" in line for line in thief.lines), "its refusal")
         async with await phone(product, "nobody", user="nobody") as nobody:
-            await nobody.until(lambda: any("403 Forbidden" in line for line in nobody.lines), "its refusal", 10)
+            await nobody.until(lambda: any("403 Forbidden" in line for line in nobody.lines), "its refusal")
         await registered(product, 0)
         (record,) = product.records()
         assert record["cause"] == 20
@@ -188,7 +188,7 @@ async def test_sipp_registers_for_too_short_a_time_then_rightly_and_takes_it_bac
             remote=("127.0.0.1", product.sip_port),
             user="desk",
             password=SECRET,
-            pause=1500,
+            pause=4000,
         )
         async with sipp as caller:
             (place,) = await registered(product, 1)

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.bench.processes import used
+from tests.interop.openssl import Certificates
 from tests.interop.product import Product
-from tests.interop.program import free_port
+from tests.interop.program import PATIENCE, free_port
 from tests.interop.scenario import scenario
 from tests.interop.standing_call import StandingCall, configuration, telephone
-from tests.interop.test_product_tls import Certificates
 
 pytestmark = pytest.mark.alone
 
@@ -62,10 +62,10 @@ async def dribble(port: int, beginning: bytes) -> int:
 async def answered(port: int, context: ssl.SSLContext | None) -> bytes:
     """What somebody else is answered meanwhile on that port."""
     word = "TLS" if context else "TCP"
-    reader, writer = await asyncio.wait_for(asyncio.open_connection("127.0.0.1", port, ssl=context), 3)
+    reader, writer = await asyncio.wait_for(asyncio.open_connection("127.0.0.1", port, ssl=context), PATIENCE)
     try:
         writer.write(OPTIONS.format(word).encode())
-        return (await asyncio.wait_for(reader.readline(), 3)).split()[1]
+        return (await asyncio.wait_for(reader.readline(), PATIENCE)).split()[1]
     finally:
         writer.close()
         with contextlib.suppress(OSError):
@@ -76,7 +76,7 @@ async def answered(port: int, context: ssl.SSLContext | None) -> bytes:
 async def test_slow_connections_of_a_stranger_keep_nobody_out(tmp_path: Path) -> None:
     files = await Certificates(tmp_path).make()
     tls = free_port()
-    context = ssl.create_default_context(cafile=str(files.directory / "ca.crt"))
+    context = ssl.create_default_context(cafile=str(files.ca))
     async with (
         await telephone(tmp_path) as phone,
         Product(tmp_path, sip=files.sip, listen=[f"tls:127.0.0.1:{tls}"], extra=configuration(phone)) as product,

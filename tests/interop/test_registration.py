@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,8 @@ from tests.interop.sipp import Sipp
 
 ACCOUNT = "branch042"
 WORD = "apples"
+FAILOVER = 3 * SECOND
+"""Who is there may be held up by a busy machine for less."""
 transports = pytest.mark.parametrize("transport", ["udp", "tcp"])
 
 
@@ -75,11 +76,12 @@ async def test_short_registrations_are_refreshed_and_the_last_one_taken_back(tmp
             assert registration is not None
             first = registration.expires_at
             assert first - sip.call(lambda now: now) <= 4 * SECOND
-            await asyncio.sleep(4.5)
-            assert registration.in_force
-            assert registration.expires_at > first
+            # Refreshed, and refreshed again.
+            await sip.until(lambda: registration.expires_at > first + 4 * SECOND and registration.in_force)
             # The nonce serves for more than one: no challenge for each.
-            assert len([data for data in sip.sent if data.startswith(b"REGISTER")]) <= 5
+            asked = {data for data in sip.sent if data.startswith(b"REGISTER")}
+            assert len(asked) >= 4
+            assert len([data for data in asked if b"\r\nAuthorization: " not in data]) == 1
             sip.call(sip.endpoint.far_ends.leave)
             await sip.until(lambda: sip.endpoint.far_ends.quiet)
         async with await Sipp.start(
@@ -114,10 +116,10 @@ async def test_qualify_sees_the_provider_go_and_come_back(tmp_path: Path) -> Non
 
         await sip.until(lambda: reach() == "reachable")
         await provider.stop()
-        await sip.until(lambda: reach() == "unreachable", within=10)
+        await sip.until(lambda: reach() == "unreachable")
         assert sip.endpoint.suspects.is_unreachable("peer")
         async with await start_provider(tmp_path / "kamailio", accounts={}, port=provider.port):
-            await sip.until(lambda: reach() == "reachable", within=15)
+            await sip.until(lambda: reach() == "reachable")
             assert not sip.endpoint.suspects.names
 
 
@@ -130,7 +132,7 @@ async def test_registrar_with_moods(tmp_path: Path) -> None:
         await until_registered(sip, "peer")
         registration = sip.endpoint.far_ends.registration("peer")
         assert registration is not None
-        await sip.until(lambda: registration.expires_at - sip.call(lambda now: now) > 3000 * SECOND, within=20)
+        await sip.until(lambda: registration.expires_at - sip.call(lambda now: now) > 3000 * SECOND)
         sip.call(sip.endpoint.far_ends.leave)
         await sip.until(lambda: sip.endpoint.far_ends.quiet)
         await registrar.succeed()
@@ -142,7 +144,7 @@ async def test_registrar_with_moods(tmp_path: Path) -> None:
 def named_trunk(**settings: Any) -> PeerSettings:
     far_end = FarEndSettings(domain=Domain("provider.test"), **settings)
     return PeerSettings(
-        "peer", "provider.test", context="from-peer", secret=WORD, auth_user=ACCOUNT, far_end=far_end, failover=SECOND
+        "peer", "provider.test", context="from-peer", secret=WORD, auth_user=ACCOUNT, far_end=far_end, failover=FAILOVER
     )
 
 
@@ -194,7 +196,7 @@ async def test_registration_and_calls_follow_srv_to_the_next_provider_when_one_d
         assert registration.flow.port == first.port
         await first.stop()
         # The flow is dead: what else would tell than OPTIONS, long before the registration ends?
-        await sip.until(lambda: registration.flow is not None and registration.flow.port == second.port, within=15)
+        await sip.until(lambda: registration.flow is not None and registration.flow.port == second.port)
         async with await Sipp.start(
             "uac_basic", tmp_path, remote=("127.0.0.1", second.port), service="4165559999"
         ) as uac:
@@ -216,9 +218,7 @@ async def test_a_change_of_the_dns_is_followed(tmp_path: Path) -> None:
         sip.release(call)
         await old.succeed()
         server.change(records(new.port, ttl=5))
-        await sip.until(
-            lambda: sip.endpoint.far_ends.locator.known(Domain("provider.test"))[0].port == new.port, within=15
-        )
+        await sip.until(lambda: sip.endpoint.far_ends.locator.known(Domain("provider.test"))[0].port == new.port)
         # The name server may go: what is known goes on being used.
         server.silent = True
         call = sip.place("peer", "4165550100")

@@ -6,10 +6,10 @@ import asyncio
 import shutil
 from pathlib import Path
 
+from tests.interop.openssl import Certificates
 from tests.interop.product import Product
 from tests.interop.program import free_port
 from tests.interop.scenario import scenario
-from tests.interop.test_product_tls import Certificates
 from tests.outside.asterisk import Asterisk
 
 MILLIWATT_HZ = 1004

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.interop.openssl import Certificates
 from tests.interop.product import Product
 from tests.interop.program import free_port
 from tests.interop.scenario import lasting
-from tests.interop.test_product_tls import Certificates
 from tests.interop.tone import write_tone
 from tests.outside.asterisk import Asterisk
 

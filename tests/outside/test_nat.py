@@ -11,7 +11,7 @@ import pytest
 
 from tests.interop.program import PeerError
 from tests.interop.scenario import lasting
-from tests.outside.namespaces import Kind, Lab, Nat, laboratory
+from tests.outside.namespaces import INTERFACE, Host, Kind, Lab, Nat, laboratory
 from tests.outside.nat_scene import RTP_FIRST, RTP_LAST, SECRET, SIP_PORT, Branch, LabPhone, stun_server
 
 GATEWAY = "203.0.113.10"
@@ -183,6 +183,52 @@ async def test_a_phone_whose_nat_gets_another_address_is_heard_on(tmp_path: Path
         await talk(phone, phone, 100, GATEWAY, (500.0, 500.0))
         side.nat.readdress("203.0.113.31")
         await still_talk(phone, phone, (500.0, 500.0))
+
+
+_OUT_OF_REACH = f"""\
+[[trunk]]
+name = "provider"
+technology = "sip"
+host = "sip.example.net"
+defaultuser = "branch"
+secret = "{SECRET}"
+register = true
+qualify = true
+context = "phones"
+"""
+
+
+@lasting(LAB_SECONDS)
+async def test_phones_at_the_branch_work_on_without_the_wan(tmp_path: Path, lab: Lab) -> None:
+    """The cable to the Internet is pulled, also in the middle of a call: calls and registrations need none."""
+    gateway = lab.public("gateway", GATEWAY_NUMBER)
+    cabling = gateway.namespace.run
+    cabling("ip", "link", "add", "lan", "type", "bridge")
+    cabling("ip", "addr", "add", "192.168.7.1/24", "dev", "lan")
+    cabling("ip", "link", "set", "lan", "up")
+    hosts = []
+    for number in (2, 3):
+        namespace = lab.namespace(f"desk{number}")
+        lab.cable(gateway.namespace, namespace, "lan")
+        hosts.append(Host(namespace, f"192.168.7.{number}", "192.168.7.1"))
+    server, tones = "192.168.7.1", (500.0, 700.0)
+    async with (
+        Branch(tmp_path / "gateway", gateway, phones={"one": "", "two": ""}, extra=_OUT_OF_REACH) as branch,
+        await LabPhone.on(hosts[0], tmp_path / "one", server, user="one", tone=tones[0]) as one,
+    ):
+        cabling("ip", "link", "set", INTERFACE, "down")
+        await branch.until(lambda status: not status["network"]["addresses"], "end of the WAN")
+        async with await LabPhone.on(hosts[1], tmp_path / "two", server, user="two", tone=tones[1]) as two:
+            await talk(one, two, 201, server, tones)
+            cabling("ip", "link", "set", INTERFACE, "up")
+            cabling("ip", "route", "replace", "default", "via", gateway.gateway)
+            await branch.until(lambda status: status["network"]["addresses"] == [gateway.address], "WAN")
+            cabling("ip", "link", "set", INTERFACE, "down")
+            await branch.until(lambda status: not status["network"]["addresses"], "end of the WAN")
+            await still_talk(one, two, tones)
+            await one.hang_up()
+            await two.event("CALL_CLOSED", within=8.0)
+            await branch.until_calls(0)
 
 
 PROVIDER = "203.0.113.40"

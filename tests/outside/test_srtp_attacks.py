@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.interop.openssl import Certificates
 from tests.interop.product import Product
 from tests.interop.program import free_port
 from tests.interop.scenario import scenario
 from tests.interop.standing_call import StandingCall, configuration, telephone
-from tests.interop.test_product_tls import Certificates
 
 ETH_P_IP = 0x0800
 HEADER = struct.Struct("!HHHH")
@@ -76,7 +76,7 @@ def spoilt(payload: bytes) -> list[bytes]:
 async def test_replayed_and_spoilt_packets_change_nothing(tmp_path: Path) -> None:
     files = await Certificates(tmp_path).make()
     ours = free_port()
-    extra = f"module srtp.so\nsip_certificate {files.directory / 'phone.pem'}\nsip_cafile {files.directory / 'ca.crt'}"
+    extra = f"module srtp.so\n{files.telephone}"
     async with await telephone(tmp_path, transport="tls", extra=extra, account=";mediaenc=srtp-mand") as phone:
         terms = 'transport = "tls"\nmedia_encryption = "required"'
         known = configuration(phone, terms).replace(f":{phone.sip_port}", f":{phone.sip_port + 1}")

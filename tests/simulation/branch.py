@@ -83,7 +83,7 @@ class Branch:
         if self.sees_itself:
             self.put_outside("203.0.113.250")
         self.phones: list[SipNode] = [*trunks, *phones, *self.servers]
-        self.strangers = Strangers(world, self.network)
+        self.strangers = Strangers(world, self.network, tuple(each.address for each in trunks))
         self.load = Load(world, self.story, self.exchanges, self.phones, rng)
         self.misfortunes = Misfortunes(self)
         self.hearing = Hearing(self)
@@ -162,7 +162,8 @@ class Branch:
         if self._ending:
             return
         if self.gateway.running:
-            self.guard.look(self.gateway.switch, frozenset(phone.address for phone in self.phones), self.world.now)
+            homes = frozenset(phone.address for phone in self.phones)
+            self.guard.look(self.gateway.switch, homes, frozenset(self.strangers.trunks), self.world.now)
             if not self.misfortunes.any:
                 self.breaches += self.unregistered()
         self.world.after(LOOK_EVERY, self._look)

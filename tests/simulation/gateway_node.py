@@ -91,7 +91,8 @@ class GatewayNode(Node, StreamUser):
         self.restarts = 0
         self.running = False
         self.stored: bytes | None = None
-        self.bindings = 0
+        # Registrations that were granted us, and times that both ends of a call wanted a change at once.
+        self.registered = self.glares = 0
         self.breaches: list[str] = []
         self.guard = guard
         self.names = names
@@ -172,10 +173,19 @@ class GatewayNode(Node, StreamUser):
         if self.running:
             if self.overhear is not None:
                 self.overhear(data, source)
+            self._count(data)
             self.switch.receive_sip(data, Flow(UDP, source[0], source[1], 0, 0), self.world.now)
             self.settle()
 
+    def _count(self, data: bytes) -> None:
+        status = data[8:11]
+        if status == b"491":
+            self.glares += 1
+        elif status == b"200" and b" REGISTER\r\n" in data:
+            self.registered += 1
+
     def stream_received(self, data: bytes, flow: Flow) -> None:
+        self._count(data)
         self.switch.receive_sip(data, flow, self.world.now)
         self.settle()
 
@@ -197,6 +207,7 @@ class GatewayNode(Node, StreamUser):
                     self.stored = output.data
                 elif isinstance(output, Send):
                     flow = output.flow
+                    self.glares += output.data.startswith(b"SIP/2.0 491")
                     self.guard.sent(output, len(switch.sip.phones.location), world.now)
                     wrong = breach(switch.sip, flow, output.data)
                     if wrong is not None:

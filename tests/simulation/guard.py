@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from gateway.switch import Switch
 
 STRANGERS_PREFIX = "192.0.2."
+LIFTED_BY = 16 * 60 * SECOND
+"""Who was shut out again and again in a run is not for longer: a minute, doubled each time."""
 STORED_BY = STORE_REFRESHES_AFTER + SECOND
 _TO_TAG = re.compile(rb"\r\n(?:To|t): [^\r\n]*;tag=", re.IGNORECASE)
 _PARAMETER = re.compile(r'(\w+)=(?:"([^"]*)"|([^,\s]+))')
@@ -32,7 +34,10 @@ class Guard:
         self.breaches: list[str] = []
         self.until: dict[str, int] = {}
         self.proven = 0
+        self.served: dict[bytes, set[str]] = {}
+        """At which of the provider's servers each of its numbers (7 and six more digits) was called."""
         self._called: set[bytes] = set()
+        self._shut_out: set[str] = set()
         self._proofs: set[tuple[str, str]] = set()
         self._expected: dict[tuple[str, str], int] = {}
 
@@ -49,6 +54,8 @@ class Guard:
             # Sent again, or after a challenge: it was in time at first.
             return
         self._called.add(call)
+        if data[11:12] == b"7" and data[18:19] == b"@":
+            self.served.setdefault(data[11:18], set()).add(send.flow.address)
         until = self.until.get(send.flow.address)
         if until is not None and now > until:
             self._breach(f"a phone was called at {send.flow.address}, where it is no longer registered")
@@ -98,17 +105,29 @@ class Guard:
                 self._breach(f"the restart lost where {key[0]} is registered: {key[1]}")
         self._expected = {}
 
-    def look(self, switch: Switch, homes: frozenset[str], now: int) -> None:
+    def look(self, switch: Switch, homes: frozenset[str], trunks: frozenset[str], now: int) -> None:
         """No table grows without end, and nobody of the branch is shut out. ``homes``: addresses of far ends."""
         sip = switch.sip
+        if len(sip.phones.location) > MAX_CONTACTS:
+            self._breach(f"{len(sip.phones.location)} bindings of one telephone number")
         if len(sip.defence) > MAX_SOURCES + MAX_SHUT_OUT:
             self._breach(f"{len(sip.defence)} sources are remembered")
         if len(sip.transactions) > sip.transactions.limit:
             self._breach(f"{len(sip.transactions)} transactions")
-        known = {address for address in homes if sip.defence.known(address)}
+        known = trunks | {address for address in homes if sip.defence.known(address)}
         for address in sip.defence.shut_out(now):
+            self._shut_out.add(address)
             if address in known:
                 self._breach(f"{address} is one of us and is shut out")
+
+    def lifted(self, switch: Switch, now: int) -> list[str]:
+        """Who is still not heard some time after the run, of all that were shut out."""
+        defence, then = switch.sip.defence, now + LIFTED_BY
+        return [
+            f"{address} is shut out for ever"
+            for address in sorted(self._shut_out)
+            if not defence.allowed(address, then)
+        ]
 
     def _breach(self, text: str) -> None:
         self.breaches.append(text)

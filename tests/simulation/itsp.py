@@ -71,6 +71,12 @@ class ProviderNode(SipNode):
         """True if the gateway can be called from here."""
         return bool(self.endpoint.phones.location.reachable(PROVIDER_USER, self.world.now))
 
+    @property
+    def contact_of_gateway(self) -> str:
+        """Where the gateway says to be."""
+        found = self.endpoint.phones.location.reachable(PROVIDER_USER, self.world.now)
+        return " ".join(each.contact for each in found)
+
     def place(self, script: Script) -> None:
         """Make a call to the gateway, from where it is registered."""
         holder = next((each for each in self.siblings if each.bound), None)

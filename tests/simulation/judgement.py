@@ -18,7 +18,7 @@ from gateway.record import CallRecord
 from gateway.voip.sip.causes import cause_for_bye, cause_for_sip, sip_status_for
 from gateway.voip.sip.encryption import MediaEncryption
 from tests.simulation.misfortune import AFTERMATH
-from tests.simulation.shape import PHONE
+from tests.simulation.shape import PHONE, PROVIDER
 from tests.simulation.story import EMERGENCY, Script, Side
 
 if TYPE_CHECKING:
@@ -96,6 +96,17 @@ def onward(cause: Cause, side: Side) -> Cause:
 
 
 MEDIA_CAUSES = frozenset({int(cause_for_sip(status)) for status in (415, 488, 606)})
+SILENCE = frozenset(
+    {
+        Cause.NO_USER_RESPONDING,
+        Cause.DESTINATION_OUT_OF_ORDER,
+        Cause.NETWORK_OUT_OF_ORDER,
+        Cause.TEMPORARY_FAILURE,
+        Cause.RECOVERY_ON_TIMER_EXPIRY,
+    }
+)
+"""What becomes of a call to a far end that says nothing."""
+CALLED_ELSEWHERE_BY = 12 * SECOND
 ANSWERED_WITHIN = 60 * SECOND
 """Patience of those who call an ambulance."""
 RINGS_BY = 500 * MILLISECOND
@@ -158,7 +169,7 @@ class Judgement:
         if self.branch.misfortunes.contents_suffer:
             # Numbers and causes may be anything; only that all comes to its end is still to be had.
             return
-        if script.kind == EMERGENCY and caller.answered is None and self._must_be_answered(caller):
+        if script.kind == EMERGENCY and caller.answered is None and self._must_be_answered(script, caller):
             self._wrong(script, "an emergency call was not answered")
         if script.moved:
             # Who talks to whom in the end is not as planned; that nothing is left of it all is for the invariants.
@@ -169,12 +180,17 @@ class Judgement:
         for record in records:
             if record.answer is not None and not served and not any(side.answered for side in script.callees):
                 self._wrong(script, f"record {record.id} tells of an answer that nobody gave")
+        if self.branch.shape.braked and caller.cause is Cause.CALL_REJECTED and self._asked_again(script, records):
+            # Its second offer was one call an hour too many.
+            return
         if self.strict:
             self._strict(script, caller, records)
             return
         repeated = _repeated(caller, records) or self._asked_again(script, records)
         if not self.branch.gateway.restarts and len(records) > 1 and not repeated:
             self._wrong(script, f"{len(records)} records")
+        if len(records) == 1:
+            self._goes_on(script, caller, records[0])
         if len(records) == 1 and not self._forked(script, records[0]):
             self._lenient(script, caller, records[0])
 
@@ -227,9 +243,12 @@ class Judgement:
         wanted = terms is not None and terms[1] is MediaEncryption.OPTIONAL
         return wanted and 0 < len(records) < 3 and records[0].answer is None and records[0].cause in MEDIA_CAUSES
 
-    def _must_be_answered(self, caller: Side) -> bool:
+    def _must_be_answered(self, script: Script, caller: Side) -> bool:
         """Whether some way was there for this emergency call all the time."""
         if caller.lost or caller.ended is None or self.branch.misfortunes.packets_suffer:
+            return False
+        if any(side.lost for side in script.callees):
+            # The desk was reached, and let it ring, until it was restarted.
             return False
         since, until = caller.offered - AFTERMATH, caller.offered + ANSWERED_WITHIN
         suffered = {what for at, what in self.branch.misfortunes.suffered if since <= at <= until}
@@ -256,6 +275,19 @@ class Judgement:
         if len(talked) > 1:
             self._wrong(script, f"{len(talked)} telephones had the call")
         self.forks += 1
+
+    def _goes_on(self, script: Script, caller: Side, record: CallRecord) -> None:
+        """A call to the provider goes on at its other server where nothing but one of the two is down."""
+        down = {what for _, what in self.branch.misfortunes.happened}
+        alone = len(down) == 1 and down.pop().endswith("is down") and len(self.branch.servers) > 1
+        attempts = [each for each in record.attempts if each.destination.startswith(f"sip:{PROVIDER}")]
+        if not alone or self.branch.misfortunes.packets_suffer or not attempts or attempts[0].cause is None:
+            return
+        reached = any(side.node.startswith(PROVIDER) for side in script.callees)
+        patient = (caller.ended or 0) > caller.offered + CALLED_ELSEWHERE_BY
+        silent = len(record.attempts) == 1 or Cause.of(attempts[0].cause) in SILENCE
+        if patient and not reached and silent:
+            self._wrong(script, "the other server was not called")
 
     def _lenient(self, script: Script, caller: Side, record: CallRecord) -> None:
         """Where things go wrong: what was said is either the truth or one of RECOVERY."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from gateway.core import MILLISECOND, SECOND
@@ -16,7 +15,7 @@ from gateway.voip.sip.session import Phase
 from tests.simulation.exchange_node import ExchangeNode
 from tests.simulation.gateway_node import ADDRESS, GatewayNode
 from tests.simulation.itsp import Mood
-from tests.simulation.registering import RegisteringPhone
+from tests.simulation.registering import ACCOUNT, RegisteringPhone
 from tests.simulation.world import DLine
 
 if TYPE_CHECKING:
@@ -57,6 +56,8 @@ class Misfortunes:
             alone = self._seen_elsewhere
         elif any(branch.shape.nats) and rng.random() < 0.3:
             alone = self._nat_rebinds
+        elif branch.shape.servers > 1 and rng.random() < 0.2:
+            alone = self._provider_down
         if alone is not None:
             # Nothing but that, to see that it alone does no harm.
             for _ in range(rng.randint(1, 3)):
@@ -236,6 +237,7 @@ class Misfortunes:
             return
         self._note(f"{phone.name} goes to another address", phone.name)
         phone.move()
+        self.world.after(self.branch.shape.natexpiry * SECOND, self._moved, phone, phone.seen_at)
 
     def _nat_rebinds(self) -> None:
         phone = self.world.rng.choice([each for each in self.branch.devices if each.nat is not None])
@@ -245,13 +247,23 @@ class Misfortunes:
             after = self.branch.shape.natexpiry * SECOND
             self.world.after(after, self._rebound, phone, phone.seen_at)
 
-    def _rebound(self, phone: RegisteringPhone, address: str) -> None:
-        """It has registered again by now, from its new address, and its calls go on there, if all else was well."""
-        # A call that began between two such changes, and no registration with it, is not known to be of the same place.
-        times = [at for at, _ in self.happened]
-        apart = all(b - a > self.branch.shape.natexpiry * SECOND for a, b in pairwise(times))
-        well = apart and all("the NAT" in what for _, what in self.happened) and not self.packets_suffer
+    def _found(self, phone: RegisteringPhone, address: str) -> bool:
+        """It has registered again by now, from its new address, and is called there, if all else was well."""
+        well = all("the NAT" in what or "goes to" in what for _, what in self.happened) and not self.packets_suffer
         if not well or self.frames_suffer or phone.stopped or phone.seen_at != address or phone.peer.transport != UDP:
+            return False
+        sip = self.branch.gateway.switch.sip
+        peer = sip.peers.get(ACCOUNT)
+        if peer is None or all(way.flow.address != address for way in sip.phones.ways(peer, self.world.now)):
+            self.branch.breaches.append(f"{phone.name} is not called at {address}, where it registered anew")
+        return True
+
+    def _moved(self, phone: RegisteringPhone, address: str) -> None:
+        self._found(phone, address)
+
+    def _rebound(self, phone: RegisteringPhone, address: str) -> None:
+        """Its calls go on there too."""
+        if not self._found(phone, address):
             return
         dialogs = self.branch.gateway.switch.sip.dialogs
         for session in phone.endpoint.dialogs.values():
@@ -269,7 +281,7 @@ class Misfortunes:
 
     def _provider_down(self) -> None:
         server = self.world.rng.choice(self.branch.servers)
-        self._note(f"{server.name} is down")
+        self._note(f"{server.name} is down", server.name)
         self.branch.network.cut(server.address, True)
         self._later(self._long(), self.branch.network.cut, server.address, False)
 
@@ -392,16 +404,23 @@ class Misfortunes:
         if any(not what.endswith("outside") for _, what in self.happened):
             return
         self.followed += 1
+        holders = [each for each in self.branch.servers if each.bound]
+        if holders and all(outside not in each.contact_of_gateway for each in holders):
+            told = ", ".join(each.contact_of_gateway for each in holders)
+            self.branch.breaches.append(f"the provider is still to call the gateway at {told}, not at {outside}")
         dialogs = self.branch.gateway.switch.sip.dialogs
         for phone in self.branch.phones:
+            if self.branch.network.symmetric(phone.address):
+                # To its NAT we are a stranger now, until the phone calls or registers where we are.
+                continue
             for session in phone.endpoint.dialogs.values():
                 told = session.dialog.request_uri
                 dialog = session.dialog
                 ours = dialogs.get((dialog.call_id, dialog.remote_tag, dialog.local_tag))
                 if session.phase is not Phase.CONFIRMED or ours is None:
                     continue
-                # A 2xx or ACK on its way went to where the other was: nobody is there any more.
-                crossed = session.acceptance.pending or ours.acceptance.pending
+                # Our ACK, or what went to where we were: nobody is there any more.
+                crossed = session.acceptance.pending
                 if not crossed and outside not in told:
                     self.branch.breaches.append(
                         f"{phone.name} is still to reach the gateway at {told}, not at {outside}"

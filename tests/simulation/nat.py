@@ -66,6 +66,11 @@ class Nat:
             return mapping.inside if any(source[0] == each[0] for each in mapping.spoken_to) else None
         return mapping.inside if source in mapping.spoken_to else None
 
+    def answering(self, port: int) -> set[Address]:
+        """Whom the host spoke to through ``port`` outside."""
+        mapping = self._by_port.get(port)
+        return set() if mapping is None else mapping.spoken_to
+
     def forget(self) -> None:
         """All mappings are gone: the box was switched off and on, or has another line."""
         self._by_inside.clear()

@@ -51,6 +51,7 @@ def main(seeds: int, calls: int, first: int, seed: int | None, story: bool, faul
         f"short by restarts), {total.misfortunes} incidents, {total.heard} times listened, {total.events} events, "
         f"{total.seconds / 3600:.0f} h of virtual time in {seconds:.0f} s ({total.calls / seconds:.0f} calls/s)"
     )
+    click.echo("got over: " + ", ".join(f"{count} {kind}" for kind, count in total.seen.items()))
     click.echo(f"{failed} failed" if failed else "all is well")
     sys.exit(1 if failed else 0)
 
@@ -66,6 +67,7 @@ def _verdicts(work: partial[Verdict], seeds: Iterable[int], jobs: int) -> Iterat
 def _add(total: Verdict, verdict: Verdict) -> None:
     for name in ("calls", "events", "records", "cut_short", "answered", "heard", "seconds", "misfortunes"):
         setattr(total, name, getattr(total, name) + getattr(verdict, name))
+    total.seen.update(verdict.seen)
 
 
 def _progress(done: int, runs: int, failed: int, total: Verdict, seconds: float) -> None:

@@ -12,6 +12,8 @@ from tests.simulation.story import EMERGENCY
 from tests.simulation.world import Network, World
 
 MOST_OVERHEARD = 8
+SLANDER = 700
+"""Datagrams of garbage: those who are not known owe more than they may after 600."""
 FLOOD = 300
 """Datagrams of a flood: ten thousand a second, for a moment."""
 _BRANCH = re.compile(rb"branch=z9hG4bK[^;\r\n]*")
@@ -19,11 +21,12 @@ _CALL_ID = re.compile(rb"\r\nCall-ID: [^\r\n]*")
 
 
 class Strangers:
-    """All of them. ``overhear`` is given what others send."""
+    """All of them. ``overhear`` is given what others send; ``trunks`` are addresses that they may say to have."""
 
-    def __init__(self, world: World, network: Network) -> None:
+    def __init__(self, world: World, network: Network, trunks: tuple[str, ...]) -> None:
         self.world = world
         self.network = network
+        self.trunks = trunks
         self.sent = 0
         self._rng = random.Random(world.rng.getrandbits(64))
         self._overheard: list[tuple[bytes, tuple[str, int]]] = []
@@ -37,7 +40,9 @@ class Strangers:
         """Come a few times between now and ``end``."""
         world, rng = self.world, self._rng
         for _ in range(rng.randint(1, 4)):
-            act = rng.choice((self._flood, self._scan, self._guess, self._repeat, self._repeat, self._babble))
+            act = rng.choice(
+                (self._flood, self._scan, self._guess, self._repeat, self._repeat, self._babble, self._slander)
+            )
             world.at(rng.randrange(world.now, max(end, world.now + 1)), act)
 
     def _from(self) -> tuple[str, int]:
@@ -95,6 +100,12 @@ class Strangers:
             other = _BRANCH.sub(b"branch=z9hG4bK%x" % rng.getrandbits(48), data, count=1)
             other = _CALL_ID.sub(b"\r\nCall-ID: %x" % rng.getrandbits(48), other, count=1)
             self._send(source, other, rng.randrange(1000) * MILLISECOND)
+
+    def _slander(self) -> None:
+        """No SIP either, and so much of it that who is not known would be heard no more."""
+        source = self._rng.choice(self.trunks), PORT
+        for number in range(SLANDER):
+            self._send(source, f"HELP {self._rng.getrandbits(64):x}\r\n\r\n".encode(), number * 10 * MILLISECOND)
 
     def _babble(self) -> None:
         """No SIP at all."""

@@ -19,9 +19,11 @@ from gateway.switch import Switch
 from gateway.voip.sip import registration, session
 from gateway.voip.sip.authenticator import Authenticator
 from gateway.voip.sip.changes import Changes
+from gateway.voip.sip.defence import Defence
 from gateway.voip.sip.digest import Credentials
 from gateway.voip.sip.encryption import Encryption
 from gateway.voip.sip.endpoint import SipEndpoint
+from gateway.voip.sip.far_ends import FarEnds
 from gateway.voip.sip.flow import Flow
 from gateway.voip.sip.fork import Fork
 from gateway.voip.sip.identification import Identification, Passed, Stopped
@@ -31,13 +33,16 @@ from gateway.voip.sip.peers import PeerSettings
 from gateway.voip.sip.phones import Phones
 from gateway.voip.sip.sdes import KEY_LENGTHS
 from gateway.voip.sip.toll_fraud import TollFraud
-from tests.simulation import verdict
+from gateway.voip.sip.transactions import Transactions
+from gateway.voip.sip.uac import OutgoingInvite
+from gateway.voip.sip.way import Way
+from tests.simulation import guard, verdict
 from tests.simulation.branch import Branch
 from tests.simulation.gateway_node import GatewayNode
 from tests.simulation.misfortune import Misfortunes
 from tests.simulation.run import main
 from tests.simulation.shape import Shape, choose_shape
-from tests.simulation.verdict import run_seed
+from tests.simulation.verdict import KINDS, run_seed
 from tests.simulation.world import World
 
 CALLS = 40
@@ -51,6 +56,15 @@ def told(word: str, fits: Callable[[Shape], bool]) -> bool:
     """Whether a branch that ``fits`` and has misfortunes says ``word``; looks until one does."""
     fitting = (seed for seed in range(400) if fits(choose_shape(World(seed).rng, CALLS, True)))
     return any(word in breaches(faults=True, seeds=(seed,)) for seed in islice(fitting, 40))
+
+
+def only(monkeypatch: pytest.MonkeyPatch, incident: str) -> None:
+    """Let this one misfortune happen, in the middle of the run."""
+
+    def plan(self: Misfortunes, end: int) -> None:
+        self.world.after((end - self.world.now) // 2, getattr(self, incident))
+
+    monkeypatch.setattr(Misfortunes, "plan", plan)
 
 
 def test_an_unbroken_branch_has_no_breach() -> None:
@@ -203,12 +217,62 @@ def test_calls_that_do_not_hear_of_another_address_are_noticed(monkeypatch: pyte
 
 
 def test_calls_that_do_not_follow_a_phone_to_its_new_address_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def plan(self: Misfortunes, end: int) -> None:
-        self.world.after((end - self.world.now) // 2, self._nat_rebinds)
-
-    monkeypatch.setattr(Misfortunes, "plan", plan)
+    only(monkeypatch, "_nat_rebinds")
     monkeypatch.setattr(Phones, "_follow", lambda *_: None)
     assert told("is still to go to", lambda shape: any(shape.nats) and shape.transports["7001"] == "udp")
+
+
+def test_a_telephone_that_is_not_called_where_it_registered_anew_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Phones.ways
+    known: dict[Phones, tuple[Way, ...]] = {}
+    monkeypatch.setattr(Phones, "ways", lambda self, peer, now: known.setdefault(self, original(self, peer, now)))
+    only(monkeypatch, "_nat_rebinds")
+    assert told("is not called at", lambda shape: any(shape.nats) and shape.transports["7001"] == "udp")
+
+
+def test_a_registration_that_is_not_renewed_after_our_address_changed_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(FarEnds, "moved", lambda *_: None)
+    only(monkeypatch, "_seen_elsewhere")
+    assert told("the provider is still to call the gateway at", lambda shape: shape.behind_nat and shape.servers > 0)
+
+
+def test_a_call_that_does_not_go_on_at_another_server_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(OutgoingInvite, "_has_other_servers", False)
+    only(monkeypatch, "_provider_down")
+    assert told("the other server was not called", lambda shape: shape.servers > 1)
+
+
+def test_a_doubled_datagram_that_makes_two_calls_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Transactions, "absorb", lambda *_: False)
+    monkeypatch.setattr(Transactions, "is_merged", lambda *_: False)
+
+    def plan(self: Misfortunes, _end: int) -> None:
+        self.packets_suffer = True
+        self.branch.weather.duplicate = 0.2
+
+    monkeypatch.setattr(Misfortunes, "plan", plan)
+    assert told(": 2 records; ", lambda shape: not shape.proves and not shape.encryption)
+
+
+def test_a_stranger_that_is_shut_out_for_ever_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Defence, "_is_shut_out", lambda self, name, _now: name in self._shut_out)
+    seeds = islice((seed for seed in range(400) if choose_shape(World(seed).rng, CALLS, False).strangers), 20)
+    assert any("is shut out for ever" in breaches(seeds=(seed,)) for seed in seeds)
+
+
+def test_a_trunk_that_is_shut_out_for_what_others_say_in_its_name_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Defence, "known", lambda *_: False)
+    seeds = islice((seed for seed in range(400) if choose_shape(World(seed).rng, CALLS, False).strangers), 40)
+    assert any("is one of us and is shut out" in breaches(seeds=(seed,)) for seed in seeds)
+
+
+def test_a_table_that_grows_without_end_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "MAX_SOURCES", 10)
+    monkeypatch.setattr(guard, "MAX_SHUT_OUT", 10)
+    seeds = islice((seed for seed in range(400) if choose_shape(World(seed).rng, CALLS, False).strangers), 20)
+    assert any("sources are remembered" in breaches(seeds=(seed,)) for seed in seeds)
 
 
 def test_an_emergency_call_that_is_given_up_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,6 +301,7 @@ def test_the_command_ends_with_0_when_all_is_well_and_1_when_not(monkeypatch: py
     good = runner.invoke(main, ["--seeds", "2", "--calls", "10", "--jobs", "1"])
     assert good.exit_code == 0, good.output
     assert "all is well" in good.output
+    assert all(f" {kind}" in good.output for kind in KINDS)
 
     def judge(branch: Branch) -> list[str]:
         return [f"something at {branch.world.now} {Cause.USER_BUSY.name}"]

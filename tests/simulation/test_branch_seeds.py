@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
-from tests.simulation.verdict import run_seed
+from tests.simulation.verdict import KINDS, run_seed
 
 SEEDS = int(os.environ.get("SIM_SEEDS", "200"))
 CALLS = 50
@@ -18,6 +19,16 @@ CALLS = 50
 def test_a_branch_comes_to_rest_with_every_call_accounted_for(seed: int) -> None:
     verdict = run_seed(seed, CALLS)
     assert not verdict.breaches, "\n".join([*verdict.story, str(verdict)])
+
+
+def test_all_that_a_branch_must_get_over_happens_in_a_hundred_runs() -> None:
+    """It takes about forty."""
+    seen: Counter[str] = Counter()
+    for seed in range(100):
+        seen.update(run_seed(seed, CALLS).seen)
+        if all(seen[kind] for kind in KINDS):
+            break
+    assert [kind for kind in KINDS if not seen[kind]] == []
 
 
 def test_a_seed_always_gives_the_same_run() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,33 @@ MAX_TOLD = 20
 """Breaches of a run that are told one by one."""
 MAX_STORY = 400
 """Events of a failed run that are told."""
+
+
+KINDS = (
+    "registrations",
+    "NATs that rebound",
+    "telephones that moved",
+    "other addresses of ours",
+    "calls that went on elsewhere",
+    "calls that went on at another server",
+    "servers that failed",
+    "glares",
+    "datagrams lost",
+    "datagrams doubled",
+    "connections broken",
+    "restarts",
+    "datagrams of strangers",
+)
+_INCIDENTS = {
+    "the NAT before": "NATs that rebound",
+    "goes to another address": "telephones that moved",
+    " outside": "other addresses of ours",
+    " is down": "servers that failed",
+    "to those who register": "servers that failed",
+    "a TCP connection breaks": "connections broken",
+    " restarts$": "restarts",
+}
+"""What incidents are by their words; $ is the end."""
 
 
 @dataclass(slots=True)
@@ -36,6 +64,8 @@ class Verdict:
     heard: int = 0
     seconds: int = 0
     misfortunes: int = 0
+    seen: Counter[str] = field(default_factory=Counter)
+    """What a branch on the Internet must get over, and how often it did: KINDS."""
 
     def __str__(self) -> str:
         if not self.breaches:
@@ -77,6 +107,7 @@ def judge(branch: Branch) -> list[str]:
     breaches = left_over(branch)
     breaches += branch.breaches
     breaches += branch.guard.breaches
+    breaches += branch.guard.lifted(branch.gateway.switch, branch.world.now)
     breaches += branch.gateway.breaches
     breaches += branch.gateway.engine.breaches
     breaches += [f"{phone.name} never registered" for phone in branch.devices if not phone.registrations]
@@ -99,6 +130,17 @@ def _count(verdict: Verdict, branch: Branch) -> None:
     scripts = branch.story.scripts.values()
     verdict.answered = sum(script.caller is not None and script.caller.answered is not None for script in scripts)
     verdict.heard = branch.hearing.talked + branch.hearing.rang
+    verdict.seen = seen = Counter(dict.fromkeys(KINDS, 0))
+    gateway = branch.gateway
+    for _, what in branch.misfortunes.happened:
+        seen.update(kind for words, kind in _INCIDENTS.items() if words in f"{what}$")
+    seen["registrations"] = gateway.registered + sum(phone.registrations for phone in branch.devices)
+    seen["calls that went on elsewhere"] = sum(len(record.attempts) > 1 for record in gateway.records)
+    seen["calls that went on at another server"] = sum(len(servers) > 1 for servers in branch.guard.served.values())
+    seen["glares"] = gateway.glares
+    seen["datagrams lost"] = branch.network.lost
+    seen["datagrams doubled"] = branch.network.doubled
+    seen["datagrams of strangers"] = branch.strangers.sent
 
 
 @contextmanager

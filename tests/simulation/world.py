@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from gateway.core import MILLISECOND, SECOND
 from gateway.pri.span.faults import FaultInjector, FaultRates
 from gateway.pri.span.layer1 import Alarm
+from tests.simulation.nat import Nat, NatKind
 
 if TYPE_CHECKING:
-    from tests.simulation.nat import Nat
     from tests.simulation.tcp import Streams
 
 LOG_EVENTS = 4000
@@ -140,7 +140,7 @@ class Network:
         self.world = world
         self.weather = weather
         self.rng = random.Random(world.rng.getrandbits(64))
-        self.sent = self.lost = 0
+        self.sent = self.lost = self.doubled = 0
         self.streams: dict[str, Streams] = {}
         """The TCP of each host (``tests.simulation.tcp``)."""
         self._hosts: dict[str, tuple[str, Callable[[bytes, Address], None]]] = {}
@@ -171,6 +171,11 @@ class Network:
         """What others see of the host at ``address``."""
         nat = self._behind.get(address)
         return address if nat is None else nat.outside
+
+    def symmetric(self, address: str) -> bool:
+        """True if the host at ``address`` is behind a NAT that takes nothing but answers from where they are due."""
+        nat = self._behind.get(address)
+        return nat is not None and nat.kind is NatKind.SYMMETRIC
 
     def hidden(self, address: str) -> bool:
         """True if ``address`` is a NAT's outside, where nobody can be called who did not call first."""
@@ -219,6 +224,8 @@ class Network:
             shown = self._behind[source[0]].leaves(source[1], target, world.now)
         elif self._shown and target[0] in self.shown_to:
             shown = self._shown.get(source[0], source[0]), source[1]
+        elif target[0] in self._nats:
+            shown = self._as_known(source, self._nats[target[0]].answering(target[1]))
         wanted, target = target, (self.real(target[0]), target[1])
         host = self._hosts.get(target[0])
         if host is None or source[0] in self._cut or target[0] in self._cut:
@@ -231,6 +238,7 @@ class Network:
             return
         if weather.duplicate and rng.random() < weather.duplicate:
             copies = 2
+            self.doubled += 1
         if weather.damage and rng.random() < weather.damage:
             at = rng.randrange(len(data))
             kind = rng.randrange(3)
@@ -243,6 +251,12 @@ class Network:
         for _ in range(copies):
             delay = weather.latency + (rng.randrange(weather.jitter) if weather.jitter else 0)
             world.at(world.now + delay, self._arrive, shown, wanted, target[0], data)
+
+    def _as_known(self, source: Address, known: set[Address]) -> Address:
+        """Who was reached at an address outside answers from there: so the NAT in front of it has it."""
+        if source in known or source[0] not in self._outside.values():
+            return source
+        return next((each for each in sorted(known) if (self.real(each[0]), each[1]) == source), source)
 
     def _arrive(self, source: Address, target: Address, address: str, data: bytes) -> None:
         if address in self._cut:

@@ -187,7 +187,9 @@ class FakeSwitch:
     def ordered(self, destinations: Sequence[Destination]) -> Sequence[Destination]:
         return destinations
 
-    def open_leg(self, destination: PriDestination | TrunkDestination | PhoneDestination, now: int) -> Leg | Cause:
+    def open_leg(
+        self, destination: PriDestination | TrunkDestination | PhoneDestination, now: int, *, emergency: bool = False
+    ) -> Leg | Cause:
         return self.legs.pop(0)
 
     def lacking(

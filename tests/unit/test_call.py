@@ -36,6 +36,20 @@ def test_an_answered_call_is_wired_and_ends_with_one_record_whoever_hangs_up() -
         assert not switch.timers
 
 
+@pytest.mark.parametrize("hangs_up", [0, 1])
+def test_one_side_that_hung_up_is_enough_to_release_the_other_before_the_counters_are_here(hangs_up: int) -> None:
+    legs = FakeLeg("sip", 1), FakeLeg("sip", 2)
+    switch, call = answered_call(*legs)
+    legs[hangs_up].stuck = True
+    released = words.Released(Cause.NORMAL_CALL_CLEARING)
+    legs[hangs_up].event(words.Leaving(released), 5)
+    assert legs[1 - hangs_up].released is Cause.NORMAL_CALL_CLEARING
+    assert not switch.over
+    legs[hangs_up].event(released, 6)
+    assert switch.over == [call]
+    assert (call.history.released_by, call.history.ended) == (("caller", "called")[hangs_up], 5)
+
+
 def test_a_failed_destination_gives_way_to_the_next_and_the_record_has_both() -> None:
     first, second = FakeLeg("sip", 2), FakeLeg("pri", 3)
     switch = FakeSwitch(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from gateway import leg as words
 from gateway.call import Call, State
 from gateway.cause import Cause
@@ -41,6 +43,36 @@ def test_the_call_goes_where_the_phone_sends_it_and_the_diversion_is_told() -> N
     assert call.state is State.ANSWERED
     assert call.history.notes == ["forwarded to 5551"]
     assert [attempt.cause for attempt in call.history.attempts] == [Cause.REDIRECTION_TO_NEW_DESTINATION, None]
+
+
+def test_what_it_forwards_out_of_the_branch_is_its_call_as_long_as_it_lasts() -> None:
+    target = FakeLeg("pri", 3)
+    switch, call, _, phone = ringing(target)
+    phone.source = "p1"
+    assert not call.left_by("p1", frozenset({"p1"}))
+    switch.routing = route_to(PriDestination("g0", Hunt.ASCENDING, "95551"))
+    phone.event(forwarding("5551"))
+    assert call.left_by("p1", frozenset({"p1"}))
+    assert not call.left_by("p2", frozenset({"p1"}))
+    target.event(words.Answered())
+    assert call.left_by("p1", frozenset({"p1"}))
+
+
+def test_what_it_forwards_to_a_colleague_is_the_colleagues() -> None:
+    colleague = FakeLeg("sip", 3)
+    switch, call, _, phone = ringing(colleague)
+    phone.source, colleague.source = "p1", "p2"
+    switch.routing = route_to(PhoneDestination("p2", "5552"))
+    phone.event(forwarding("5552"))
+    assert not call.left_by("p1", frozenset({"p1", "p2"}))
+
+
+def test_a_call_for_help_that_it_forwards_is_nobodys() -> None:
+    switch, call, _, phone = ringing(FakeLeg("pri", 3))
+    phone.source = "p1"
+    switch.routing = replace(route_to(PriDestination("g0", Hunt.ASCENDING, "911")), emergency=True)
+    phone.event(forwarding("911"))
+    assert not call.left_by("p1", frozenset({"p1"}))
 
 
 def test_what_its_context_may_not_call_is_not_called() -> None:

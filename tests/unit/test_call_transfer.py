@@ -250,6 +250,15 @@ def test_an_attended_transfer_joins_the_other_sides_and_each_call_has_one_record
     assert joined.leg
 
 
+def test_lines_that_a_phone_joined_are_a_call_of_its_own_until_they_end() -> None:
+    _, _, second, (_, b, b2, c) = consultation("pri")
+    b.source = b2.source = "desk"
+    c.event(words.Answered())
+    assert not second.left_by("desk", frozenset({"desk"}))
+    ask(b, b2)
+    assert second.left_by("desk", frozenset({"desk"}))
+
+
 def test_an_attended_transfer_while_it_still_rings_leaves_the_ringing_to_the_other_side() -> None:
     switch, first, second, (a, b, b2, c) = consultation()
     c.event(words.Alerting(False))

@@ -95,6 +95,28 @@ def test_a_call_from_the_line_is_sent_to_another_number_of_the_line() -> None:
     branch.assert_clean()
 
 
+def test_a_call_that_was_sent_out_again_is_one_of_the_peers_at_once() -> None:
+    branch = scene(call_limit=1)
+    taken = branch.take_calls("pstn")
+    caller, phone = connected_to_pstn(branch)
+    refer(branch, phone, "sip:95551234@10.0.0.1")
+    branch.run(1)
+    (target,) = taken
+    target.leg.answer(None, branch.now)
+    branch.run(1)
+    assert phone.released is not None
+    # Nobody of its own is in that call any more, but it goes on, from line to line.
+    again = branch.from_sip("95551235")
+    branch.run(1)
+    assert again.released is not None
+    assert again.released.cause is Cause.CALL_REJECTED
+    caller.leg.release(Cause.NORMAL_CALL_CLEARING, branch.now)
+    branch.run(2)
+    assert branch.from_sip("95551235").released is None
+    branch.run(1)
+    assert len(taken) == 2
+
+
 def notified(branch: Scene) -> list[bytes]:
     return [notify.body for notify in branch.sent("NOTIFY")]
 

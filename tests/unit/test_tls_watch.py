@@ -117,6 +117,24 @@ def test_end_of_a_certificate_is_told_at_each_step_once(tmp_path: Path, caplog: 
     assert told[-1][1].startswith("sip.tls_certificate: the certificate of box has ended; far ends refuse TLS")
 
 
+def test_end_of_a_list_of_revoked_certificates_is_told_a_day_before_and_when_it_has_come(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    authority, clock = Authority(tmp_path), Clock()
+    watch = TlsWatch(authority.tls("box", crl=authority.revoke()), clock)
+    told = []
+    for days in (28, 29.5, 29.6, 31, 32):
+        clock.now = NOW + days * DAY
+        caplog.clear()
+        watch.check_expiry()
+        told.append([record.levelname for record in caplog.records if "tls_crl" in record.message])
+    assert told == [[], ["WARNING"], [], ["ERROR"], []]
+    authority.revoke("box")
+    os.utime(authority.file.with_suffix(".crl"), ns=(1, 1))
+    watch.look()
+    assert watch.reloads == 1
+
+
 def test_clock_of_a_box_that_starts_in_1970_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     clock = Clock()
     clock.now = datetime.datetime.fromtimestamp(1000, datetime.UTC)

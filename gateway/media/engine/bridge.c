@@ -7,6 +7,9 @@
 /* After comfort noise nothing but RTCP need come (RFC 3389 5.1): three of its intervals. */
 enum { SILENT_BY_DESIGN_US = 15000000 };
 
+/* So that no key is doubled by what Opus leaves of its tones. */
+enum { BRIDGED_FRAMES = 3 };
+
 /* Two ways that voice goes. A TDM stream has a clock of its own: what it receives is pushed at once to who hears it. All
  * else is pulled: a hearer with a cadence (RTP, TDM, recorder) asks its source for a frame once in each 20 ms, at the
  * tick of its phase, and again at the next tick if its source is a jitter buffer that has nothing yet. */
@@ -111,13 +114,18 @@ void bridge_event(struct engine *e, struct stream *s, const struct event_change 
     }
 }
 
+static bool speech_codec(const struct stream *s)
+{
+    return s->kind == GM_KIND_RTP && s->rtp.wide && s->rtp.wide->codec == GM_CODEC_OPUS;
+}
+
 bool bridge_inband(struct engine *e, struct stream *s, enum law law, const uint8_t *frame)
 {
     struct inband_change change;
     struct stream *hearer = bridge_partner(s);
     bool packets = hearer && hearer->kind == GM_KIND_RTP && rtp_takes_digits(hearer);
 
-    inband_frame(&s->inband, law, frame, &change);
+    inband_frame(&s->inband, law, frame, speech_codec(s) ? BRIDGED_FRAMES : 0, &change);
     if (change.ended) {
         if (packets)
             digits_end(&hearer->digits, change.samples);

@@ -34,16 +34,6 @@ void cursor_copy(struct cursor *c, void *to, size_t size)
         memset(to, 0, size);
 }
 
-static uint32_t big_endian(struct cursor *c, size_t size)
-{
-    const uint8_t *p = cursor_take(c, size);
-    uint32_t value = 0;
-
-    for (size_t i = 0; p && i < size; i++)
-        value = value << 8 | p[i];
-    return value;
-}
-
 static uint32_t little_endian(struct cursor *c, size_t size)
 {
     const uint8_t *p = cursor_take(c, size);
@@ -56,22 +46,30 @@ static uint32_t little_endian(struct cursor *c, size_t size)
 
 uint8_t cursor_u8(struct cursor *c)
 {
-    return (uint8_t)big_endian(c, 1);
+    const uint8_t *p = cursor_take(c, 1);
+
+    return p ? *p : 0;
 }
 
 uint16_t cursor_be16(struct cursor *c)
 {
-    return (uint16_t)big_endian(c, 2);
+    const uint8_t *p = cursor_take(c, 2);
+
+    return (uint16_t)(p ? p[0] << 8 | p[1] : 0);
 }
 
 uint32_t cursor_be24(struct cursor *c)
 {
-    return big_endian(c, 3);
+    const uint8_t *p = cursor_take(c, 3);
+
+    return p ? (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 | p[2] : 0;
 }
 
 uint32_t cursor_be32(struct cursor *c)
 {
-    return big_endian(c, 4);
+    const uint8_t *p = cursor_take(c, 4);
+
+    return p ? (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3] : 0;
 }
 
 uint16_t cursor_le16(struct cursor *c)
@@ -117,14 +115,6 @@ void put_zeros(struct writer *w, size_t size)
         memset(to, 0, size);
 }
 
-static void put_big(struct writer *w, uint32_t value, size_t size)
-{
-    uint8_t *to = room(w, size);
-
-    for (size_t i = 0; to && i < size; i++)
-        to[i] = (uint8_t)(value >> (8 * (size - 1 - i)));
-}
-
 static void put_little(struct writer *w, uint64_t value, size_t size)
 {
     uint8_t *to = room(w, size);
@@ -135,22 +125,43 @@ static void put_little(struct writer *w, uint64_t value, size_t size)
 
 void put_u8(struct writer *w, unsigned value)
 {
-    put_big(w, value, 1);
+    uint8_t *to = room(w, 1);
+
+    if (to)
+        *to = (uint8_t)value;
 }
 
 void put_be16(struct writer *w, unsigned value)
 {
-    put_big(w, value, 2);
+    uint8_t *to = room(w, 2);
+
+    if (!to)
+        return;
+    to[0] = (uint8_t)(value >> 8);
+    to[1] = (uint8_t)value;
 }
 
 void put_be24(struct writer *w, uint32_t value)
 {
-    put_big(w, value, 3);
+    uint8_t *to = room(w, 3);
+
+    if (!to)
+        return;
+    to[0] = (uint8_t)(value >> 16);
+    to[1] = (uint8_t)(value >> 8);
+    to[2] = (uint8_t)value;
 }
 
 void put_be32(struct writer *w, uint32_t value)
 {
-    put_big(w, value, 4);
+    uint8_t *to = room(w, 4);
+
+    if (!to)
+        return;
+    to[0] = (uint8_t)(value >> 24);
+    to[1] = (uint8_t)(value >> 16);
+    to[2] = (uint8_t)(value >> 8);
+    to[3] = (uint8_t)value;
 }
 
 void put_le16(struct writer *w, unsigned value)

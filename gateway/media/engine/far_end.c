@@ -109,17 +109,18 @@ static bool learn(struct far_end *f, const struct far_end_packet *p, enum rank r
 
 bool far_end_take(struct far_end *f, const struct far_end_packet *p, int64_t now)
 {
-    enum rank rank = rank_of(f, p->from);
     int64_t quiet = now - f->heard_at;
+    enum rank rank;
 
     if (!f->set)
         return false;
-    if (!f->known)
-        return learn(f, p, rank, now);
-    if (address_equal(p->from, &f->source)) {
+    if (f->known && address_equal(p->from, &f->source)) {
         f->heard_at = now;
         return true;
     }
+    rank = rank_of(f, p->from);
+    if (!f->known)
+        return learn(f, p, rank, now);
     if (p->authentic) {
         if (quiet >= FAR_END_QUIET_SECURE_US || (rank == SIGNALLED && proves_itself(f, p, rank, now)))
             settle(f, p->from, now);

@@ -38,13 +38,13 @@ struct far_end_candidate {
 };
 
 struct far_end {
-    union address source;           /* with .known; this and the next are all that most packets touch */
-    bool set, known, latch, usable; /* usable: the signalled address is one to send to */
-    int64_t heard_at;               /* when the source was */
-    union address signalled, signalling, former;
-    bool has_former;
-    int64_t former_until;
     struct far_end_candidate candidates[FAR_END_CANDIDATES];
+    int64_t former_until;
+    bool has_former;
+    union address former, signalling, signalled;
+    bool set, known, latch, usable; /* usable: the signalled address is one to send to */
+    union address source;           /* with .known; from .set on is all that most packets touch */
+    int64_t heard_at;               /* when the source was */
 };
 
 enum far_end_who {

@@ -107,7 +107,7 @@ static void restart(struct inband *b)
 void inband_reset(struct inband *b)
 {
     restart(b);
-    b->digit = b->began = b->ended = 0;
+    b->digit = b->began = b->ended = b->held = 0;
     b->samples = 0;
     b->open = 0;
 }
@@ -117,6 +117,8 @@ static bool worth_it(struct inband *b, enum law law, const uint8_t *codes, int16
 {
     bool loud = law_magnitude(law, codes, SAMPLES, STRIDE) >= FAINT / STRIDE;
 
+    if (!loud)
+        b->lull = true;
     if (loud || b->open)
         law_decode(law, linear, codes, SAMPLES);
     if (loud && two_tones(linear)) {
@@ -129,19 +131,51 @@ static bool worth_it(struct inband *b, enum law law, const uint8_t *codes, int16
     return b->open;
 }
 
-void inband_frame(struct inband *b, enum law law, const uint8_t *codes, struct inband_change *change)
+static void look(struct inband *b, const int16_t *linear, struct inband_change *change)
 {
-    int16_t linear[SAMPLES];
     uint32_t samples = b->samples + SAMPLES;
 
-    memset(change, 0, sizeof *change);
-    b->began = b->ended = 0;
-    if (!worth_it(b, law, codes, linear))
-        return;
     dtmf_rx(b->rx, linear, SAMPLES);
     change->began = b->began;
     change->ended = b->ended;
     change->samples = samples;
     b->samples = b->began ? 0 : samples;
     change->mute = dtmf_rx_status(b->rx) != 0 || b->ended;
+}
+
+/* An end is told at once where there was a pause, else when the digit has not come back in time: what is left of two
+ * tones may seem to be interrupted. */
+static void hold(struct inband *b, unsigned bridged, struct inband_change *change)
+{
+    if (change->ended) {
+        b->held = change->ended;
+        b->length = change->samples;
+        b->waited = 0;
+        change->ended = 0;
+    } else {
+        b->waited++;
+    }
+    change->mute = true;
+    if (change->began == b->held && !b->lull) {
+        b->samples = b->length + b->waited * (uint32_t)SAMPLES;
+        b->held = change->began = 0;
+    } else if (change->began || b->lull || b->waited >= bridged) {
+        change->ended = b->held;
+        change->samples = b->length;
+        b->held = 0;
+    }
+}
+
+void inband_frame(struct inband *b, enum law law, const uint8_t *codes, unsigned bridged, struct inband_change *change)
+{
+    int16_t linear[SAMPLES];
+
+    memset(change, 0, sizeof *change);
+    b->began = b->ended = 0;
+    if (worth_it(b, law, codes, linear))
+        look(b, linear, change);
+    if (b->held || (bridged && change->ended))
+        hold(b, bridged, change);
+    if (b->began)
+        b->lull = false;
 }

@@ -14,6 +14,10 @@ struct inband {
     uint32_t samples; /* since it began */
     unsigned open;    /* frames for which the gates stay open */
     char began, ended; /* set by the receiver within one frame */
+    char held;         /* what ended and may go on, 0: none */
+    uint8_t waited;    /* frames since */
+    bool lull;         /* a whole frame was faint since a digit began */
+    uint32_t length;   /* samples that it had */
 };
 
 struct inband_change {
@@ -29,6 +33,8 @@ void inband_init(void);
 int inband_open(struct inband *b);
 void inband_close(struct inband *b);
 void inband_reset(struct inband *b);
-void inband_frame(struct inband *b, enum law law, const uint8_t *codes, struct inband_change *change);
+/* `bridged`: frames that a digit may be missing while there is no silence and is still one press, for voice that went
+ * through a codec made for speech. */
+void inband_frame(struct inband *b, enum law law, const uint8_t *codes, unsigned bridged, struct inband_change *change);
 
 #endif

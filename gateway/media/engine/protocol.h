@@ -29,6 +29,7 @@ enum {
     GM_NO_PAYLOAD_TYPE = 255,
     GM_NO_REPEAT = 255,
     GM_SRTP_KEY_BYTES = 48, /* master key and salt, padded with NUL; the longest has 46 */
+    GM_SRTP_MKI_BYTES = 8, /* master key identifier at most, padded with NUL */
 };
 
 /* Requests. "= body", "-> body of the reply after i32 code". */
@@ -44,7 +45,8 @@ enum {
      *   u8 receive payload type, u8 receive dtmf payload type, u16 0. The first two payload types are what is sent;
      *   GM_NO_PAYLOAD_TYPE for what is received: the same.
      *   Then if at all u8 latch, u8 send suite, u8 receive suite (0, 0: no SRTP), u8 family, u8[16] address that signalling
-     *   comes from (family 0: not known), u8[48] send key, u8[48] receive key. */
+     *   comes from (family 0: not known), u8[48] send key, u8[48] receive key.
+     *   Then if at all u8 octets of the MKI that SRTP we receive has, u8[8] MKI. */
     GM_SET_RTP = 3,
     /* = u8 law, u8 listen, u16 0, label, path to the end */
     GM_OPEN_TDM = 4,

@@ -5,6 +5,7 @@
 
 #include "engine.h"
 #include "law.h"
+#include "socket_call.h"
 
 /* The receiving half of an RTP stream: who may speak, what is taken, and how much is read at a time. */
 
@@ -254,7 +255,7 @@ static bool receive_datagram(const struct engine *e, int fd, struct datagram *d)
                        .msg_iovlen = 1,
                        .msg_control = &control,
                        .msg_controllen = sizeof control};
-    ssize_t got = recvmsg(fd, &m, MSG_DONTWAIT);
+    ssize_t got = call_recvmsg(fd, &m, MSG_DONTWAIT);
 
     if (got < 0)
         return false;

@@ -4,6 +4,7 @@
 
 #include "engine.h"
 #include "law.h"
+#include "socket_call.h"
 
 /* The sending half of an RTP stream: audio, RFC 4733 digits or digits as tones, one frame of 20 ms at a time. */
 
@@ -23,7 +24,7 @@ static void dispatch(struct stream *s, uint8_t *packet, const struct rtp_packet 
             return;
         }
     }
-    if (sendto(r->fd, packet, size, MSG_DONTWAIT | MSG_NOSIGNAL, &r->remote.any, r->address_size) < 0) {
+    if (call_sendto(r->fd, packet, size, MSG_DONTWAIT | MSG_NOSIGNAL, &r->remote.any, r->address_size) < 0) {
         s->dropped++;
         if (!s->in_fault && errno != EAGAIN && errno != ECONNREFUSED)
             log_line("stream %u (%s): sending RTP: %s", s->id, s->label, strerrordesc_np(errno));

@@ -108,6 +108,10 @@ static int take_trust(struct trust *t, struct cursor *c)
     signalling = cursor_take(c, 16);
     take_key(&t->send, send, c);
     take_key(&t->receive, receive, c);
+    if (cursor_left(c)) {
+        t->receive.mki_size = cursor_u8(c);
+        cursor_copy(c, t->receive.mki, sizeof t->receive.mki);
+    }
     if (c->bad)
         return EBADMSG;
     if (latch > GM_LATCH_ONCE || !send != !receive)
@@ -333,7 +337,8 @@ void rtp_upkeep(struct engine *e, struct stream *s)
 
     if (event_expire(&s->rtp.events, e->now, &change))
         rtp_event(e, s, &change);
-    secure_upkeep(&s->rtp.secure, e->now);
+    if (secure_on(&s->rtp.secure))
+        secure_upkeep(&s->rtp.secure, e->now);
     if (s->rtp.set && e->now >= s->rtp.next_report) {
         send_report(e, s, false);
         mind_loss(s);

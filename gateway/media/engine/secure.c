@@ -13,6 +13,7 @@ enum {
     RTP_FIXED = 12,
     RTCP_FIXED = 8,
     INDEX = 4,   /* of SRTCP */
+    RTCP_TAG = 10, /* of all suites that are not AEAD */
     WINDOW = 128, /* packets; what is older would come too late to be heard */
     PACKET_MOST = 2048,
     TRIES = 4, /* roll-over counters tried for one packet */
@@ -115,7 +116,7 @@ void secure_library_close(struct secure_library *l)
 
 static int check(const struct secure_library *l, const struct secure_key *key)
 {
-    if (!key->suite || key->suite >= SUITES)
+    if (!key->suite || key->suite >= SUITES || key->mki_size > GM_SRTP_MKI_BYTES)
         return EINVAL;
     return l->suites >> key->suite & 1 ? 0 : ENOTSUP;
 }
@@ -168,6 +169,7 @@ int secure_set(struct secure *x, const struct secure_library *l, const struct se
     }
     if (!same_key(&x->receive, receive))
         change_receive(x, &receiving, back, now);
+    x->receive.key = *receive; /* its MKI may be another one */
     if (sending.session) {
         context_close(&x->send);
         x->send = sending;
@@ -229,15 +231,37 @@ static bool known(const struct secure_context *c, uint32_t ssrc)
     return false;
 }
 
+/* The MKI is not authenticated and names the one key there is, so it is looked at and taken out: what is left is a packet
+ * without. It stands before the tag, but the tag of AEAD is part of what it encrypted (RFC 3711 3.1, RFC 7714 8.2). */
+static bool take_mki_out(const struct secure_context *c, bool rtcp, uint8_t *packet, size_t *size)
+{
+    const bool aead = c->key.suite == GM_AEAD_AES_128_GCM || c->key.suite == GM_AEAD_AES_256_GCM;
+    const size_t tag = aead ? 0 : rtcp ? RTCP_TAG : suites[c->key.suite].tag;
+    uint8_t *mki;
+
+    if (*size < c->key.mki_size + tag)
+        return false;
+    mki = packet + *size - tag - c->key.mki_size;
+    if (memcmp(mki, c->key.mki, c->key.mki_size) != 0)
+        return false;
+    memmove(mki, mki + c->key.mki_size, tag);
+    *size -= c->key.mki_size;
+    return true;
+}
+
 static srtp_err_status_t take(struct secure_context *c, unprotect_function *unprotect, uint32_t ssrc, uint8_t *packet,
                               size_t *size)
 {
     bool before = known(c, ssrc);
-    int length = (int)*size;
+    size_t rest = *size;
+    int length;
     srtp_err_status_t status;
 
     if (!before && c->count == SECURE_SSRCS)
         return srtp_err_status_no_ctx;
+    if (c->key.mki_size && !take_mki_out(c, unprotect == srtp_unprotect_rtcp, packet, &rest))
+        return srtp_err_status_bad_mki;
+    length = (int)rest;
     status = unprotect(c->session, packet, &length);
     if (status)
         return status;
@@ -328,11 +352,11 @@ static void note(struct secure *x, uint32_t ssrc, int64_t now)
 /* libsrtp does not check all lengths before it subtracts them. */
 static bool long_enough(const struct secure *x, size_t size, size_t header)
 {
-    unsigned tag = suites[x->receive.key.suite].tag;
+    unsigned end = suites[x->receive.key.suite].tag + x->receive.key.mki_size;
 
-    if (x->former.session && suites[x->former.key.suite].tag > tag)
-        tag = suites[x->former.key.suite].tag;
-    return size >= header + tag && size <= PACKET_MOST;
+    if (x->former.session && suites[x->former.key.suite].tag + x->former.key.mki_size > end)
+        end = suites[x->former.key.suite].tag + x->former.key.mki_size;
+    return size >= header + end && size <= PACKET_MOST;
 }
 
 static size_t header_size(const uint8_t *packet, size_t size, uint32_t *ssrc)

@@ -31,25 +31,29 @@ enum {
     SECURE_WRAPS = 64,           /* tried at most: over a day of 20 ms packets */
 };
 
-/* suite 0: none */
+/* suite 0: none. Packets received with it have its MKI (RFC 3711 3.1), if that has any octets; what we send has none. */
 struct secure_key {
     uint8_t suite;
+    uint8_t mki_size;
+    uint8_t mki[GM_SRTP_MKI_BYTES];
     uint8_t octets[GM_SRTP_KEY_BYTES];
 };
 
 struct secure_context {
     struct srtp_ctx_t_ *session; /* NULL: none */
+    uint16_t count;
     struct secure_key key;
     uint32_t ssrcs[SECURE_SSRCS]; /* that were authentic */
-    unsigned count;
 };
 
+/* Every packet touches the beginning of each context, and what stands before that of `receive`. */
 struct secure {
-    struct secure_context send, receive, former;
-    int64_t former_until;
+    struct secure_context send;
+    bool fresh; /* nothing was authentic with the present receive key */
     uint32_t last_ssrc; /* authentic, and when */
     int64_t last_at;
-    bool fresh; /* nothing was authentic with the present receive key */
+    struct secure_context receive, former;
+    int64_t former_until;
     int64_t try_at;
     uint32_t try_wraps;
     uint32_t unauthenticated, replayed;

@@ -1,6 +1,8 @@
 #include "secure_mac.h"
 
-#include <openssl/evp.h>
+/* OpenSSL 3 wants EVP used, which takes a digest's state from the heap for each packet and is slower by all that goes with it. */
+#define OPENSSL_SUPPRESS_DEPRECATED
+#include <openssl/sha.h>
 #include <srtp2/auth.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -8,42 +10,62 @@
 
 enum { BLOCK = 64, DIGEST = 20 };
 
-/* Keyed once: each packet begins with a copy of `inner`, and ends with one of `outer`. */
+/* What there is of a digest after a whole block. */
+struct keyed {
+    SHA_LONG h[5];
+};
+
+/* Keyed once: each packet begins as `inner`, and ends as `outer`. */
 struct mac {
     srtp_auth_t head; /* what libsrtp sees */
-    EVP_MD_CTX *inner, *outer, *work;
+    struct keyed inner, outer;
+    SHA_CTX work;
 };
 
 static srtp_err_status_t deallocate(srtp_auth_pointer_t head)
 {
     struct mac *m = head->state;
 
-    EVP_MD_CTX_free(m->inner);
-    EVP_MD_CTX_free(m->outer);
-    EVP_MD_CTX_free(m->work);
+    explicit_bzero(m, sizeof *m);
     free(m);
     return srtp_err_status_ok;
 }
 
 static srtp_err_status_t allocate(srtp_auth_pointer_t *head, int key, int tag);
 
+static void resume(SHA_CTX *c, const struct keyed *k)
+{
+    c->h0 = k->h[0];
+    c->h1 = k->h[1];
+    c->h2 = k->h[2];
+    c->h3 = k->h[3];
+    c->h4 = k->h[4];
+    c->Nl = BLOCK * 8;
+    c->Nh = 0;
+    c->num = 0;
+}
+
 static srtp_err_status_t start(void *state)
 {
     struct mac *m = state;
 
-    return EVP_MD_CTX_copy_ex(m->work, m->inner) ? srtp_err_status_ok : srtp_err_status_auth_fail;
+    resume(&m->work, &m->inner);
+    return srtp_err_status_ok;
 }
 
-static bool keyed(EVP_MD_CTX *c, const uint8_t *key, size_t size, uint8_t mask)
+static bool keep(struct keyed *k, const uint8_t *key, size_t size, uint8_t mask)
 {
     uint8_t block[BLOCK];
+    SHA_CTX c;
     bool good;
 
     memset(block, mask, sizeof block);
     for (size_t i = 0; i < size; i++)
         block[i] ^= key[i];
-    good = EVP_DigestInit_ex(c, EVP_sha1(), NULL) && EVP_DigestUpdate(c, block, sizeof block);
+    good = SHA1_Init(&c) && SHA1_Update(&c, block, sizeof block);
+    *k = (struct keyed){{c.h0, c.h1, c.h2, c.h3, c.h4}};
     explicit_bzero(block, sizeof block);
+    explicit_bzero(&c, sizeof c);
     return good;
 }
 
@@ -51,7 +73,7 @@ static srtp_err_status_t init(void *state, const uint8_t *key, int size)
 {
     struct mac *m = state;
 
-    if (size < 0 || size > DIGEST || !keyed(m->inner, key, (size_t)size, 0x36) || !keyed(m->outer, key, (size_t)size, 0x5c))
+    if (size < 0 || size > DIGEST || !keep(&m->inner, key, (size_t)size, 0x36) || !keep(&m->outer, key, (size_t)size, 0x5c))
         return srtp_err_status_init_fail;
     return start(m);
 }
@@ -60,7 +82,7 @@ static srtp_err_status_t update(void *state, const uint8_t *data, int size)
 {
     struct mac *m = state;
 
-    return EVP_DigestUpdate(m->work, data, (size_t)size) ? srtp_err_status_ok : srtp_err_status_auth_fail;
+    return SHA1_Update(&m->work, data, (size_t)size) ? srtp_err_status_ok : srtp_err_status_auth_fail;
 }
 
 static srtp_err_status_t compute(void *state, const uint8_t *data, int size, int tag_size, uint8_t *tag)
@@ -68,9 +90,10 @@ static srtp_err_status_t compute(void *state, const uint8_t *data, int size, int
     struct mac *m = state;
     uint8_t digest[DIGEST];
 
-    if (tag_size > DIGEST || update(m, data, size) || !EVP_DigestFinal_ex(m->work, digest, NULL) ||
-        !EVP_MD_CTX_copy_ex(m->work, m->outer) || !EVP_DigestUpdate(m->work, digest, sizeof digest) ||
-        !EVP_DigestFinal_ex(m->work, digest, NULL))
+    if (tag_size > DIGEST || update(m, data, size) || !SHA1_Final(digest, &m->work))
+        return srtp_err_status_auth_fail;
+    resume(&m->work, &m->outer);
+    if (!SHA1_Update(&m->work, digest, sizeof digest) || !SHA1_Final(digest, &m->work))
         return srtp_err_status_auth_fail;
     memcpy(tag, digest, (size_t)tag_size);
     return srtp_err_status_ok;
@@ -95,14 +118,8 @@ static srtp_err_status_t allocate(srtp_auth_pointer_t *head, int key, int tag)
     if (!m)
         return srtp_err_status_alloc_fail;
     m->head = (srtp_auth_t){.type = &type, .state = m, .out_len = tag, .key_len = key};
-    m->inner = EVP_MD_CTX_new();
-    m->outer = EVP_MD_CTX_new();
-    m->work = EVP_MD_CTX_new();
     *head = &m->head;
-    if (m->inner && m->outer && m->work)
-        return srtp_err_status_ok;
-    (void)deallocate(*head);
-    return srtp_err_status_alloc_fail;
+    return srtp_err_status_ok;
 }
 
 unsigned secure_mac_install(void)

@@ -29,8 +29,19 @@ enum {
     CACHE_LINE = 64,
 };
 
-/* In this and in struct stream, what every frame touches comes first: with many streams the cache is what is short. */
+/* What every frame touches stands together here and in struct stream, as with many streams the cache is what is short: from
+ * the end of far_end to where secure begins. */
 struct rtp_part {
+    int rtcp_fd, family;
+    uint16_t port;
+    bool rtcp_latched;
+    bool wrapped; /* our sequence has, since our SSRC began */
+    bool secured; /* our SSRC has been used with an SRTP key */
+    union address remote_rtcp, signalled_rtcp;
+    uint32_t strangers;
+    uint64_t packets_before, octets_before; /* sent with another SSRC */
+    int64_t conflict_until; /* the far end has had our SSRC: again is a loop, not chance */
+    struct far_end far_end;
     int fd;
     bool set;
     bool aimed; /* `remote` is an address to send to */
@@ -49,21 +60,11 @@ struct rtp_part {
     int64_t next_report;
     socklen_t address_size;
     union address remote; /* where it is sent to */
-    struct far_end far_end;
     struct rtp_source source;
     struct event_receiver events;
-    uint8_t packet[RTP_HEADER + PACKET_SAMPLES_MAX];
-    int rtcp_fd, family;
-    uint16_t port;
-    bool rtcp_latched;
-    union address remote_rtcp, signalled_rtcp;
-    uint32_t strangers;
-    bool wrapped;   /* our sequence has, since our SSRC began */
-    bool secured;   /* our SSRC has been used with an SRTP key */
-    struct secure secure;
     struct rtcp rtcp;
-    uint64_t packets_before, octets_before; /* sent with another SSRC */
-    int64_t conflict_until; /* the far end has had our SSRC: again is a loop, not chance */
+    struct secure secure;
+    uint8_t packet[RTP_HEADER + PACKET_SAMPLES_MAX];
 };
 
 struct tdm_part {
@@ -84,28 +85,28 @@ struct file_part {
 
 /* NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): whole cache lines, in the order of their use */
 struct stream {
-    _Alignas(CACHE_LINE) uint32_t id;
-    unsigned slot;
+    _Alignas(CACHE_LINE) struct stream *peer;
     uint8_t kind; /* GM_KIND_*, 0: free */
     uint8_t fed;  /* frames for which a pushing source counts as alive */
     bool adopted, first, silent;
     bool in_fault; /* sending fails; said so */
-    struct stream *peer;
-    struct stream *chain; /* next with the same hash, or next free */
+    bool tone_told;
     struct place hearing; /* when it is given a frame */
     struct place reading; /* when a TDM stream is read */
     int64_t heard_at, expected_from;
     uint64_t packets_sent, octets_sent, packets_received, octets_received;
-    uint32_t rejected, dropped;
+    struct digits digits; /* of which a frame without any sees the beginning */
 
+    uint32_t id;
+    unsigned slot;
+    struct stream *chain; /* next with the same hash, or next free */
+    uint32_t rejected, dropped;
     struct rtp_part rtp;
     struct tdm_part tdm;
     struct inband inband;
-    struct digits digits;
-    struct jitter jitter; /* of what is received, also as history for a TDM stream */
+    _Alignas(CACHE_LINE) struct jitter jitter; /* of what is received, also as history for a TDM stream */
     struct file_part file;
     struct tone tone;
-    bool tone_told;
     char label[GM_LABEL_BYTES];
 };
 

@@ -7,6 +7,7 @@
 
 #include "engine.h"
 #include "law.h"
+#include "socket_call.h"
 
 enum {
     RETRY_FIRST_US = 20000, /* a far end that is a moment late costs no more than a frame or two */
@@ -177,7 +178,7 @@ static ssize_t receive_block(struct engine *e, struct stream *s, uint8_t *block,
     *age = 0;
     if (s->tdm.device)
         return read(s->tdm.fd, block, size);
-    got = recvmsg(s->tdm.fd, &m, MSG_DONTWAIT);
+    got = call_recvmsg(s->tdm.fd, &m, MSG_DONTWAIT);
     if (got > 0)
         *age = e->now - e->arrival(e, &m);
     return got;
@@ -251,7 +252,8 @@ void tdm_send(struct engine *e, struct stream *s, enum law law, const uint8_t *f
     }
     if (s->tdm.fd < 0)
         return;
-    put = s->tdm.device ? write(s->tdm.fd, block, SAMPLES) : send(s->tdm.fd, block, SAMPLES, MSG_DONTWAIT | MSG_NOSIGNAL);
+    put = s->tdm.device ? write(s->tdm.fd, block, SAMPLES)
+                        : call_sendto(s->tdm.fd, block, SAMPLES, MSG_DONTWAIT | MSG_NOSIGNAL, NULL, 0);
     if (put == SAMPLES) {
         s->packets_sent++;
         s->octets_sent += SAMPLES;

@@ -113,8 +113,11 @@ async def _serve(program: ExchangeProgram, control: Path | None, read_input: boo
         await program.close()
 
 
-def span_settings(directory: Path, line: str, side: str, switch_type: str, t200: int | None = None) -> PriSettings:
-    """The trunk of one span; ``t200`` is milliseconds, None the standard's."""
+def span_settings(
+    directory: Path, line: str, side: str, switch_type: str, t200: int | None = None, n200: int | None = None
+) -> PriSettings:
+    """The trunk of one span; ``t200`` is milliseconds, ``n200`` a count, None the standard's."""
+    timers = {LapdTimer.T200: None if t200 is None else t200 * MILLISECOND, LapdTimer.N200: n200}
     return PriSettings(
         name=directory.name,
         line=Line(line),
@@ -125,7 +128,7 @@ def span_settings(directory: Path, line: str, side: str, switch_type: str, t200:
         listen=True,
         overlap_receive=switch_type == "euroisdn",
         overlap_send=switch_type == "euroisdn",
-        lapd_timers={} if t200 is None else {LapdTimer.T200: t200 * MILLISECOND},
+        lapd_timers={timer: value for timer, value in timers.items() if value is not None},
     )
 
 
@@ -159,6 +162,7 @@ def _plan_text() -> str:
     help="Whose call-progress tones, as two letters.",
 )
 @click.option("--t200-ms", type=click.IntRange(10, 10_000), help="Q.921's T200 in milliseconds, for spoilt lines.")
+@click.option("--n200", type=click.IntRange(1, 20), help="Q.921's N200: how often a frame is sent again.")
 @click.option("--control", type=click.Path(path_type=Path), help="Unix socket for commands and events (JSON lines).")
 @click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines.")
 @click.option("--quiet", is_flag=True, help="Print no events.")
@@ -172,6 +176,7 @@ def main(
     side: str,
     country: str,
     t200_ms: int | None,
+    n200: int | None,
     control: Path | None,
     as_json: bool,
     quiet: bool,
@@ -198,7 +203,7 @@ def main(
             spans[0].with_name(f"{spans[0].name}.media"), log=spans[0].with_name("exchange-media.log")
         )
         program = ExchangeProgram(
-            [(span_settings(span, line, side, switch_type, t200_ms), span) for span in spans],
+            [(span_settings(span, line, side, switch_type, t200_ms, n200), span) for span in spans],
             engine.control,
             country=country,
             seed=seed,

@@ -35,7 +35,7 @@ CALLS_A_SPAN = 10_000_000
 
 log = logging.getLogger(__name__)
 
-_COMMANDS = "call, hangup, load, load-result, status, cut, mend, alarm or faults"
+_COMMANDS = "call, calls, hangup, load, load-result, status, cut, mend, alarm or faults"
 
 
 class SpanUnit:
@@ -197,6 +197,9 @@ class ExchangeProgram:
         match request.get("command"):
             case "call":
                 return {"call": self._call(call_request(request), request.get("span"))}
+            case "calls":
+                lines = ((unit, line) for unit in self.units for line in unit.exchange.lines.values())
+                return {"calls": [_report(unit, line.report) for unit, line in lines]}
             case "hangup":
                 self._hang_up(integer(request, "call"))
                 return {}

@@ -209,6 +209,10 @@ class Q931Call(ClearingCall):
             if wanted.exclusive:
                 return Cause.CHANNEL_DOES_NOT_EXIST
         else:
+            other = channel.owner
+            if isinstance(other, Q931Call) and other.state is State.RELEASE_REQUEST:
+                # It gives the channel away anew: our RELEASE was taken, and its RELEASE COMPLETE is lost.
+                other.end(None)
             self.channel = channels.seize(channel.timeslot, self, incoming=True)
             if self.channel is None and self._wins_glare(channel, wanted.exclusive):
                 self.channel = channel

@@ -45,10 +45,12 @@ class Acceptance:
     def send(self, transaction: ServerTransaction, fields: Fields, body: bytes, now: int, *, answer_due: bool) -> None:
         """Send the 2xx. A newer one ends the wait for the ACK of the one before (RFC 5407 3.1.4)."""
         host = self._host
+        # Before what was read of the request is given up.
+        number = transaction.request.cseq.number
         self._data = host.respond(transaction, 200, now, fields, body)
         self.stop()
         self._transaction = transaction
-        self._number = transaction.request.cseq.number
+        self._number = number
         self.answer_due = answer_due
         self._end = now + host.durations[SipTimer.ACCEPT_TIMEOUT]
         self._repeat_after(host.durations[SipTimer.ACCEPT_RETRANSMIT], now)

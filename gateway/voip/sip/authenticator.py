@@ -177,6 +177,10 @@ class Authenticator:
             habit.plain = credentials.algorithm is self._plainest
         return Verdict.RIGHT
 
+    def is_ours(self, nonce: str, address: str) -> bool:
+        """Whether ``nonce`` was made here for ``address``, however long ago: who answers it has received it."""
+        return self._issued(nonce, address) is not None
+
     def __len__(self) -> int:
         return len(self._uses)
 

@@ -45,6 +45,7 @@ class Changes:
     """The changes we want of one session."""
 
     __slots__ = (
+        "_announced",
         "_direction",
         "_identity",
         "_moved",
@@ -69,6 +70,8 @@ class Changes:
         self._moved = False
         self._moves = 0
         self._telling = False
+        # Whether its Contact at least was told while the INVITE was not through.
+        self._announced = False
         self._identity: list[tuple[str, str]] = []
         # Where the far end is to send its voice, if that is another place than it was told.
         self._redirect: tuple[Elsewhere | None] | None = None
@@ -106,6 +109,7 @@ class Changes:
     def relocate(self, now: int) -> None:
         """Tell the far end our new address, in Contact and SDP."""
         self._moved, self._moves = True, 0
+        self._announced = False
         self.proceed(now)
 
     def identify(self, fields: list[tuple[str, str]], now: int) -> None:
@@ -117,6 +121,8 @@ class Changes:
         """Send the next wanted change if nothing stands in its way."""
         session = self._session
         if not session.quiet or self.pending is not None:
+            if self._moved:
+                self._announce(now)
             return
         if self._direction is session.negotiation.local.direction:
             self._direction = None
@@ -138,6 +144,28 @@ class Changes:
             else:
                 self._identity = []
 
+    def _announce(self, now: int) -> None:
+        """While the INVITE is not through the Contact alone may be told, by UPDATE (RFC 3311 5.1): what the far end has
+        to say meanwhile, as an ACK or the BYE after its 2xx in vain, would go to where we are no longer.
+        """
+        session = self._session
+        unacknowledged = session.acceptance.pending
+        if self.pending is not None or not (unacknowledged or (session.early and session.dialog.uac)):
+            return
+        if not self._announced and "UPDATE" in session.allow:
+            self._announced = True
+            self._send("UPDATE", now, offer=False)
+        elif unacknowledged:
+            session.start(SipTimer.GLARE, now, MOVE_AGAIN)
+
+    def waited(self, now: int) -> None:
+        """Time to try again what could not be sent, or was refused."""
+        self.proceed(now)
+        acceptance = self._session.acceptance
+        if self._moved and acceptance.pending and not acceptance.answer_due and self.pending is None:
+            # Its ACK goes to where we were. Who answers our offer has our 2xx.
+            self._send("INVITE", now, offer=True)
+
     def _send(self, method: str, now: int, *, offer: bool) -> None:
         session = self._session
         body = session.negotiation.make_offer(self._direction, self._redirect) if offer else b""
@@ -145,7 +173,8 @@ class Changes:
         if session.peer.session_timers is not SessionTimers.REFUSE:
             # Not 100rel: we would have to acknowledge 1xx that say nothing of use (RFC 3262 4).
             fields.append(("Supported", "timer"))
-        fields.extend(session.timer.request_fields())
+        if not session.early:
+            fields.extend(session.timer.request_fields())
         fields.extend(self._identity)
         if body:
             fields.append(SDP_TYPE)
@@ -172,6 +201,14 @@ class Changes:
         else:
             self._failed(transaction, response, now)
 
+    def begin_again(self, now: int) -> None:
+        """What is under way was not accepted yet, and would say an address that is ours no longer: compose it anew."""
+        self.pending = None
+        self._forget_offer()
+        self._redirecting = None
+        self._announced = False
+        self.proceed(now)
+
     def on_transport_error(self, transaction: ClientTransaction, now: int) -> None:
         """A re-INVITE or UPDATE of ours could not be delivered: as 503 (RFC 3261 8.1.3.1)."""
         if self.pending is not None and transaction.request is self.pending.request:
@@ -185,14 +222,16 @@ class Changes:
         offered, self.offering = self.offering, False
         if transaction.request.method == "INVITE":
             session.acknowledge(response)
+            session.acceptance.stop()
         self._settled()
         self._telling = False
         self._moves = 0
         self._redirecting = None
         session.dialog.refresh_target(response)
         session.learn(response)
-        session.timer.take_success(response)
-        session.restart_session_timer(now)
+        if not session.early:
+            session.timer.take_success(response)
+            session.restart_session_timer(now)
         if offered:
             body = find_sdp(response)
             try:
@@ -212,6 +251,7 @@ class Changes:
         self._forget_offer()
         status = response.status
         if status == 491:
+            self._announced = False
             session.start(SipTimer.GLARE, now, self._glare_wait())
             return
         if status == 422 and self._too_small < MAX_TOO_SMALL and session.timer.take_too_small(response):

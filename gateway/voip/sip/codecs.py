@@ -70,8 +70,6 @@ TELEPHONE_EVENTS = "0-16"
 COMFORT_NOISE_PAYLOAD = 13
 COMFORT_NOISE_CLOCK = 8000
 """RFC 3389 5.1."""
-COMFORT_NOISE = False
-"""Whether the media engine takes comfort noise, so that we may offer it."""
 
 
 def codec_rows(names: Iterable[str]) -> tuple[CodecRow, ...]:

@@ -173,7 +173,7 @@ class Encryption(msgspec.Struct, frozen=True):
             raise SipError(
                 _NOT_ACCEPTABLE, f"answer takes a=crypto {theirs.tag} {theirs.name[:40]}, which was not offered"
             )
-        if chosen.key == theirs.key:
+        if chosen.key.key == theirs.key.key:
             raise SipError(_NOT_ACCEPTABLE, "answer repeats our own key")
         return Srtp(chosen.key, theirs.key)
 

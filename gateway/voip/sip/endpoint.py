@@ -30,7 +30,7 @@ from gateway.voip.sip.flow import ADDRESS, RELIABLE, Close, Flow, Resolve, Send
 from gateway.voip.sip.hop_facts import facts_of
 from gateway.voip.sip.host import Fields
 from gateway.voip.sip.identification import Identification
-from gateway.voip.sip.incoming import IncomingCalls, OnOffer
+from gateway.voip.sip.incoming import EMERGENCY_LEGS, IncomingCalls, OnOffer
 from gateway.voip.sip.leg import SipLeg
 from gateway.voip.sip.message import Request, Response
 from gateway.voip.sip.names import Answer
@@ -88,8 +88,11 @@ class SipEndpoint:
         self.defence = Defence(self.peers.knows, lambda address: self.phones.location.knows(address), is_private)
         self.strangers = Strangers(settings, self.peers, self.defence, self.transactions, self.dialogs)
         advertised = AdvertisedAddress(settings.listeners, local_for, settings.addressing)
+        self.strangers.near = advertised.is_inside
         self.outbound = Outbound(self.transactions, settings.listeners, advertised, self.send)
         self.legs: dict[str, SipLeg] = {}
+        # How many calls a peer has sent on that go on without it: they are calls of its own still.
+        self.left_by: Callable[[str], int] = lambda _peer: 0
         self._out: deque[Output] = deque()
         self._events: deque[tuple[SipLeg, LegEvent]] = deque()
         self._replies: deque[Callable[[int], None]] = deque()
@@ -221,13 +224,13 @@ class SipEndpoint:
 
     # -- calls --
 
-    def new_leg(self, peer: str, now: int) -> SipLeg | Cause:
+    def new_leg(self, peer: str, now: int, *, emergency: bool = False) -> SipLeg | Cause:
         """A leg for a call to the peer called ``peer``, to be placed; or why there is none."""
         self._now = now
         settings = self.peers.get(peer)
         if settings is None:
             return Cause.NO_ROUTE_TO_DESTINATION
-        if len(self.legs) >= self.settings.max_calls:
+        if len(self.legs) >= self.settings.max_calls + (EMERGENCY_LEGS if emergency else 0):
             self.counters.overload += 1
             return Cause.SWITCHING_EQUIPMENT_CONGESTION
         if settings.dynamic:
@@ -325,7 +328,7 @@ class SipEndpoint:
     def hindrance(self, leg: SipLeg, setup: Setup, now: int) -> str:
         """Why ``leg`` may not be placed: the brakes of its trunk; "" if it may. Phones are called however often."""
         peer = leg.peer
-        if peer.brakes == NO_BRAKES or peer.kind is PeerKind.PHONE:
+        if peer.brakes == NO_BRAKES or peer.kind is PeerKind.PHONE or setup.emergency:
             return ""
         return self.toll_fraud.hindrance(peer, setup.called.digits, now, own=1)
 
@@ -334,7 +337,7 @@ class SipEndpoint:
         return peer.brakes != NO_BRAKES and bool(self.toll_fraud.hindrance(peer, number.digits, now, own=1))
 
     def _standing(self, peer: str) -> int:
-        return sum(leg.peer.name == peer for leg in self.legs.values())
+        return sum(leg.peer.name == peer for leg in self.legs.values()) + self.left_by(peer)
 
     def leg_over(self, leg: SipLeg) -> None:
         """``leg`` has queued its Released."""

@@ -148,6 +148,11 @@ class Fork:
             if branch.invite is not None:
                 branch.invite.follow(old, new)
 
+    def lost(self, session: Session, text: str, now: int, timer: str) -> None:
+        """An early ``session`` is there no more, and none of our branches' INVITEs was answered."""
+        for invite in self._invites():
+            invite.lost(session, text, now, timer)
+
     def cancel(self, cause: Cause, text: str, now: int, reasons: tuple[str, ...] = ()) -> None:
         """The leg gave up, or it is settled without the branches that are left."""
         self._stop_hurrying()

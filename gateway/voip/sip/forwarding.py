@@ -5,6 +5,8 @@ Hosts are not looked at: the dial plan decides in the phone's context where a nu
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gateway.identity import Number, RedirectionReason
 from gateway.leg import Forward
 from gateway.voip.sip.errors import SipError
@@ -20,8 +22,13 @@ FORWARDING = frozenset({300, 301, 302})
 _SCHEMES = frozenset({"sip", "sips", "tel"})
 
 
-def forward_of(response: Response, peer: PeerSettings, *, rang: bool) -> Forward | None:
-    """The forwarding that ``response`` of the phone ``peer`` asks for, or None; ``rang``: it let it ring before."""
+def forward_of(
+    response: Response, peer: PeerSettings, braked: Callable[[Number], bool], *, rang: bool
+) -> Forward | None:
+    """The forwarding that ``response`` of the phone ``peer`` asks for, or None; ``rang``: it let it ring before.
+
+    Each of the targets may be called, so each is asked of ``braked``.
+    """
     if response.status not in FORWARDING or peer.kind is not PeerKind.PHONE:
         return None
     targets: list[Number] = []
@@ -29,10 +36,11 @@ def forward_of(response: Response, peer: PeerSettings, *, rang: bool) -> Forward
         number = _number_of(contact)
         if number is not None and number not in targets:
             targets.append(number)
+    targets = [target for target in targets[:MAX_TARGETS] if not braked(target)]
     if not targets:
         return None
     reason = RedirectionReason.NO_REPLY if rang else RedirectionReason.UNCONDITIONAL
-    return Forward(tuple(targets[:MAX_TARGETS]), peer.context, reason)
+    return Forward(tuple(targets), peer.context, reason)
 
 
 def _contacts(response: Response) -> tuple[NameAddr, ...]:

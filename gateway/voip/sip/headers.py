@@ -111,14 +111,17 @@ class Headers:
     empties.
     """
 
-    __slots__ = ("_entries", "first", "parsed", "repeated")
+    __slots__ = ("_entries", "_names", "first", "parsed", "repeated")
 
+    # As long as nobody asked for them, what was received without a repeated field has them in ``_names`` and ``first``.
+    _entries: list[Entry] | None
+    _names: Sequence[str]
     parsed: dict[str, Any]
     first: dict[str, str]
     repeated: dict[str, list[str]]
 
     def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
-        self._entries: list[Entry] = [(_find_key(name) or header_key(name), name, value) for name, value in fields]
+        self._entries = [(_find_key(name) or header_key(name), name, value) for name, value in fields]
         self._changed()
 
     @classmethod
@@ -133,19 +136,22 @@ class Headers:
     def of_columns(cls, keys: Sequence[str], names: Sequence[str], values: Sequence[str]) -> Headers:
         """Take keys, names and values of finished entries (the parser's way in)."""
         headers = cls.__new__(cls)
-        headers._entries = list(zip(keys, names, values))  # noqa: B905 - all of one line each
-        headers.first = first = dict(zip(keys, values))  # noqa: B905
+        headers.first = first = dict(zip(keys, values))  # noqa: B905 - all of one line each
+        if len(first) != len(keys):
+            headers._entries = list(zip(keys, names, values))  # noqa: B905
+            headers._changed()
+            return headers
+        headers._entries = None
+        headers._names = names
         headers.repeated = {}
         headers.parsed = {}
-        if len(first) != len(keys):
-            headers._changed()
         return headers
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self.entries)
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
-        return ((name, value) for _, name, value in self._entries)
+        return ((name, value) for _, name, value in self.entries)
 
     def __contains__(self, name: str) -> bool:
         return (_find_key(name) or header_key(name)) in self.first
@@ -153,7 +159,7 @@ class Headers:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Headers):
             return NotImplemented
-        return [(key, value) for key, _, value in self._entries] == [(key, value) for key, _, value in other._entries]
+        return [(key, value) for key, _, value in self.entries] == [(key, value) for key, _, value in other.entries]
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -163,7 +169,11 @@ class Headers:
     @property
     def entries(self) -> list[Entry]:
         """The entries themselves, to be read only."""
-        return self._entries
+        entries = self._entries
+        if entries is None:
+            first = self.first
+            entries = self._entries = list(zip(first, self._names, first.values(), strict=True))
+        return entries
 
     def get(self, name: str) -> str | None:
         """The raw value of the first field ``name``, or None."""
@@ -180,14 +190,14 @@ class Headers:
     def add(self, name: str, value: str) -> None:
         """Append a field."""
         key = _find_key(name) or header_key(name)
-        self._entries.append((key, name, value))
+        self.entries.append((key, name, value))
         self._note(key, value)
         if self.parsed:
             self.parsed = {}
 
     def add_first(self, name: str, value: str) -> None:
         """Put a field before all others."""
-        self._entries.insert(0, (header_key(name), name, value))
+        self.entries.insert(0, (header_key(name), name, value))
         self._changed()
 
     def set(self, name: str, value: str) -> None:
@@ -195,7 +205,7 @@ class Headers:
         key = header_key(name)
         kept: list[Entry] = []
         placed = False
-        for entry in self._entries:
+        for entry in self.entries:
             if entry[0] != key:
                 kept.append(entry)
             elif not placed:
@@ -209,9 +219,10 @@ class Headers:
     def replace_first(self, name: str, value: str) -> None:
         """Replace the value of the first field ``name`` and leave its others; append if there is none."""
         key = _find_key(name) or header_key(name)
-        for number, entry in enumerate(self._entries):
+        entries = self.entries
+        for number, entry in enumerate(entries):
             if entry[0] == key:
-                self._entries[number] = (key, entry[1], value)
+                entries[number] = (key, entry[1], value)
                 break
         else:
             self.add(name, value)
@@ -228,10 +239,11 @@ class Headers:
     def replace_top_via(self, value: str) -> None:
         """Replace the value of the first Via, which there is; what was read of other fields stays."""
         entries = self._entries
-        number = 0
-        while entries[number][0] != "via":
-            number += 1
-        entries[number] = ("via", entries[number][1], value)
+        if entries is not None:
+            number = 0
+            while entries[number][0] != "via":
+                number += 1
+            entries[number] = ("via", entries[number][1], value)
         self.first["via"] = value
         if "via" in self.repeated:
             self.repeated["via"][0] = value
@@ -242,18 +254,23 @@ class Headers:
     def remove(self, name: str) -> None:
         """Drop all fields ``name``."""
         key = header_key(name)
-        self._entries = [entry for entry in self._entries if entry[0] != key]
+        self._entries = [entry for entry in self.entries if entry[0] != key]
         self._changed()
 
     def copy(self) -> Headers:
         """An independent copy."""
-        return Headers.of_entries(list(self._entries))
+        return Headers.of_entries(list(self.entries))
+
+    def forget(self) -> None:
+        """Let go of what was read out of the fields; it can be read again."""
+        self.parsed = {}
 
     def _changed(self) -> None:
+        entries = self.entries
         self.parsed = {}
         self.first = {}
         self.repeated = {}
-        for key, _, value in self._entries:
+        for key, _, value in entries:
             self._note(key, value)
 
     def _note(self, key: str, value: str) -> None:

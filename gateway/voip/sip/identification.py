@@ -15,6 +15,7 @@ from gateway.voip.sip.defence import Defence, Offence
 from gateway.voip.sip.digest import Credentials
 from gateway.voip.sip.errors import SipError
 from gateway.voip.sip.flow import TLS, Flow
+from gateway.voip.sip.guesses import Guesses
 from gateway.voip.sip.host import Fields
 from gateway.voip.sip.message import Request
 from gateway.voip.sip.peers import PeerSettings, PeerTable, SipSettings
@@ -30,9 +31,10 @@ ASKED_IN_VAIN = 3
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """The request may go on as ``peer``'s; None: as a stranger's."""
+    """The request may go on as ``peer``'s; None: as a stranger's. ``found``: in a dialog, that is where ``peer`` is."""
 
     peer: PeerSettings | None
+    found: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class Identification:
         self._peers = peers
         self._authenticator = authenticator
         self._defence = defence
+        self._guesses = Guesses()
         self._guests = settings.context is not None
         # Of peers: how often each was asked in vain, and who was reported.
         self._asked: dict[str, int] = {}
@@ -149,27 +152,30 @@ class Identification:
     def admit_in_dialog(self, request: Request, session: Session, flow: Flow, now: int) -> Passed | Stopped:
         """What becomes of a request in ``session``'s dialog: from elsewhere than its far end it takes a proof."""
         peer = session.peer
+        if flow.address in session.addresses:
+            return Passed(peer)
+        if self.owner(flow) == peer.name:
+            return Passed(peer, found=True)
         if (
-            flow.address in session.addresses
-            or (not peer.secret and not peer.unproven)
+            (not peer.secret and not peer.unproven)
             or (peer.insecure_invite and not peer.dynamic)
             or self._peers.match(flow) is peer
-            or self.owner(flow) == peer.name
         ):
             return Passed(peer)
-        return self._prove(request, self._authenticator.credentials(request), peer, flow, now)
+        outcome = self._prove(request, self._authenticator.credentials(request), peer, flow, now)
+        return Passed(peer, found=True) if isinstance(outcome, Passed) else outcome
 
     def _prove(
         self, request: Request, credentials: Credentials | None, peer: PeerSettings | None, flow: Flow, now: int
     ) -> Passed | Stopped:
         address = flow.address
         defence = self._defence
-        if credentials is not None and not defence.may_try(address, now):
+        if credentials is not None and not self._may_try(credentials.username, address, now):
             return Stopped(503, (("Retry-After", RETRY_AFTER_GUESSES),))
         secret = None
         if peer is not None and credentials is not None and credentials.username in (peer.name, peer.auth_user):
             secret = peer.secret
-        verdict = self._authenticator.verify(request, credentials, secret, address, now)
+        verdict = self._judge(request, credentials, secret, address, now)
         if verdict is Verdict.RIGHT:
             defence.redeemed(address, now)
             if peer is not None and (self._asked or self._reported):
@@ -192,6 +198,34 @@ class Identification:
         agent = request.headers.first.get("user-agent", "")
         challenges = self._authenticator.challenge(address, now, stale=stale, credentials=credentials, agent=agent)
         return Stopped(401, challenges)
+
+    def _may_try(self, user: str, address: str, now: int) -> bool:
+        guesses = self._guesses
+        if guesses.guarded(user, address, now) and guesses.waits(address, now):
+            return False
+        return self._defence.may_try(address, now)
+
+    def _judge(
+        self, request: Request, credentials: Credentials | None, secret: str | None, address: str, now: int
+    ) -> Verdict:
+        authenticator, guesses = self._authenticator, self._guesses
+        if credentials is None:
+            return Verdict.ABSENT
+        user = credentials.username
+        if guesses.guarded(user, address, now) and not authenticator.is_ours(credentials.nonce, address):
+            # Whether it would have been right is told to those alone who receive our answers.
+            return Verdict.STALE
+        verdict = authenticator.verify(request, credentials, secret, address, now)
+        if verdict is Verdict.RIGHT:
+            guesses.proved(user, address, now)
+        elif verdict is Verdict.WRONG or verdict is Verdict.BLIND:
+            since = guesses.guessed(user, address, now, blind=verdict is Verdict.BLIND)
+            if since and secret is not None:
+                text = (
+                    "passwords of %s are guessed at, from %s and other addresses: none is forgiven a wrong one by now"
+                )
+                log.warning(text, user, address)
+        return verdict
 
     def _asked_in_vain(self, peer: PeerSettings, flow: Flow) -> None:
         count = self._asked[peer.name] = self._asked.get(peer.name, 0) + 1

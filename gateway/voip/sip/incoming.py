@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 ASKED_AGAIN = frozenset({420, 421, 422})
 """Refusals of how a call was asked for, not of the call: the caller asks once more in another way."""
 
-EMERGENCY_RESERVE = 32
-"""Calls beyond all that are for emergency numbers."""
+EMERGENCY_LEGS = 64
+"""Legs beyond all others that are for emergency calls: one comes in with each, and another may go out."""
 
 OnOffer = Callable[[Leg, Offered, int], "Listener | None"]
 
@@ -95,8 +95,8 @@ class IncomingCalls:
     def _has_reserve(self, request: Request) -> bool:
         """True if it is an emergency call, and there is room for one."""
         settings = self._endpoint.settings
-        room = settings.max_calls + EMERGENCY_RESERVE
-        return len(self._endpoint.legs) < room and called_number(request) in settings.emergency
+        room = settings.max_calls + EMERGENCY_LEGS
+        return len(self._endpoint.legs) + 1 < room and called_number(request) in settings.emergency
 
     def _not_offered(
         self, request: Request, peer: PeerSettings, status: int, stranger: bool, now: int, why: str = ""

@@ -21,6 +21,7 @@ from gateway.leg import (
     Held,
     Identified,
     Keypad,
+    Leaving,
     Leg,
     LegEvent,
     Listener,
@@ -31,7 +32,7 @@ from gateway.leg import (
     TransferStep,
 )
 from gateway.media.api import Codec, Direction, Failure, Latch, Opened, RtpSettings, Statistics
-from gateway.voip.sip.codecs import COMFORT_NOISE, TONELESS, preferring
+from gateway.voip.sip.codecs import TONELESS, preferring
 from gateway.voip.sip.direct import DirectPath, answer, begin
 from gateway.voip.sip.encryption import Encryption, MediaEncryption
 from gateway.voip.sip.flow import TLS, Flow
@@ -149,10 +150,8 @@ class SipLeg:
 
     def local_media(self, flow: Flow | None = None) -> LocalMedia:
         """Our end of the stream before the engine has named its port; ``flow`` if it is not the leg's."""
-        peer = self.peer
-        host = self._host
-        if flow is None:
-            flow = self.flow
+        peer, host = self.peer, self._host
+        flow = self.flow if flow is None else flow
         mode = MediaEncryption.REQUIRED if self._secure_bridge else peer.media_encryption
         return LocalMedia(
             host.outbound.advertised.media_of(flow.address, flow.listener),
@@ -161,7 +160,7 @@ class SipLeg:
             host.rng.getrandbits(31),
             telephone_event=peer.dtmfmode in (DtmfMode.RFC4733, DtmfMode.AUTO),
             packet_milliseconds=peer.packet_milliseconds,
-            comfort_noise=COMFORT_NOISE,
+            comfort_noise=peer.comfort_noise,
             encryption=Encryption.begin(mode, confidential=flow.transport == TLS, rng=host.rng),
         )
 
@@ -223,6 +222,8 @@ class SipLeg:
             way = ways[0] if ways else None
             self.outgoing = OutgoingInvite(self, self._host, self.peer, self.flow, setup, negotiation, way=way)
         self.call_id = self.outgoing.call_id
+        if setup.emergency:
+            negotiation.hear_everything()
         self.open_media(negotiation, now)
 
     def call_next_server(self, setup: Setup, negotiation: Negotiation, body: bytes, now: int) -> None:
@@ -270,9 +271,7 @@ class SipLeg:
     def _by_info(self) -> bool:
         """True if digits go out by INFO: if so set, or automatically where no voice would carry them."""
         mode, session = self.peer.dtmfmode, self._session
-        if mode is DtmfMode.RFC4733:
-            return False
-        if session is not None and session.info_refused:
+        if mode is DtmfMode.RFC4733 or (session is not None and session.info_refused):
             return False
         if mode is not DtmfMode.AUTO or session is None or self.settings is None:
             return mode is DtmfMode.INFO
@@ -513,6 +512,8 @@ class SipLeg:
             return
         self._wait = host.waits.start(self, SipTimer.STATISTICS, now)
         host.media.close(self.stream, self._on_closed)
+        if self._answered and not ours and (self.incoming is None or self.incoming.answered):
+            host.queue(self, Leaving(self._released))
 
     def _report(self, now: int) -> None:  # noqa: ARG002
         if self._reported or self._released is None:
@@ -591,8 +592,9 @@ class SipLeg:
     def on_session_over(self, session: Session, cause: Cause, text: str, now: int, timer: str = "") -> None:
         """The session ended: BYE, time-out, or an early dialog of an incoming call."""
         if session is not self._session:
+            if self._session is None and self.outgoing is not None:
+                self.outgoing.lost(session, text or "it hung up after an answer that never came here", now, timer)
             return
         if self.incoming is not None and not self.incoming.answered:
             self.incoming.ended_by_bye()
-        location = Location.USER if not text else Location.BEYOND_INTERWORKING
-        self.finish(cause, location, now, text=text, timer=timer)
+        self.finish(cause, Location.BEYOND_INTERWORKING if text else Location.USER, now, text=text, timer=timer)

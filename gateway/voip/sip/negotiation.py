@@ -125,6 +125,10 @@ class Negotiation:
             if self._sent_bytes:
                 self._sent_bytes = self._offered_bytes = self._sent.to_bytes()
 
+    def hear_everything(self) -> None:
+        """Offer and take no comfort noise: a pause may be what is to be heard (RFC 6881 14: no silence suppression)."""
+        self.local = self._before = msgspec.structs.replace(self.local, comfort_noise=False)
+
     def insist(self) -> bool:
         """Offer RTP/SAVP from now on where RTP/AVP with keys was refused; False if there is nothing else to offer."""
         encryption = self.local.encryption

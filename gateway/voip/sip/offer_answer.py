@@ -60,6 +60,8 @@ _WARNINGS = {
     "no a=crypto": 399,
 }
 _UNSPECIFIED = frozenset({"0.0.0.0", "::"})  # noqa: S104
+_NOWHERE = ".invalid"
+"""RFC 3725: a name that says what 0.0.0.0 says where that may not be said."""
 
 
 class Elsewhere(msgspec.Struct, frozen=True):
@@ -133,7 +135,7 @@ def make_offer(
         local.packet_milliseconds,
         local.direction,
         local.rtcp_mux,
-        local.comfort_noise and any(row.clock == COMFORT_NOISE_CLOCK for _, row in formats),
+        local.comfort_noise and there is None and any(row.clock == COMFORT_NOISE_CLOCK for _, row in formats),
     )
     protocol = "RTP/AVP"
     crypto: tuple[str, ...] = ()
@@ -327,7 +329,10 @@ def _terms(
         raise SipError(400, f"no c= for m={media.media}")
     family = address_family(address)
     if family is None:
-        return f"connection address {address[:60]!r} is not numeric"
+        if not address.lower().rstrip(".").endswith(_NOWHERE):
+            # RFC 4566 5.7 has names, next to nobody sends one, and who does would have us ask the DNS what it likes.
+            return f"connection address {address[:60]!r} is a name, expected an IP address: names are not looked up"
+        family, address = "IP4", "0.0.0.0"  # noqa: S104
     if not _one_host(address):
         return f"connection address {address} is multicast"
     unspecified = address in _UNSPECIFIED

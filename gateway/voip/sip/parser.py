@@ -68,6 +68,11 @@ class StreamParser:
         self._searched = 0
         self.pings = 0
 
+    @property
+    def unfinished(self) -> bool:
+        """True if some of a message is there, and the rest is not."""
+        return self._pending is not None or len(self._buffer) > 3
+
     def feed(self, data: bytes) -> None:
         """Append what was received."""
         self._buffer += data

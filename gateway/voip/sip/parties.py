@@ -39,6 +39,12 @@ def q850_of(message: Message) -> int | None:
     return None if reason is None else reason.cause
 
 
+def warning_of(message: Message) -> int | None:
+    """The code of the message's (first) Warning, or None."""
+    text = message.headers.get("warning")
+    return int(text[:3]) if text is not None and text[:3].isdecimal() and text[:3].isascii() else None
+
+
 def reason_fields(cause: Cause, text: str = "") -> list[tuple[str, str]]:
     """The Reason of a BYE or CANCEL of ours."""
     return [reason_header(cause, text)]

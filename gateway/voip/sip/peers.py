@@ -105,7 +105,8 @@ class PeerSettings:
     ``unproven``: not who it says to be but who calls for help under its name (``unproven.py``).
 
     ``direct``: whether its voice may go around the gateway. ``allowtransfer``: its REFER and Replaces are heeded.
-    ``rtptimeout``: microseconds without any voice of it that end a call, 0 for never.
+    ``rtptimeout``: microseconds without any voice of it that end a call, 0 for never. ``comfort_noise``: it may send
+    that in its pauses (RFC 3389).
     """
 
     name: str
@@ -140,6 +141,7 @@ class PeerSettings:
     allowtransfer: bool = True
     direct: DirectPolicy = NOT_DIRECT
     rtptimeout: int = 0
+    comfort_noise: bool = False
     brakes: Brakes = NO_BRAKES
     tls_verify: bool = True
     far_end: FarEndSettings = LEFT_ALONE

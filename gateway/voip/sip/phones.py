@@ -80,20 +80,21 @@ class Phones:
         answer = self.registrar.register(request, peer, flow, now)
         endpoint.respond(transaction, answer.status, now, answer.fields)
         if answer.status == 200:
-            self._follow(answer.moved)
+            self._follow(answer.moved, now)
             endpoint.far_ends.heard_at(peer.name, flow, now)
             self._watch(peer.name, now)
             self._changed(now, STORE_CHANGES_AFTER if answer.changed else STORE_REFRESHES_AFTER)
 
-    def _follow(self, moved: tuple[Moved, ...]) -> None:
+    def _follow(self, moved: tuple[Moved, ...], now: int) -> None:
         """Calls of a phone that is elsewhere now go on over its new flow, those that ring as well."""
         for each in moved:
+            others = [binding for binding in self.location.bindings(each.name, now) if binding.flow != each.new]
             for leg in self._endpoint.legs.values():
                 if leg.peer.name == each.name and leg.outgoing is not None:
                     leg.outgoing.follow(each.old, each.new)
             for session in self._endpoint.dialogs.values():
-                if session.peer.name == each.name and (session.flow == each.old or _came_from(session, each)):
-                    session.flow = each.new
+                if session.peer.name == each.name and (session.flow == each.old or _came_from(session, each, others)):
+                    session.follow(each.new, now)
 
     def connection_lost(self, flow: Flow, now: int) -> None:
         """The connection of ``flow`` is gone, or could not be opened."""
@@ -224,15 +225,25 @@ class Phones:
         return 0.0 if self._wall_clock is None else self._wall_clock()
 
 
-def _came_from(session: Session, moved: Moved) -> bool:
-    """Whether the far end of ``session`` is the phone that moved, heard through another port of its NAT: a mapping that
-    nobody used between two registrations is made anew, with another port (RFC 4787 4.3).
+def _came_from(session: Session, moved: Moved, others: list[Binding]) -> bool:
+    """Whether the far end of ``session`` is the phone that moved, heard through another mapping of its NAT: one that
+    nobody used between two registrations is made anew, with another port (RFC 4787 4.3); a NAT that got two new
+    addresses one after the other was heard at the first one in this call only. ``others``: where else it is registered.
     """
     flow = session.flow
-    if flow.reliable or not session.to_source or flow.address != moved.old.address:
+    if not session.to_source:
         return False
     try:
         target = Uri.parse(session.dialog.target)
     except SipError:
         return False
-    return (target.host, target.port) == moved.place
+    if (target.host, target.port) != moved.place:
+        return False
+    if flow.address == moved.old.address:
+        return not flow.reliable
+    # Behind another NAT another phone may have the very same Contact.
+    return not any(each.flow.address == flow.address or _place(each) == moved.place for each in others)
+
+
+def _place(binding: Binding) -> tuple[str, int | None]:
+    return binding.uri.host, binding.uri.port

@@ -21,13 +21,14 @@ log = logging.getLogger(__name__)
 class Proving:
     """Stands before ``user`` for one request of ``session``, and repeats it as often as its digest has an answer."""
 
-    __slots__ = ("_body", "_fields", "_method", "_rounds", "_session", "_user")
+    __slots__ = ("_body", "_contact", "_fields", "_method", "_rounds", "_session", "_user")
 
     def __init__(
         self, session: Session, method: str, fields: list[tuple[str, str]], body: bytes, user: ClientUser
     ) -> None:
         self._session = session
         self._method = method
+        self._contact = session.contact
         self._fields = fields
         self._body = body
         self._user = user
@@ -50,6 +51,13 @@ class Proving:
             log.info("call %s: %s refused with %d", session.dialog.call_id, self._method, response.status)
             return False
         self._rounds += 1
+        if session.contact != self._contact:
+            # Our address changed meanwhile.
+            if session.changes.pending is transaction:
+                session.changes.begin_again(now)
+                return True
+            self._contact = contact = session.contact
+            self._fields = [(name, contact if name == "Contact" else value) for name, value in self._fields]
         repeated = session.transmit(self._method, now, self._fields, self._body, self)
         if repeated is None:
             return False

@@ -221,6 +221,8 @@ class Reception:
             return False
         admission = self._identification.admit_in_dialog(request, session, flow, now)
         if isinstance(admission, Passed):
+            if admission.found:
+                session.follow(flow, now)
             return False
         self._stopped(request, flow, admission, now)
         return True

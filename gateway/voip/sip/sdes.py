@@ -25,6 +25,8 @@ MIN_WINDOW = 64
 """RFC 4568 6.3.6: the least window size hint."""
 MAX_MKI_LENGTH = 128
 """RFC 4568 6.1, in octets."""
+MAX_MKI_TAKEN = 8
+"""Octets of an MKI that the engine takes; telephones have 1 to 4."""
 
 KEY_LENGTHS: dict[SrtpSuite, int] = {
     SrtpSuite.AEAD_AES_256_GCM: 44,
@@ -81,8 +83,8 @@ class UnusableCrypto(msgspec.Struct, frozen=True):
 def parse_crypto(value: str) -> Crypto | UnusableCrypto:
     """Parse the value of one a=crypto; raises SipError(400) if it is none by RFC 4568 9.1.
 
-    Unusable are unknown suites and key methods, several keys or one with an MKI, and every session parameter that
-    changes what is protected, or is unknown and not marked as dispensable with "-" (6.3.7).
+    Unusable are unknown suites and key methods, several keys, a long MKI, and every session parameter that changes what
+    is protected, or is unknown and not marked as dispensable with "-" (6.3.7).
     """
     if len(value) > MAX_ATTRIBUTE:
         raise SipError(400, f"a=crypto of {len(value)} characters, at most {MAX_ATTRIBUTE} expected")
@@ -94,19 +96,21 @@ def parse_crypto(value: str) -> Crypto | UnusableCrypto:
     suite = SUITES.get(name.upper())
     if suite is None:
         return UnusableCrypto(tag, f"unknown suite {name[:40]}")
-    key, why = _keys(parts[2], KEY_LENGTHS[suite])
+    key, mki, why = _keys(parts[2], KEY_LENGTHS[suite])
     why = why or _session_parameters(parts[3:])
     if why or key is None:
         return UnusableCrypto(tag, why)
-    return Crypto(tag, name, SrtpKey(suite, key))
+    return Crypto(tag, name, SrtpKey(suite, key, mki))
 
 
 def first_usable(values: tuple[str, ...]) -> tuple[Crypto | None, str]:
     """The first usable of the a=crypto of one m=, or None and why the first of all is not.
 
-    A malformed one is passed over like one of a suite that we lack: it need not cost the call.
+    A malformed one is passed over like one of a suite that we lack: it need not cost the call. One with an MKI is taken
+    if there is none without: who offers both is better understood without.
     """
     why = ""
+    second: Crypto | None = None
     for value in values[:MAX_ATTRIBUTES]:
         try:
             crypto = parse_crypto(value)
@@ -114,9 +118,12 @@ def first_usable(values: tuple[str, ...]) -> tuple[Crypto | None, str]:
             why = why or error.text
             continue
         if isinstance(crypto, Crypto):
-            return crypto, ""
+            if not crypto.key.mki:
+                return crypto, ""
+            second = second or crypto
+            continue
         why = why or crypto.why
-    return None, why
+    return (second, "") if second is not None else (None, why)
 
 
 def with_tag(values: tuple[str, ...], tag: int) -> Crypto | None:
@@ -135,31 +142,31 @@ def _tag(text: str) -> int:
     return int(text)
 
 
-def _keys(text: str, length: int) -> tuple[bytes | None, str]:
-    """Key and salt, or why they cannot be used. ``text`` is never repeated in a message."""
+def _keys(text: str, length: int) -> tuple[bytes | None, bytes, str]:
+    """Key with salt, and MKI; or why they cannot be used. ``text`` is never repeated in a message."""
     methods = text.split(";")
     if len(methods) > 1:
-        return None, "more than one key"
+        return None, b"", "more than one key"
     if text[: len(_INLINE)].lower() != _INLINE:
         if ":" not in text:
             raise SipError(400, "a=crypto without a key method")
-        return None, "unknown key method"
+        return None, b"", "unknown key method"
     encoded, *rest = text[len(_INLINE) :].split("|")
     if len(rest) > 2:
         raise SipError(400, "key of a=crypto has too many parts")
     key = _base64(encoded)
     if len(key) != length:
         raise SipError(400, f"key and salt of a=crypto have {len(key)} octets, expected {length}")
-    if rest and ":" in rest[-1]:
-        _check_mki(rest.pop())
-        return None, "key with an MKI"
+    mki = _mki(rest.pop()) if rest and ":" in rest[-1] else b""
     if rest:
         lifetime = _lifetime(rest.pop())
         if rest:
             raise SipError(400, "key of a=crypto has two lifetimes")
         if not 0 < lifetime <= MAX_LIFETIME:
-            return None, "lifetime of a key that no key may have"
-    return key, ""
+            return None, b"", "lifetime of a key that no key may have"
+    if len(mki) > MAX_MKI_TAKEN:
+        return None, b"", f"key with an MKI of {len(mki)} octets"
+    return key, mki, ""
 
 
 def _base64(text: str) -> bytes:
@@ -180,12 +187,17 @@ def _lifetime(text: str) -> int:
     return 1 << int(power) if len(power) <= 2 else MAX_LIFETIME + 1
 
 
-def _check_mki(text: str) -> None:
+def _mki(text: str) -> bytes:
+    """The octets that an MKI has in packets (RFC 4568 6.1: a decimal number, then how many octets it takes)."""
     value, _, length = text.partition(":")
     if not (value.isascii() and value.isdigit() and length.isascii() and length.isdigit() and len(length) <= 3):
         raise SipError(400, "MKI of a=crypto is no pair of numbers")
     if not 1 <= int(length) <= MAX_MKI_LENGTH:
         raise SipError(400, f"MKI of {int(length)} octets, expected 1 to {MAX_MKI_LENGTH}")
+    try:
+        return int(value).to_bytes(int(length))
+    except OverflowError:
+        raise SipError(400, f"MKI of a=crypto does not fit into {int(length)} octets") from None
 
 
 def _session_parameters(parameters: list[str]) -> str:

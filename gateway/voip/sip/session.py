@@ -154,6 +154,15 @@ class Session:
         self.negotiation.move(address)
         self.changes.relocate(now)
 
+    def follow(self, flow: Flow, now: int) -> None:
+        """The far end proved to be at ``flow`` now, or registered from there: what goes to where it is goes there."""
+        if (self.flow.secure and not flow.secure) or not (self.to_source or self.peer.dynamic):
+            return
+        self.flow = flow
+        if self.phase is Phase.CONFIRMED and self.owner is not None:
+            # Its voice is expected from there too.
+            self.owner.on_session_media(self, now)
+
     # -- timers --
 
     def start(self, timer: SipTimer, now: int, duration: int | None = None) -> None:
@@ -235,6 +244,11 @@ class Session:
         while len(self._acks) >= 2:
             del self._acks[next(iter(self._acks))]
         self._acks[number] = self.host.outbound.send_alone(request, flow)
+
+    @property
+    def early(self) -> bool:
+        """True before the answer."""
+        return self.phase is Phase.EARLY
 
     @property
     def over(self) -> bool:
@@ -510,7 +524,7 @@ class Session:
         self.changes.refresh(now)
 
     def _glare_over(self, now: int) -> None:
-        self.changes.proceed(now)
+        self.changes.waited(now)
 
     def _stop_usage(self, now: int) -> None:
         self.changes.drop(now)

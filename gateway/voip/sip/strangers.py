@@ -6,7 +6,7 @@ A flood of theirs must leave time and room for peers. What is refused here is an
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from gateway.core import SECOND
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from gateway.voip.sip.session import Session
 
 STRANGERS_RATE = 400
-"""Datagrams, or messages on streams, a second that are read of all strangers where they may not call."""
+"""Datagrams, or messages on streams, a second that are read of all strangers where they may not call.
+
+As many again are for those with private addresses in networks of ours.
+"""
 SOURCE_SHARE = 4
 LEAST_OF_SOURCE = 2
 """One in so many calls of strangers may be of one source, but two in any case."""
@@ -31,10 +34,15 @@ NAMES_AGAIN = 10 * SECOND
 PARTNERS_AGAIN = SECOND
 """How often at most a flood makes us look up whom we are in calls with."""
 _EACH = SECOND // STRANGERS_RATE
+_PERHAPS_NEAR = ("10.", "172.", "192.168.", "169.254.", "fc", "fd", "fe8")
+"""How private addresses begin: all others of a flood are not worth a look at our networks."""
 
 
 class Strangers:
-    """``calls`` is how many legs are of calls that no peer owns; the endpoint counts them."""
+    """``calls`` is how many legs are of calls that no peer owns; the endpoint counts them.
+
+    ``near`` says whether an address is in a network of ours; the endpoint sets it.
+    """
 
     def __init__(
         self,
@@ -45,6 +53,7 @@ class Strangers:
         dialogs: Mapping[DialogKey, Session],
     ) -> None:
         self.calls = 0
+        self.near: Callable[[str], bool] = lambda _address: False
         self._calls_of: Counter[str] = Counter()
         self._peers = peers
         self._defence = defence
@@ -55,6 +64,7 @@ class Strangers:
         self._may_call = settings.context is not None
         # When all that was heard will have been paid for.
         self._free_at = 0
+        self._near_free_at = 0
         self._ask_at = 0
         self._dialogs = dialogs
         self._partners: frozenset[str] = frozenset()
@@ -70,10 +80,15 @@ class Strangers:
         if self._may_call or defence.registered(address):
             return False
         free_at = max(self._free_at, now) + _EACH
-        if free_at - now > SECOND:
-            return not self._is_partner(address, now)
-        self._free_at = free_at
-        return False
+        if free_at - now <= SECOND:
+            self._free_at = free_at
+            return False
+        # Telephones at the branch have to register, and a flood of the world's leaves them nothing.
+        free_at = max(self._near_free_at, now) + _EACH
+        if free_at - now <= SECOND and address.startswith(_PERHAPS_NEAR) and self.near(address):
+            self._near_free_at = free_at
+            return False
+        return not self._is_partner(address, now)
 
     def look_again(self) -> None:
         """Somebody may be in a call from now on who was in none."""

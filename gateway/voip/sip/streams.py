@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gateway.core import SECOND
 from gateway.voip.sip.counters import EndpointCounters
 from gateway.voip.sip.errors import SipError
 from gateway.voip.sip.flow import Close, Flow
@@ -14,6 +15,8 @@ MAX_STREAMS = 1024
 """Connections at a time; a further one is closed."""
 MAX_PONGS = 8
 """Keep-alives answered of those that arrive at once: who sends more does not wait for the answers."""
+MAX_UNFINISHED = 32 * SECOND
+"""How long one message may take to arrive: as long as anybody waits for an answer (RFC 3261 17.1.2.2, 64*T1)."""
 _PONG = b"\r\n"
 
 
@@ -37,6 +40,8 @@ class Streams:
         self._send = send
         self._close = close
         self._parsers: dict[Flow, StreamParser] = {}
+        # Since when there has been a message of which not all is there.
+        self._begun: dict[Flow, int] = {}
 
     def feed(self, data: bytes, flow: Flow, now: int) -> None:
         """Bytes came on the connection of ``flow``."""
@@ -51,10 +56,13 @@ class Streams:
         pings = parser.pings
         try:
             while (message := parser.next_message()) is not None:
+                self._begun.pop(flow, None)
                 self._receive(message, flow, now)
+            if parser.unfinished:
+                self._wait(flow, now)
         except SipError as error:
             self._broken(error, flow, now)
-            self._parsers.pop(flow, None)
+            self.lost(flow)
             self._close(Close(flow, error.text))
             return
         pings = parser.pings - pings
@@ -66,3 +74,9 @@ class Streams:
     def lost(self, flow: Flow) -> None:
         """The connection of ``flow`` is gone."""
         self._parsers.pop(flow, None)
+        self._begun.pop(flow, None)
+
+    def _wait(self, flow: Flow, now: int) -> None:
+        """A message is not all there yet. Whoever sends it octet by octet holds a connection, and no idle one."""
+        if now - self._begun.setdefault(flow, now) > MAX_UNFINISHED:
+            raise SipError(None, f"a message is not complete after {MAX_UNFINISHED // SECOND} s")

@@ -44,6 +44,8 @@ class VerifyClient(Enum):
 class TlsSettings:
     """``key`` None: it is in the certificate's file; ``ca`` None: the host's own list of public CAs.
 
+    ``crl``: lists of the certificates that their CAs revoked; with it nothing is taken of a CA that has no list there.
+
     ``unverified`` are hosts of peers whose certificate is not looked at, ``wildcards`` those that may show a wildcard,
     ``common_names`` those that may show one that has no name but its CN, ``names`` those that are known by their
     certificate when they connect to us. All in lower case.
@@ -57,11 +59,14 @@ class TlsSettings:
     wildcards: frozenset[str] = frozenset()
     common_names: frozenset[str] = frozenset()
     names: frozenset[str] = frozenset()
+    crl: Path | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
         """The files that there are."""
-        return tuple(dict.fromkeys(path for path in (self.certificate, self.key, self.ca) if path is not None))
+        return tuple(
+            dict.fromkeys(path for path in (self.certificate, self.key, self.ca, self.crl) if path is not None)
+        )
 
 
 class Tls:
@@ -130,6 +135,7 @@ class Tls:
         return TlsFileError("tls_certificate", f"cannot be read: {error.strerror}")
 
     def _trust(self, context: ssl.SSLContext) -> None:
+        self._distrust(context)
         if self.settings.ca is None:
             context.load_default_certs(
                 ssl.Purpose.CLIENT_AUTH if context.protocol is ssl.PROTOCOL_TLS_SERVER else ssl.Purpose.SERVER_AUTH
@@ -141,6 +147,22 @@ class Tls:
             raise TlsFileError("tls_ca", "expected certificates in PEM form") from None
         except OSError as error:
             raise TlsFileError("tls_ca", f"{self.settings.ca} cannot be read: {error.strerror}") from None
+
+    def _distrust(self, context: ssl.SSLContext) -> None:
+        crl = self.settings.crl
+        if crl is None:
+            return
+        try:
+            context.load_verify_locations(crl)
+        except ssl.SSLError:
+            raise TlsFileError("tls_crl", "expected lists of revoked certificates in PEM form") from None
+        except OSError as error:
+            raise TlsFileError("tls_crl", f"{crl} cannot be read: {error.strerror}") from None
+        stored = context.cert_store_stats()
+        # Whoever puts a CA there would have it trusted.
+        if stored["x509"] or not stored["crl"]:
+            raise TlsFileError("tls_crl", "expected lists of revoked certificates (X509 CRL) and nothing else")
+        context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_LEAF
 
     @property
     def listens(self) -> bool:

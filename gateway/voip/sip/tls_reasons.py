@@ -39,16 +39,22 @@ _REASONS = {
     "ALERT_NO_RENEGOTIATION": "it asks to renegotiate, which we do not",
 }
 # X509_V_ERR_… of OpenSSL's x509_vfy.h.
+_NO_LIST = "cannot be looked up: tls_crl has no list of its CA; add that one, or take tls_crl out"
 _VERIFY = {
+    3: _NO_LIST,
+    8: "cannot be looked up: the list of its CA in tls_crl is not signed by it; get it anew",
+    11: "cannot be looked up: the list of its CA in tls_crl is not valid yet; set the clock right here",
+    12: "cannot be looked up: the list of its CA in tls_crl has ended; get a new one",
     9: "is not valid yet; set the clocks of both right",
     10: "has ended; expected a new one there, and the clock right here",
     18: "signed itself and is not in tls_ca; add it there, or have it signed by a CA that is",
     19: "is of a CA that is not in tls_ca; add that CA's certificate",
     20: "is of a CA that is not in tls_ca; add that CA's certificate",
     21: "is of a CA that is not in tls_ca, or it does not send the certificates in between; add what is missing",
-    23: "was revoked",
+    23: "was revoked (tls_crl)",
     24: "is of a certificate that is no CA's",
     26: "is not meant for this side of TLS (extended key usage)",
+    44: _NO_LIST,
     66: "has a key that is too small",
     68: "is signed with a digest that is too weak",
 }

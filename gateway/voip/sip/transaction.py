@@ -230,7 +230,7 @@ NOBODY = _Nobody()
 
 
 class ClientTransaction(Transaction):
-    """A request of ours. ``response`` is the last one received."""
+    """A request of ours. ``response`` is the last one received, until it has been dealt with and none follows."""
 
     __slots__ = ("_data", "number", "response", "sent_by", "user")
 
@@ -326,8 +326,11 @@ class ClientInvite(ClientTransaction):
     def _success(self, now: int) -> None:
         self._stop_all()
         self._set_state(State.ACCEPTED)
+        # It is not sent again.
+        self._data = b""
         self._wait_for(SipTimer.M, now)
         self._to_user(now)
+        self.response = None
 
     def _failure(self, now: int) -> None:
         if self.response is None:
@@ -390,6 +393,7 @@ class ClientNonInvite(ClientTransaction):
     def _final(self, now: int) -> None:
         self._linger(State.COMPLETED, SipTimer.K, now)
         self._to_user(now)
+        self.response = None
 
     _HANDLERS: ClassVar[Handlers] = {
         (State.TRYING, SipTimer.E): _retransmit,
@@ -473,6 +477,9 @@ class ServerInvite(ServerTransaction):
             self.status, self._last = status, data
             self._where.send(self.reply_flow, data)
             if event is Event.SUCCESS:
+                # All that is left is to know the request again, for half a minute: the call need not stay for that.
+                self.user = None
+                self.request.headers.forget()
                 self._set_state(State.ACCEPTED)
                 self._wait_for(SipTimer.L, now)
             elif event is Event.FAILURE:
@@ -528,6 +535,7 @@ class ServerNonInvite(ServerTransaction):
         if status == 100:
             self._set_state(State.PROCEEDING)
         else:
+            self.request.headers.forget()
             self._linger(State.COMPLETED, SipTimer.J, now)
 
     def receive(self, event: Event, now: int) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol, cast
 
+from gateway.core import SECOND
 from gateway.readable import waiting
 from gateway.voip.sip.connection import Connection, TlsConnection, plain
 from gateway.voip.sip.flow import TCP, TLS, UDP, Close, Flow, Resolve, Send, bracketed, literal_address
@@ -33,6 +34,8 @@ MAX_KNOWN_SOURCES = 1024
 MAX_CONNECTIONS = 1024
 MAX_PENDING = 64
 """Messages that wait for a connection to open."""
+TELL_AGAIN = SECOND
+"""How often it is told that a stranger's connection is closed."""
 CONNECT_TIMEOUT = 5.0
 RECEIVE_BUFFER = 1 << 20
 """SO_RCVBUF of UDP sockets: bursts of hundreds of calls."""
@@ -134,6 +137,7 @@ class SipTransport:
         self._tasks: set[asyncio.Task[None]] = set()
         self._serial = 0
         self._crowded = False
+        self._tell_at = 0
         self._closed = False
         self.dropped = 0
 
@@ -251,10 +255,21 @@ class SipTransport:
         elif isinstance(output, Close):
             connection = self._connections.get(output.flow.connection)
             if connection is not None:
-                log.info("closing %s: %s", output.flow, output.text)
+                if self._worth_telling(output.flow.address):
+                    log.info("closing %s: %s", output.flow, output.text)
                 connection.finish()
         else:
             self._spawn(self._resolve(output))
+
+    def _worth_telling(self, address: str) -> bool:
+        """False for a stranger's connection a moment after another: whoever opens many fills no log."""
+        if self.handshakes.known(address):
+            return True
+        now = self._clock()
+        if now < self._tell_at:
+            return False
+        self._tell_at = now + TELL_AGAIN
+        return True
 
     def _send_datagram(self, flow: Flow, data: bytes) -> None:
         opened = self._sockets.get(flow.listener)
@@ -334,8 +349,8 @@ class SipTransport:
                 await loop.create_connection(lambda: connection, flow.address, flow.port)
                 return await connection.ready
         except OSError as error:
-            # TimeoutError is one of them.
-            reason = error.strerror or "timed out"
+            # TimeoutError is one of them. What asyncio says instead of the system's words has Python's quotes in it.
+            reason = os.strerror(error.errno) if error.errno else "timed out"
             log.warning("cannot connect to %s: %s", flow, reason)
             connection.abort()
             return False

@@ -28,7 +28,7 @@ from gateway.voip.sip.invite_request import InviteRequest
 from gateway.voip.sip.message import Response
 from gateway.voip.sip.nat import contact_behind_nat
 from gateway.voip.sip.negotiation import Negotiation
-from gateway.voip.sip.parties import q850_of, reason_fields
+from gateway.voip.sip.parties import q850_of, reason_fields, warning_of
 from gateway.voip.sip.peers import PeerSettings, Reliability
 from gateway.voip.sip.session import Phase, Session
 from gateway.voip.sip.suspects import PATIENCE
@@ -158,6 +158,18 @@ class OutgoingInvite:
         if self._transaction is not None and self._transaction.flow == old:
             self._transaction.flow = new
 
+    def lost(self, session: Session, text: str, now: int, timer: str) -> None:
+        """An early ``session`` is there no more: who rang there has gone, or waited for our ACK in vain."""
+        tag = session.dialog.remote_tag
+        if self._sessions.get(tag) is not session:
+            return
+        del self._sessions[tag]
+        session.abandon(now)
+        if not self._sessions and self._cancel is None:
+            cause = Cause.RECOVERY_ON_TIMER_EXPIRY
+            self.cancel(cause, text, now)
+            self._ear.finish(cause, Location.BEYOND_INTERWORKING, now, text=text, timer=timer)
+
     def cancel(self, cause: Cause, text: str, now: int, reasons: tuple[str, ...] = ()) -> None:
         """The leg gave up before an answer: CANCEL, once a provisional response allows it (9.1).
 
@@ -204,10 +216,7 @@ class OutgoingInvite:
 
     def _invite(self, now: int) -> None:
         self._attempts += 1
-        if self._moved:
-            self._moved = False
-            if self._body:
-                self._body = self._negotiation.make_offer()
+        self._offer_from_here()
         if self._negotiation.local.encryption.confidential and not self._flow.secure:
             # Whoever chose this way forgot that there are keys in the body.
             self._ear.finish(
@@ -233,10 +242,16 @@ class OutgoingInvite:
             self._hurrying = True
             host.timers.start((self, SipTimer.FAILOVER), now + host.suspects.patience(peer.name, peer.failover))
 
+    def _offer_from_here(self) -> None:
+        """What was offered before our address changed names the old one."""
+        if self._moved and self._body:
+            self._body = self._negotiation.make_offer()
+        self._moved = False
+
     def _is_vain(self, setup: Setup) -> bool:
         """Whether the peer was found not to be there: then a moment must do, but for who calls an ambulance."""
-        host = self._host
-        return host.suspects.is_unreachable(self._peer.name) and setup.called.digits not in host.settings.emergency
+        emergency = setup.emergency or setup.called.digits in self._host.settings.emergency
+        return not emergency and self._host.suspects.is_unreachable(self._peer.name)
 
     def _stop_hurrying(self) -> None:
         if self._hurrying:
@@ -313,11 +328,9 @@ class OutgoingInvite:
         # RFC 3261 8.1.3.1: a time-out is as 408, a transport error as 503.
         status = 408 if trouble is Trouble.TIMEOUT else 503
         cause = cause_for_sip(status, None, self._host.settings.cause_rules)
-        timer = ""
-        if trouble is Trouble.TIMEOUT:
-            timer = "timer B"
-            if self._cancel is None:
-                self._suspect(now)
+        timer = "timer B" if trouble is Trouble.TIMEOUT else ""
+        if timer and self._cancel is None:
+            self._suspect(now)
         self._ear.finish(cause, Location.BEYOND_INTERWORKING, now, text=trouble.value, status=status, timer=timer)
 
     def _provisional(self, transaction: ClientTransaction, response: Response, now: int) -> None:
@@ -516,16 +529,13 @@ class OutgoingInvite:
         if status == 503 and self._cancel is None and not self._cancelled and self._has_other_servers:
             self._call_next_server(now)
             return
-        cause = cause_for_sip(status, q850_of(response), self._host.settings.cause_rules, _warning_of(response))
+        cause = cause_for_sip(status, q850_of(response), self._host.settings.cause_rules, warning_of(response))
         forward = None
         if 300 <= status < 400:
             cause = Cause.REDIRECTION_TO_NEW_DESTINATION
             if self._cancel is None and not self._cancelled:
-                forward = forward_of(response, self._peer, rang=isinstance(self._last, Alerting))
-                if forward is not None:
-                    # Each may be called, so each counts.
-                    targets = [each for each in forward.targets if not self._host.braked(self._peer, each, now)]
-                    forward = replace(forward, targets=tuple(targets)) if targets else None
+                peer, host, rang = self._peer, self._host, isinstance(self._last, Alerting)
+                forward = forward_of(response, peer, lambda number: host.braked(peer, number, now), rang=rang)
         location = Location.USER if status in _USER_STATUSES else Location.BEYOND_INTERWORKING
         self._ear.finish(cause, location, now, text=f"{status} {response.reason}", status=status, forward=forward)
 
@@ -575,6 +585,7 @@ class OutgoingInvite:
     def _call_next_server(self, now: int) -> None:
         """RFC 3263 4.3: on with the next server; what still comes of this one is seen to, and heard by nobody."""
         self._ear = DEAF
+        self._offer_from_here()
         self._host.far_ends.dead(self._flow, now)
         self._leg.call_next_server(self._request.setup, self._negotiation, self._body, now)
 
@@ -586,8 +597,3 @@ class OutgoingInvite:
         self._flow = self._host.outbound.flow_to(target, self._flow)
         self._invite(now)
         return True
-
-
-def _warning_of(response: Response) -> int | None:
-    text = response.headers.get("warning")
-    return int(text[:3]) if text is not None and text[:3].isdecimal() and text[:3].isascii() else None

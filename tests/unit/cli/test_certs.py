@@ -76,6 +76,26 @@ def test_box_needs_a_host_or_an_address(certs: Path) -> None:
     assert "expected 1 to 50 hosts and addresses" in said.output
 
 
+def test_revoked_certificates_are_on_a_list_that_grows(certs: Path, tmp_path: Path) -> None:
+    for name in ("lost", "stolen"):
+        run("box", certs, name, "--host", f"{name}.example.org")
+    made = run("revoke", certs, certs / "lost.crt")
+    assert (made.exit_code, made.output) == (0, f"{certs}/ca.crl: 1 certificates are revoked\n")
+    assert run("revoke", certs, certs / "stolen.crt", certs / "lost.crt").output.endswith(
+        "2 certificates are revoked\n"
+    )
+    assert (certs / "ca.crl").stat().st_mode & 0o777 == 0o644
+    assert [path.name for path in certs.iterdir() if path.name.startswith(".")] == []
+    other = tmp_path / "other"
+    run("ca", other, "--name", "Other")
+    refused = run("revoke", other, certs / "lost.crt")
+    assert refused.exit_code == 1
+    assert "the certificate of lost is not of this CA" in refused.output
+    assert not (other / "ca.crl").exists()
+    (certs / "ca.crl").rename(other / "ca.crl")
+    assert "is not of the CA in" in run("revoke", other, other / "ca.crt").output
+
+
 def test_show_says_what_is_in_it(certs: Path) -> None:
     said = run("show", certs / "branch.crt").output
     for text in ("branch.crt: branch", "signed by  Example", "dns:branch.example.org, ip:192.0.2.1", "EC secp256r1"):
@@ -105,6 +125,20 @@ def test_check_tells_each_fault_in_a_line(certs: Path, tmp_path: Path) -> None:
     assert run("check", other / "none.crt").output == (
         f"gateway-certs: {other}/none.crt: cannot be read: No such file or directory\n"
     )
+
+
+def test_file_that_is_no_certificate_or_key_is_named(certs: Path, tmp_path: Path) -> None:
+    other = tmp_path / "letter"
+    other.write_text("dear sirs")
+    for words in (
+        ("show", certs / "ca.crt", other),
+        ("check", other),
+        ("check", certs / "branch.crt", "--key", other),
+        ("check", certs / "branch.crt", "--ca", other),
+    ):
+        said = run(*words)
+        assert said.exit_code == 1
+        assert said.output.splitlines()[-1].startswith(f"gateway-certs: {other}: expected a")
 
 
 def test_key_kinds_and_help() -> None:

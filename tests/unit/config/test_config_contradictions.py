@@ -145,6 +145,11 @@ def test_everybody_local_is_warned_of() -> None:
     ("body", "says"),
     [
         (TRUNK + "qualifyfreq = 30\n", "6: trunk[hq].qualifyfreq = 30: of use with qualify only"),
+        (
+            TRUNK + "qualify = 120000\n",
+            "6: trunk[hq].qualify = 120000: these are milliseconds, and SIP waits 32 s for an answer (timer F): it is"
+            " never lagged",
+        ),
         (TRUNK + 'directmedia = "yes"\nnat = ["comedia"]\n', 'goes through the gateway all the same, as nat has "com'),
         (TRUNK + 'directmediapermit = ["10.0.0.0/8"]\n', "directmediapermit = "),
         (
@@ -164,6 +169,7 @@ def test_what_has_no_effect_is_warned_of(body: str, says: str) -> None:
     "body",
     [
         TRUNK + "qualify = true\nqualifyfreq = 30\n",
+        TRUNK + "qualify = 32000\n",
         TRUNK + 'directmedia = "nonat"\nnat = ["auto_comedia"]\ndirectmediadeny = ["10.0.0.0/8"]\n',
         "[sip]\ndirectrtpsetup = true\n" + TRUNK + 'directmedia = "yes"\n',
         "[media]\nrtp_ports = [20000, 20039]\n" + TRUNK,

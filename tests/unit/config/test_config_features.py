@@ -77,6 +77,11 @@ def test_rtptimeout_is_in_seconds() -> None:
     assert peer(TRUNK + "rtptimeout = 60\n").rtptimeout == 60 * SECOND
 
 
+def test_comfort_noise_is_for_who_says_so() -> None:
+    assert not peer(TRUNK).comfort_noise
+    assert peer(PHONE + "comfort_noise = true\n").comfort_noise
+
+
 def test_music_on_hold_is_a_tone_a_prompt_or_nothing(tmp_path: Path) -> None:
     (tmp_path / "prompts").mkdir()
     (tmp_path / "prompts" / "tune.wav").write_bytes(b"RIFF\0\0\0\0WAVEfmt ")

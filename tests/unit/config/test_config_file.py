@@ -336,7 +336,7 @@ def test_schema_must_be_one(text: str, says: str) -> None:
             "expected one of unknown, international, national, local, dynamic; did you",
         ),
         (SPAN + "prilocaldialplan = []\n", "6: span[pstn].prilocaldialplan = []: expected one of unknown"),
-        (TRUNK + "qualify = 0\n", "expected milliseconds from 1 to 60000, true (2000) or false"),
+        (TRUNK + "qualify = 0\n", "expected milliseconds from 1 to 600000, true (2000) or false"),
         (PHONE + 'callerid = "Front <x>"\n', 'expected "NAME <NUMBER>"'),
         (PHONE + 'defaultuser = "x"\n', "unknown key"),
         # routes

@@ -45,6 +45,29 @@ def test_certificate_key_and_ca_that_belong_together_are_fine_but_for_their_end(
     assert warning.startswith('4: warning: sip.tls_certificate = "box.crt": the certificate ends in 29 days')
 
 
+def test_lists_of_revoked_certificates_are_looked_at(authority: Authority) -> None:
+    text = SIP.replace('tls_ca = "ca.crt"', 'tls_ca = "ca.crt"\ntls_crl = "ca.crl"') + TRUNK
+    assert told(authority, text)[0].startswith('7: sip.tls_crl = "ca.crl": expected a file; there is none')
+    list_file = authority.revoke("box")
+    assert told(authority, text) == []
+    assert not any("tls_crl" in line for line in told(authority, text, Severity.WARNING))
+    other = Authority(authority.directory, "other").revoke()
+    list_file.write_bytes(other.read_bytes())
+    warnings = [line for line in told(authority, text, Severity.WARNING) if "tls_crl" in line]
+    assert "it has no list of Test ca, so certificates of that CA are refused; add its list" in warnings[0]
+    authority.file.with_suffix(".crl").unlink()
+    authority.revoke(now=NOW + datetime.timedelta(days=2))
+    warnings = [line for line in told(authority, text, Severity.WARNING) if "tls_crl" in line]
+    assert "expected a clock that is right; until then all certificates of that CA are refused" in warnings[0]
+    for wrong in (b"", b"x", list_file.read_bytes() + authority.file.read_bytes()):
+        list_file.write_bytes(wrong)
+        (error,) = told(authority, text)
+        assert "of revoked certificates" in error
+    settings = tls_settings(parse(text.replace('tls_crl = "ca.crl"', ""), authority.directory / "gateway.toml"))
+    assert settings is not None
+    assert settings.crl is None
+
+
 def test_settings_are_assembled(authority: Authority) -> None:
     text = SIP + 'tls_verify_client = "required"\n' + TRUNK.replace("hq.example", "HQ.Example")
     text += 'allow_wildcard_certs = true\n[[trunk]]\nname = "b"\ntechnology = "sip"\nhost = "192.0.2.7"\n'

@@ -54,6 +54,16 @@ def test_an_engine_that_is_killed_is_started_again_and_ended_at_the_end(tmp_path
     asyncio.run(run())
 
 
+def test_an_interrupt_at_the_terminal_is_for_the_gateway_alone(tmp_path: Path) -> None:
+    engine = EngineProcess(tmp_path / "media.sock")
+    engine.start()
+    try:
+        # Ctrl-C goes to the group of the terminal; who stops the engine is who has calls to end before.
+        assert os.getpgid(engine.pid) != os.getpgid(0)
+    finally:
+        engine.stop()
+
+
 def test_an_engine_left_behind_is_taken_over_and_ended_at_the_end(tmp_path: Path) -> None:
     left = EngineProcess(tmp_path / "media.sock")
     left.start()

@@ -99,6 +99,32 @@ def test_keys_that_do_not_fit_are_silence_and_a_new_pair_is_heard(harness: Harne
     assert comes_through(harness, far.line, 1004)
 
 
+@pytest.mark.parametrize(("suite", "tag"), [(SrtpSuite.AES_CM_128_HMAC_SHA1_32, 4), (SrtpSuite.AEAD_AES_128_GCM, 0)])
+def test_far_end_with_a_master_key_identifier_in_its_packets_is_heard(
+    harness: Harness, suite: SrtpSuite, tag: int
+) -> None:
+    """Between the two streams somebody puts in what our own side never sends."""
+    near, far = side(harness), side(harness)
+    between, beside = RtpPeer(), RtpPeer()
+    harness.peers += [between, beside]
+    mki = b"\0\0\0\1"
+    ours, theirs = key(suite, 1), key(suite, 2)
+    with_mki = msgspec.structs.replace(theirs, mki=mki)
+    harness.client.set_rtp(near.rtp, msgspec.structs.replace(beside.settings(), srtp=Srtp(ours, with_mki)))
+    harness.client.set_rtp(far.rtp, msgspec.structs.replace(between.settings(), srtp=Srtp(theirs, ours)))
+    tone = Sine(1004)
+
+    def pass_on() -> None:
+        far.line.send(tone.frame())
+        while between.received:
+            _, packet = between.received.pop(0)
+            end = len(packet) - tag
+            beside.socket.sendto(packet[:end] + mki + packet[end:], ("127.0.0.1", harness.port_of(near.rtp)))
+
+    harness.each_frame.append(pass_on)
+    assert comes_through(harness, near.line, 1004)
+
+
 @pytest.mark.parametrize("mux", [False, True])
 def test_reports_are_protected_too(harness: Harness, mux: bool) -> None:
     near, far = side(harness), side(harness)

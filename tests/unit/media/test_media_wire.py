@@ -66,6 +66,7 @@ def test_structs_have_the_sizes_the_engine_reads() -> None:
     assert len(msgspec.structs.fields(Statistics)) == len(wire.STATISTICS.unpack(bytes(wire.STATISTICS.size))) - 2
     assert wire.SET_RTP.size == 32
     assert wire.SET_RTP_SOURCE.size == 20 + 2 * wire.SRTP_KEY_BYTES
+    assert wire.SET_RTP_MKI.size == 1 + wire.SRTP_MKI_BYTES
     assert wire.OPEN_RTP.size == 20 + wire.LABEL_BYTES
     assert wire.LIST_ENTRY.size == 12 + wire.LABEL_BYTES
     assert wire.TONE_STEP.size == 16
@@ -163,6 +164,15 @@ def test_what_old_engines_do_not_know_comes_last_and_only_if_it_is_needed() -> N
     )
     assert (latch, send, receive, family, address[:5]) == (1, 5, 5, 4, b"\xc0\0\x02\x09\0")
     assert (send_key, receive_key) == (b"s" * 28 + bytes(20), b"r" * 28 + bytes(20))
+    settings = protected(SrtpSuite.AEAD_AES_128_GCM, 28)
+    assert settings.srtp is not None
+    for size in (1, wire.SRTP_MKI_BYTES):
+        received = msgspec.structs.replace(settings.srtp.receive, mki=b"m" * size)
+        named = msgspec.structs.replace(settings, srtp=Srtp(settings.srtp.send, received))
+        assert wire.rtp_settings_body(4, bytes(16), named) == body + bytes((size,)) + (b"m" * size).ljust(8, b"\0")
+    received = msgspec.structs.replace(settings.srtp.receive, mki=b"m" * (wire.SRTP_MKI_BYTES + 1))
+    with pytest.raises(ValueError, match="MKI of 9 octets"):
+        wire.rtp_settings_body(4, bytes(16), msgspec.structs.replace(settings, srtp=Srtp(received, received)))
 
 
 @pytest.mark.parametrize("suite", SrtpSuite)

@@ -7,11 +7,12 @@ import pytest
 from gateway.cause import Cause
 from gateway.pri.lapd import Side
 from gateway.pri.q931.call import Q931Call
-from gateway.pri.q931.ie import CalledPartyNumber
+from gateway.pri.q931.ie import SPEECH_A_LAW, CalledPartyNumber, ChannelIdentification
+from gateway.pri.q931.message import CallReference, Message
 from gateway.pri.q931.primitives import Primitive
 from gateway.pri.q931.recovery import MAX_REPEATS
 from gateway.pri.q931.states import State
-from tests.unit.pri.q931_far_end import FarEnd, T
+from tests.unit.pri.q931_far_end import THEIRS, FarEnd, T
 
 ANSWER = Cause.RESPONSE_TO_STATUS_ENQUIRY
 
@@ -124,3 +125,28 @@ def test_a_far_end_that_is_as_far_as_we_are_hears_nothing_more() -> None:
     call = end.call_in(False, State.CALL_RECEIVED)
     reset(end, call, State.CALL_RECEIVED)
     assert (end.sent(), call.state) == ([], State.CALL_RECEIVED)
+
+
+@pytest.mark.parametrize("originated", [True, False])
+def test_a_channel_that_is_given_away_anew_was_released_though_nobody_said_so(originated: bool) -> None:
+    end = FarEnd()
+    call = end.call_in(originated, State.RELEASE_REQUEST)
+    assert call.channel is not None
+    timeslot = call.channel.timeslot
+    # The link was reset and took RELEASE COMPLETE with it; T308 would hold the channel for another 4 s.
+    wanted = ChannelIdentification((timeslot,), exclusive=True)
+    end.hears(Message(T.SETUP, CallReference(THEIRS + 1), (SPEECH_A_LAW, wanted, CalledPartyNumber("123"))))
+    assert call.state is State.NULL and end.told()[:1] == [Primitive.RELEASE]
+    new = end.link.calls[~(THEIRS + 1)]
+    assert new.channel is not None and new.channel.timeslot == timeslot
+    assert T.RELEASE_COMPLETE not in end.sent()
+
+
+@pytest.mark.parametrize("state", [State.ACTIVE, State.DISCONNECT_REQUEST])
+def test_a_channel_with_a_call_that_is_not_released_is_not_given_away(state: State) -> None:
+    end = FarEnd()
+    call = end.call_in(False, state)
+    assert call.channel is not None
+    wanted = ChannelIdentification((call.channel.timeslot,), exclusive=True)
+    end.hears(Message(T.SETUP, CallReference(THEIRS + 1), (SPEECH_A_LAW, wanted, CalledPartyNumber("123"))))
+    assert (call.state, end.sent()) == (state, [T.RELEASE_COMPLETE])

@@ -2,7 +2,7 @@
  * second one block is read from a seqpacket socket, one packet sent by UDP, one received, one block written; nothing is
  * done with them. A process beside it is the far ends.
  *
- *   bare-calls CALLS SECONDS      prints the percentage of a core that a call costs
+ *   bare-calls CALLS SECONDS [rtp]     prints the percentage of a core that a call costs; rtp: both of its ends are UDP
  */
 #include <netinet/in.h>
 #include <signal.h>
@@ -19,12 +19,18 @@
 
 enum { CALLS_MAX = 512, BLOCK = 160, PACKET = 172, TICK_NS = 5000000, PHASES = 4, SETTLE_TICKS = 200 };
 
+/* One socket of a call, or its far end. */
 struct end {
-    int udp, line;
+    int fd;
+    bool line; /* seqpacket, else UDP */
     struct sockaddr_in own, far;
 };
 
-static struct end ours[CALLS_MAX], theirs[CALLS_MAX];
+struct call {
+    struct end ends[2];
+};
+
+static struct call ours[CALLS_MAX], theirs[CALLS_MAX];
 
 static void die(const char *what)
 {
@@ -43,26 +49,33 @@ static int udp_socket(struct sockaddr_in *own)
     return fd;
 }
 
-static void open_call(struct end *our, struct end *their)
+static void open_udp(struct end *our, struct end *their)
+{
+    our->fd = udp_socket(&our->own);
+    their->fd = udp_socket(&their->own);
+    our->far = their->own;
+    their->far = our->own;
+}
+
+static void open_line(struct end *our, struct end *their)
 {
     int pair[2];
 
-    our->udp = udp_socket(&our->own);
-    their->udp = udp_socket(&their->own);
-    our->far = their->own;
-    their->far = our->own;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, pair))
         die("socketpair");
-    our->line = pair[0];
-    their->line = pair[1];
+    our->fd = pair[0];
+    their->fd = pair[1];
+    our->line = their->line = true;
 }
 
 static void send_voice(const struct end *e)
 {
     static const uint8_t voice[PACKET] = {0x80};
 
-    (void)sendto(e->udp, voice, PACKET, MSG_DONTWAIT, (const struct sockaddr *)&e->far, sizeof e->far);
-    (void)send(e->line, voice, BLOCK, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (e->line)
+        (void)send(e->fd, voice, BLOCK, MSG_DONTWAIT | MSG_NOSIGNAL);
+    else
+        (void)sendto(e->fd, voice, PACKET, MSG_DONTWAIT, (const struct sockaddr *)&e->far, sizeof e->far);
 }
 
 static bool receive_voice(const struct end *e)
@@ -70,9 +83,10 @@ static bool receive_voice(const struct end *e)
     uint8_t voice[512];
     struct sockaddr_in from;
     socklen_t size = sizeof from;
-    ssize_t packet = recvfrom(e->udp, voice, sizeof voice, MSG_DONTWAIT, (struct sockaddr *)&from, &size);
 
-    return recv(e->line, voice, sizeof voice, MSG_DONTWAIT) == BLOCK && packet == PACKET;
+    if (e->line)
+        return recv(e->fd, voice, sizeof voice, MSG_DONTWAIT) == BLOCK;
+    return recvfrom(e->fd, voice, sizeof voice, MSG_DONTWAIT, (struct sockaddr *)&from, &size) == PACKET;
 }
 
 static void add_tick(struct timespec *next)
@@ -85,7 +99,7 @@ static void add_tick(struct timespec *next)
 }
 
 /* Each call at one tick of four, as in the engine; ticks without a call are slept through. */
-static unsigned run(const struct end *ends, unsigned count, unsigned ticks, struct timespec *next)
+static unsigned run(const struct call *calls, unsigned count, unsigned ticks, struct timespec *next)
 {
     unsigned missing = 0;
 
@@ -95,8 +109,10 @@ static unsigned run(const struct end *ends, unsigned count, unsigned ticks, stru
             continue;
         (void)clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, next, NULL);
         for (unsigned i = tick % PHASES; i < count; i += PHASES) {
-            missing += !receive_voice(&ends[i]);
-            send_voice(&ends[i]);
+            for (unsigned k = 0; k < 2; k++)
+                missing += !receive_voice(&calls[i].ends[k]);
+            for (unsigned k = 0; k < 2; k++)
+                send_voice(&calls[i].ends[k]);
         }
     }
     return missing;
@@ -112,19 +128,22 @@ static double used(void)
 
 int main(int argc, char **argv)
 {
-    unsigned count = argc == 3 ? (unsigned)strtoul(argv[1], NULL, 10) : 0;
-    unsigned seconds = argc == 3 ? (unsigned)strtoul(argv[2], NULL, 10) : 0;
+    const bool relay = argc == 4 && !strcmp(argv[3], "rtp");
+    unsigned count = argc == 3 || relay ? (unsigned)strtoul(argv[1], NULL, 10) : 0;
+    unsigned seconds = argc == 3 || relay ? (unsigned)strtoul(argv[2], NULL, 10) : 0;
     struct timespec next;
     unsigned missing;
     double before;
     pid_t far;
 
     if (!count || count > CALLS_MAX || !seconds || seconds > 3600) {
-        (void)fprintf(stderr, "usage: bare-calls CALLS SECONDS\n");
+        (void)fprintf(stderr, "usage: bare-calls CALLS SECONDS [rtp]\n");
         return 2;
     }
-    for (unsigned i = 0; i < count; i++)
-        open_call(&ours[i], &theirs[i]);
+    for (unsigned i = 0; i < count; i++) {
+        open_udp(&ours[i].ends[0], &theirs[i].ends[0]);
+        (relay ? open_udp : open_line)(&ours[i].ends[1], &theirs[i].ends[1]);
+    }
     (void)clock_gettime(CLOCK_MONOTONIC, &next);
     far = fork();
     if (far < 0)
@@ -137,7 +156,7 @@ int main(int argc, char **argv)
     before = used();
     missing = run(ours, count, seconds * PHASES * 50, &next);
     (void)printf("%.4f\n", (used() - before) * 100.0 / seconds / count);
-    (void)fprintf(stderr, "%u calls, %u s: %u of %u found nothing\n", count, seconds, missing, count * seconds * 50);
+    (void)fprintf(stderr, "%u calls, %u s: %u of %u found nothing\n", count, seconds, missing, count * seconds * 100);
     (void)kill(far, SIGKILL);
     (void)waitpid(far, NULL, 0);
     return 0;

@@ -8,7 +8,7 @@
 static struct inband detector;
 static char found[256];
 static uint32_t lengths[256];
-static unsigned count, muted, unmuted;
+static unsigned count, muted, unmuted, bridged;
 
 static void listen(const int16_t *linear, enum law law, bool sounding)
 {
@@ -16,7 +16,7 @@ static void listen(const int16_t *linear, enum law law, bool sounding)
     uint8_t codes[SAMPLES];
 
     law_encode(law, codes, linear, SAMPLES);
-    inband_frame(&detector, law, codes, &change);
+    inband_frame(&detector, law, codes, bridged, &change);
     if (change.ended && count < sizeof found - 1) {
         lengths[count] = change.samples;
         found[count++] = change.ended;
@@ -122,6 +122,66 @@ static void call_progress_tones_and_noise_are_no_digits(void)
     CHECK(muted < 5);
 }
 
+/* The key 5 twice for 200 ms, 100 ms apart; `gap` samples in the middle of each are another sound, or nothing. */
+static void press_interrupted(unsigned gap, double level, unsigned shift)
+{
+    static int16_t line[16000];
+    unsigned at = shift + 800;
+    struct sines s;
+
+    memset(line, 0, sizeof line);
+    for (unsigned press = 0; press < 2; press++) {
+        sines_clear(&s);
+        sines_add(&s, 770, -9);
+        sines_add(&s, 1336, -7);
+        sines_generate(&s, line + at, 1600);
+        memset(line + at + 700, 0, gap * sizeof *line);
+        sines_clear(&s);
+        sines_add(&s, 520, level);
+        sines_generate(&s, line + at + 700, gap);
+        at += 1600 + 800;
+    }
+    for (unsigned i = 0; i < at / SAMPLES * SAMPLES + 1600; i += SAMPLES)
+        listen(line + i, ULAW, false);
+}
+
+static void an_interrupted_digit_is_one_where_the_codec_interrupts_them(void)
+{
+    for (unsigned gap = 160; gap <= 400; gap += 40) {
+        for (unsigned shift = 0; shift < SAMPLES; shift += 11) {
+            reset();
+            bridged = 0;
+            press_interrupted(gap, -12, shift);
+            CHECK(strcmp(found, "5555") == 0 || gap < 320);
+            reset();
+            bridged = 3;
+            press_interrupted(gap, -12, shift);
+            CHECK(strcmp(found, "55") == 0);
+            CHECK_NEAR(lengths[0], 1600, 240);
+            CHECK_NEAR(lengths[1], 1600, 240);
+            bridged = 0;
+        }
+    }
+}
+
+static void keys_with_a_pause_between_them_stay_apart_where_interruptions_are_bridged(void)
+{
+    bridged = 3;
+    for (unsigned shift = 0; shift < SAMPLES; shift += 7) {
+        reset();
+        dial(ULAW, 400, 400, -9, -7, shift, 0, shift);
+        CHECK(strcmp(found, all) == 0);
+        for (unsigned i = 0; i < count; i++)
+            CHECK_NEAR(lengths[i], 400, 240);
+        for (unsigned gap = 320; gap <= 480; gap += 80) { /* Q.24 table 1: 40 ms and more */
+            reset();
+            press_interrupted(gap, -60, shift);
+            CHECK(strcmp(found, "5555") == 0);
+        }
+    }
+    bridged = 0;
+}
+
 static void a_digit_is_muted_from_its_second_frame_on(void)
 {
     struct sines s;
@@ -197,6 +257,8 @@ int main(void)
     RUN(the_shortest_digits_of_q24_are_found);
     RUN(digits_in_noise_and_with_twist_are_found);
     RUN(call_progress_tones_and_noise_are_no_digits);
+    RUN(an_interrupted_digit_is_one_where_the_codec_interrupts_them);
+    RUN(keys_with_a_pause_between_them_stay_apart_where_interruptions_are_bridged);
     RUN(a_digit_is_muted_from_its_second_frame_on);
     RUN(generated_digits_are_found);
     RUN(the_digit_queue_has_a_limit_and_a_live_digit_an_end);

@@ -13,6 +13,8 @@ static struct stream streams[MANY];
 static unsigned served[MANY];
 static unsigned next_phase[MANY];
 static unsigned refusals[MANY];
+static size_t last;  /* who was served last ... */
+static size_t after[MANY]; /* ... before whom */
 
 static bool serve(struct engine *e, struct stream *s, unsigned *phase)
 {
@@ -24,6 +26,8 @@ static bool serve(struct engine *e, struct stream *s, unsigned *phase)
         return false;
     }
     served[i]++;
+    after[i] = last;
+    last = i;
     *phase = next_phase[i] == PHASES ? *phase : next_phase[i];
     return true;
 }
@@ -109,11 +113,43 @@ static void removing_one_that_waits_leaves_the_others(void)
     end();
 }
 
+/* In the cache is what both use. */
+static void who_is_wired_to_each_other_is_served_together_where_the_tick_is_the_same(void)
+{
+    enum { FIRST = 0, SAME_TICK = 40, OTHER_TICK = 42 };
+
+    begin();
+    for (unsigned i = 0; i < MANY; i++) {
+        schedule_remove(&schedule, &places[i]);
+        schedule_add(&schedule, &streams[i].hearing, &streams[i], i);
+    }
+    streams[FIRST].peer = &streams[SAME_TICK];
+    streams[SAME_TICK].peer = &streams[FIRST];
+    streams[1].peer = &streams[OTHER_TICK];
+    streams[OTHER_TICK].peer = &streams[1];
+    next_phase[SAME_TICK] = 3; /* it moves while the first one's turn lasts */
+    run(0, PHASES);
+    CHECK_EQUAL(after[SAME_TICK], FIRST);
+    CHECK(after[OTHER_TICK] != 1);
+    for (unsigned i = 0; i < MANY; i++)
+        CHECK_EQUAL(served[i], 1);
+    run(PHASES, 3L * PHASES);
+    CHECK(after[SAME_TICK] != FIRST);
+    for (unsigned i = 0; i < MANY; i++)
+        CHECK_EQUAL(served[i], 3);
+    for (unsigned i = 0; i < MANY; i++) {
+        schedule_remove(&schedule, &streams[i].hearing);
+        streams[i].peer = NULL;
+    }
+    end();
+}
+
 int main(void)
 {
     RUN(each_place_is_served_once_a_frame);
     RUN(a_place_that_moves_is_still_served_once_a_frame);
     RUN(who_waits_is_asked_again_at_the_next_tick);
     RUN(removing_one_that_waits_leaves_the_others);
+    RUN(who_is_wired_to_each_other_is_served_together_where_the_tick_is_the_same);
     return 0;
 }

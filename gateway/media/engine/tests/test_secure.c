@@ -1,6 +1,8 @@
 #include "../secure.h"
 
 #include <errno.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <srtp2/srtp.h>
 #include <string.h>
 
@@ -167,6 +169,49 @@ static void packets_are_those_of_others(void)
                  "\xc5\x00\x2e\xde\x04\xcf\xdd\x2e\xb9\x11\x59\xe0\x88\x0a\xa0\x6e"
                  "\xd2\x97\x68\x26\xf7\x96\xb2\x01\xdf\x31\x31\xa1\x27\xe8\xa3\x92",
                  32);
+}
+
+/* Of every length up to many blocks, against libcrypto's own counter mode and HMAC with the session keys of RFC 3711 B.3. */
+static void long_packets_are_what_libcrypto_makes_of_them(void)
+{
+    enum { LONGEST = 700, TAG = 10 };
+    static const char master[] = "\xe1\xf9\x7a\x0d\x3e\x01\x8b\xe0\xd6\x4f\xa3\x2c\x06\xde\x41\x39"
+                                 "\x0e\xc6\x75\xad\x49\x8a\xfe\xeb\xb6\x96\x0b\x3a\xab\xe6";
+    static const uint8_t key[] = {0xc6, 0x1e, 0x7a, 0x93, 0x74, 0x4f, 0x39, 0xee, 0x10, 0x73, 0x4a, 0xfe, 0x3f, 0xf7, 0xa0, 0x87};
+    static const uint8_t salt[16] = {0x30, 0xcb, 0xbc, 0x08, 0x86, 0x3d, 0x8c, 0x85, 0xd4, 0x9d, 0xb3, 0x4a, 0x9a, 0xe1};
+    static const char mac_key[] = "\xce\xbe\x32\x1f\x6f\xf7\x71\x6b\x6f\xd4\xab\x49\xaf\x25\x6a\x15\x6d\x38\xba\xa4";
+    struct secure_key known = {.suite = GM_AES_CM_128_HMAC_SHA1_80};
+
+    memset(&us, 0, sizeof us);
+    memcpy(known.octets, master, sizeof master - 1);
+    (void)set(&us, known, known);
+    for (unsigned length = 0; length <= LONGEST; length++) {
+        const struct rtp_packet header = {.ssrc = SSRC, .sequence = (uint16_t)(length + 1)};
+        _Alignas(4) uint8_t packet[RTP_HEADER + LONGEST + SECURE_ROOM];
+        uint8_t right[RTP_HEADER + LONGEST + 4] = {0}, iv[16], digest[20];
+        EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
+        size_t size = RTP_HEADER + length;
+        int done;
+
+        rtp_header(right, &header);
+        for (unsigned i = 0; i < length; i++)
+            right[RTP_HEADER + i] = (uint8_t)(i * 7);
+        memcpy(packet, right, size);
+        memcpy(iv, salt, sizeof iv);
+        for (unsigned i = 0; i < 4; i++)
+            iv[4 + i] ^= right[8 + i]; /* the SSRC */
+        iv[12] ^= right[2]; /* the packet's index, of which only the sequence number is not 0 */
+        iv[13] ^= right[3];
+        CHECK(EVP_EncryptInit_ex(c, EVP_aes_128_ctr(), NULL, key, iv));
+        CHECK(EVP_EncryptUpdate(c, right + RTP_HEADER, &done, right + RTP_HEADER, (int)length));
+        EVP_CIPHER_CTX_free(c);
+        CHECK(HMAC(EVP_sha1(), mac_key, sizeof mac_key - 1, right, size + 4, digest, NULL)); /* with the roll-over counter, 0 */
+        CHECK_EQUAL(secure_protect(&us, packet, &size), 0);
+        CHECK_EQUAL(size, RTP_HEADER + length + TAG);
+        CHECK(!memcmp(packet, right, RTP_HEADER + length));
+        CHECK(!memcmp(packet + RTP_HEADER + length, digest, TAG));
+    }
+    secure_close(&us);
 }
 
 static void what_is_not_authentic_does_not_count_and_does_no_harm(void)
@@ -367,8 +412,10 @@ static void what_cannot_be_is_refused_and_changes_nothing(void)
 {
     struct secure_key none = {0}, unknown = {.suite = SUITES + 1}, good = key_of(1, 5);
     struct secure_library poor = {.suites = 1U << GM_AES_CM_128_HMAC_SHA1_80};
-    struct secure_key gcm = key_of(GM_AEAD_AES_128_GCM, 5);
+    struct secure_key gcm = key_of(GM_AEAD_AES_128_GCM, 5), long_mki = good;
     bool renewed;
+
+    long_mki.mki_size = GM_SRTP_MKI_BYTES + 1;
 
     begin(GM_AES_CM_128_HMAC_SHA1_80);
     CHECK_EQUAL(talk(10, 3), 3);
@@ -376,12 +423,110 @@ static void what_cannot_be_is_refused_and_changes_nothing(void)
     CHECK_EQUAL(secure_set(&us, &library, &good, &none, now, &renewed), EINVAL);
     CHECK_EQUAL(secure_set(&us, &library, &unknown, &good, now, &renewed), EINVAL);
     CHECK_EQUAL(secure_set(&us, &library, &good, &unknown, now, &renewed), EINVAL);
+    CHECK_EQUAL(secure_set(&us, &library, &good, &long_mki, now, &renewed), EINVAL);
     CHECK_EQUAL(secure_set(&us, &poor, &gcm, &good, now, &renewed), ENOTSUP);
     CHECK(!renewed);
     CHECK_EQUAL(talk(13, 3), 3);
     CHECK_EQUAL(secure_set(&us, &library, &none, &none, now, &renewed), 0);
     CHECK(!secure_on(&us));
     end();
+}
+
+/* A far end whose packets have an MKI, as libsrtp writes it. */
+static srtp_t other_with_mki(struct secure_key *key)
+{
+    srtp_master_key_t master = {.key = key->octets, .mki_id = key->mki, .mki_size = key->mki_size};
+    srtp_master_key_t *masters[] = {&master};
+    srtp_policy_t policy = {.ssrc = {.type = ssrc_any_outbound}, .keys = masters, .num_master_keys = 1, .window_size = 128};
+    srtp_t session = NULL;
+
+    switch (key->suite) {
+    case GM_AES_CM_128_HMAC_SHA1_80:
+        srtp_crypto_policy_set_rtp_default(&policy.rtp);
+        break;
+    case GM_AES_CM_128_HMAC_SHA1_32:
+        srtp_crypto_policy_set_aes_cm_128_hmac_sha1_32(&policy.rtp);
+        break;
+    default:
+        srtp_crypto_policy_set_aes_gcm_256_16_auth(&policy.rtp);
+    }
+    if (key->suite == GM_AEAD_AES_256_GCM)
+        srtp_crypto_policy_set_aes_gcm_256_16_auth(&policy.rtcp);
+    else
+        srtp_crypto_policy_set_rtcp_default(&policy.rtcp);
+    CHECK_EQUAL(srtp_create(&session, &policy), srtp_err_status_ok);
+    return session;
+}
+
+static struct packet other_sent(srtp_t other, uint16_t sequence)
+{
+    struct packet p = plain(SSRC, sequence);
+    int length = (int)p.size;
+
+    CHECK_EQUAL(srtp_protect_mki(other, p.data, &length, 1, 0), srtp_err_status_ok);
+    p.size = (size_t)length;
+    return p;
+}
+
+static void packets_with_an_mki_are_heard_and_with_another_one_are_not(void)
+{
+    static const struct {
+        uint8_t suite, size;
+    } cases[] = {{GM_AES_CM_128_HMAC_SHA1_80, 1}, {GM_AES_CM_128_HMAC_SHA1_80, 4},
+                 {GM_AES_CM_128_HMAC_SHA1_32, 4}, {GM_AES_CM_128_HMAC_SHA1_32, GM_SRTP_MKI_BYTES},
+                 {GM_AEAD_AES_256_GCM, 1},        {GM_AEAD_AES_256_GCM, GM_SRTP_MKI_BYTES}};
+    static const uint8_t report[] = {0x80, 201, 0, 1, 0xca, 0xfe, 0xba, 0xbe};
+
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const uint8_t suite = cases[i].suite;
+        struct secure_key theirs = key_of(suite, 1);
+        struct packet p;
+        srtp_t other;
+        int length = sizeof report;
+
+        begin(suite);
+        theirs.mki_size = cases[i].size;
+        theirs.mki[theirs.mki_size - 1] = 7;
+        other = other_with_mki(&theirs);
+        CHECK_EQUAL(hear(&them, other_sent(other, 10)), EBADMSG); /* not agreed on */
+        CHECK(!set(&them, key_of(suite, 2), theirs));
+        p = other_sent(other, 11);
+        CHECK_EQUAL(hear(&them, p), 0);
+        CHECK_EQUAL(hear(&them, p), EALREADY);
+        CHECK_EQUAL(hear(&them, sent(12)), EBADMSG); /* without any */
+        for (uint32_t s = 0xfff0; s < 0x10010; s++, now += 20000)
+            CHECK_EQUAL(hear(&them, other_sent(other, (uint16_t)s)), 0);
+        p = (struct packet){.size = sizeof report};
+        memcpy(p.data, report, sizeof report);
+        CHECK_EQUAL(srtp_protect_rtcp_mki(other, p.data, &length, 1, 0), srtp_err_status_ok);
+        p.size = (size_t)length;
+        CHECK_EQUAL(secure_unprotect_rtcp(&them, p.data, &p.size, now), 0);
+        CHECK_EQUAL(p.size, sizeof report);
+        CHECK(!memcmp(p.data, report, sizeof report));
+        p = other_sent(other, 0x20);
+        for (size_t size = 0; size < p.size; size++) {
+            struct packet cut = p;
+
+            cut.size = size;
+            CHECK_EQUAL(hear(&them, cut), EBADMSG);
+            cut.size = size;
+            CHECK_EQUAL(secure_unprotect_rtcp(&them, cut.data, &cut.size, now), EBADMSG);
+        }
+        CHECK_EQUAL(hear(&them, p), 0);
+        theirs.mki[0] ^= 0x40;
+        CHECK(!set(&them, key_of(suite, 2), theirs));
+        now += SECURE_LOST_US;
+        CHECK_EQUAL(hear(&them, other_sent(other, 0x21)), EBADMSG);
+        theirs.mki[0] ^= 0x40;
+        /* A new key, and what was on its way with the former one and its MKI. */
+        CHECK(!set(&them, key_of(suite, 2), key_of(suite, 9)));
+        CHECK_EQUAL(hear(&them, other_sent(other, 0x22)), EBADMSG);
+        CHECK(!set(&them, key_of(suite, 2), theirs));
+        CHECK(!set(&them, key_of(suite, 2), key_of(suite, 9)));
+        CHECK_EQUAL(hear(&them, other_sent(other, 0x23)), 0);
+        CHECK_EQUAL(srtp_dealloc(other), srtp_err_status_ok);
+        end();
+    }
 }
 
 static bool wiped(const struct secure_context *c)
@@ -408,6 +553,7 @@ int main(void)
     CHECK_EQUAL(library.suites, 0x7e);
     RUN(every_suite_there_and_back);
     RUN(packets_are_those_of_others);
+    RUN(long_packets_are_what_libcrypto_makes_of_them);
     RUN(what_is_not_authentic_does_not_count_and_does_no_harm);
     RUN(sequences_wrap_with_loss_and_disorder_around_it);
     RUN(calls_of_a_day);
@@ -418,6 +564,7 @@ int main(void)
     RUN(roll_over_counters_after_a_new_key_may_go_on_or_begin_anew);
     RUN(a_key_is_for_so_many_sources_and_no_more);
     RUN(what_cannot_be_is_refused_and_changes_nothing);
+    RUN(packets_with_an_mki_are_heard_and_with_another_one_are_not);
     RUN(keys_are_wiped);
     secure_library_close(&library);
     return 0;

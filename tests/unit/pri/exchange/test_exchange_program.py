@@ -8,14 +8,18 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, TextIO
+from types import SimpleNamespace
+from typing import Any, TextIO, cast
 
 import pytest
 from click.testing import CliRunner
 
 from gateway.control_socket import CommandError
 from gateway.identity import Presentation, RedirectionReason, Screening, TypeOfNumber
+from gateway.media.api import Statistics
 from gateway.pri.exchange.core import CallRequest
+from gateway.pri.exchange.line import Line as CallLine
+from gateway.pri.exchange.line import Report
 from gateway.pri.exchange.main import _standard_input, main, read_words, span_settings
 from gateway.pri.exchange.plan import Voice
 from gateway.pri.exchange.program import CALLS_A_SPAN, ExchangeProgram
@@ -71,7 +75,7 @@ async def refused(program: ExchangeProgram, **request: object) -> str:
 def test_what_is_wrong_with_a_command_is_said(tmp_path: Path) -> None:
     async def test(program: ExchangeProgram) -> None:
         for request, words in {
-            (("command", "dance"),): "command 'dance', expected call, hangup, load",
+            (("command", "dance"),): "command 'dance', expected call, calls, hangup",
             (): "command None, expected",
             (("command", "call"),): "called: expected a number of 1 to 32 digits",
             (("command", "call"), ("called", "12x")): "called: expected a number",
@@ -134,6 +138,20 @@ def test_cut_mend_and_alarm_are_seen_at_the_other_end_of_that_span_only(tmp_path
         await sees(1, Alarm.NONE)
         for line in lines:
             line.span.close()
+
+    running(tmp_path, test)
+
+
+def test_calls_under_way_are_told_with_what_they_hear(tmp_path: Path) -> None:
+    async def test(program: ExchangeProgram) -> None:
+        assert await program.command({"command": "calls"}) == {"calls": []}
+        report = Report(3, "to gateway", "4165550101", "2125551234", "caller", 0, heard=Statistics(frequency=600.0))
+        lines = program.units[1].exchange.lines
+        lines[3] = cast(CallLine, SimpleNamespace(report=report))
+        (told,) = cast(Any, await program.command({"command": "calls"}))["calls"]
+        del lines[3]
+        assert (told["call"], told["called"], told["ended"]) == (CALLS_A_SPAN + 3, "4165550101", None)
+        assert told["heard"]["frequency"] == 600.0
 
     running(tmp_path, test)
 
@@ -279,6 +297,7 @@ def test_number_that_is_none_of_a_call_stays_a_word(digits: int) -> None:
         (["--span", "a", "--line", "e2"], 2, "'e2' is not one of 'e1', 't1'"),
         (["--span", "a", "--country", "zz"], 2, "Invalid value for '--country': 'zz' is not one of 'at'"),
         (["--span", "a", "--t200-ms", "5"], 2, "5 is not in the range"),
+        (["--span", "a", "--n200", "21"], 2, "21 is not in the range"),
         (["--span", "/dev/null/a"], 1, "/dev/null/a: Not a directory"),
         (["--span", "/dev/null"], 1, "Error: /dev/null: File exists"),
         (["--span", "a", "word"], 2, "unexpected extra argument (word)"),

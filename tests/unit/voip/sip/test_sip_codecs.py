@@ -12,9 +12,10 @@ from msgspec.structs import replace as altered
 from gateway.media.api import Codec, RtpSettings
 from gateway.voip.sip.audio_formats import FIRST_DYNAMIC, MAX_PAYLOAD_TYPE, numbered
 from gateway.voip.sip.codecs import CODECS, codec_rows, preferring
-from gateway.voip.sip.offer_answer import LocalMedia, apply_answer, make_answer, make_offer
+from gateway.voip.sip.offer_answer import Elsewhere, LocalMedia, apply_answer, make_answer, make_offer
 from gateway.voip.sip.peers import PeerSettings
 from gateway.voip.sip.sdp import SessionDescription
+from tests.unit.voip.sip.sip_far_end import FarEnd, sdp
 from tests.unit.voip.sip.sip_pair import Pair, simple_setup
 
 ALL = ["opus", "slin16", "g722", "alaw", "ulaw"]
@@ -128,6 +129,38 @@ def test_comfort_noise_is_offered_and_answered_only_where_we_have_it() -> None:
     ):
         assert "13" not in make_answer(description(*lines), local).description.media[0].formats
     assert "13" not in make_offer(altered(local, codecs=codec_rows(["opus"]))).media[0].formats
+
+
+def quiet_far_end() -> FarEnd:
+    return FarEnd(
+        peer=lambda plain: replace(plain, comfort_noise=True),
+        settings=lambda plain: replace(plain, emergency=frozenset({"911"})),
+    )
+
+
+def formats_of(body: bytes) -> tuple[str, ...]:
+    return SessionDescription.parse(body).media[0].formats
+
+
+def test_comfort_noise_is_offered_to_peers_that_may_send_it_but_not_in_emergency_calls() -> None:
+    assert "13" not in formats_of(FarEnd().call_out(simple_setup())[2].body)
+    assert "13" in formats_of(quiet_far_end().call_out(simple_setup())[2].body)
+    # The number may have been changed on the way to the trunk: the call says what it is.
+    assert "13" not in formats_of(quiet_far_end().call_out(altered(simple_setup(), emergency=True))[2].body)
+
+
+@pytest.mark.parametrize(("number", "taken_too"), [("5550100", True), ("911", False)])
+def test_comfort_noise_that_a_caller_offers_is_taken_but_not_in_emergency_calls(number: str, taken_too: bool) -> None:
+    far = quiet_far_end()
+    far.request("INVITE", body=sdp(formats="8 13 101"), user=number)
+    far.take_response(100)
+    far.offers[-1][0].answer(None, far.now)
+    assert ("13" in formats_of(far.take_response(200).body)) is taken_too
+
+
+def test_comfort_noise_is_not_offered_for_voice_that_goes_to_somebody_else() -> None:
+    local = altered(LOCAL, comfort_noise=True, elsewhere=Elsewhere("192.0.2.9", 4000, Codec.ALAW))
+    assert "13" not in make_offer(local).media[0].formats
 
 
 def test_answer_with_our_numbers_exchanged_is_understood() -> None:

@@ -280,7 +280,23 @@ def test_answer_with_the_secure_profile_to_best_effort_is_as_good() -> None:
 def test_far_end_that_sends_our_key_back_is_no_partner() -> None:
     a = side(REQUIRED)
     offered = SessionDescription.parse(a.make_offer()).media[0].crypto[0]
-    assert "repeats our own key" in refused(lambda: a.take_answer(description(*stream("RTP/SAVP", offered)))).text
+    for repeated in (offered, f"{offered}|2^31|1:4"):
+        text = refused(lambda repeated=repeated: a.take_answer(description(*stream("RTP/SAVP", repeated)))).text  # type: ignore[misc]
+        assert "repeats our own key" in text
+
+
+def test_key_with_an_mki_is_taken_from_offer_and_answer_and_ours_has_none() -> None:
+    b = side(REQUIRED)
+    answer = b.take_offer(description(*stream("RTP/SAVP", f"{KEY_80}|2^31|1:4")))
+    assert secure(b).receive == SrtpKey(KEY_80.suite, KEY_80.key.key, b"\0\0\0\1")
+    (ours,) = SessionDescription.parse(answer).media[0].crypto
+    assert "|" not in ours
+    assert secure(b).send.mki == b""
+    a = side(REQUIRED)
+    a.make_offer()
+    key = str(KEY_80).partition("inline:")[2]
+    a.take_answer(description(*stream("RTP/SAVP", f"4 AES_CM_128_HMAC_SHA1_80 inline:{key}|7:1")))
+    assert secure(a).receive == SrtpKey(KEY_80.suite, KEY_80.key.key, b"\7")
 
 
 def test_required_never_takes_plain_media_in_any_later_exchange() -> None:

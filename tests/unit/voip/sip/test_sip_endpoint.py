@@ -249,6 +249,30 @@ def test_stream_without_content_length_is_answered_and_closed() -> None:
     assert len(far.closed) == 1
 
 
+def test_message_that_never_ends_to_arrive_is_closed() -> None:
+    far = FarEnd(transport=TCP)
+    began = far.now
+    for octet in far.request("OPTIONS", send=False).to_bytes():
+        far.give(bytes([octet]))
+        if far.closed:
+            break
+        far.run(1)
+    assert streams.MAX_UNFINISHED < far.now - began < streams.MAX_UNFINISHED + 5 * SECOND
+
+
+def test_messages_and_pings_one_after_another_are_taken_however_slowly() -> None:
+    far = FarEnd(transport=TCP)
+    for number in range(4):
+        data = far.request("OPTIONS", send=False, call_id=str(number)).to_bytes()
+        far.give(data[:9])
+        far.run(20)
+        far.give(data[9:] + b"\r\n")
+        far.run(20)
+        far.give(b"\r\n")
+    assert far.names().count("200 OPTIONS") == 4
+    assert not far.closed
+
+
 def test_streams_beyond_the_limit_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "MAX_STREAMS", 1)
     far = FarEnd(transport=TCP)

@@ -105,7 +105,7 @@ def test_doubling_of_every_message_is_not_noticed() -> None:
     leg.release(Cause.NORMAL_CALL_CLEARING, pair.now)
     pair.run(1)
     assert notes.names() == ["MediaChanged", "Alerting", "Answered", "Released"]
-    assert far_notes.names() == ["MediaChanged", "Held", "Released"]
+    assert far_notes.names() == ["MediaChanged", "Held", "Leaving", "Released"]
     assert len(pair.b.offers) == 1
     pair.assert_clean()
 

@@ -316,7 +316,7 @@ def test_what_the_phone_sends_in_the_call_moves_with_its_registration() -> None:
     new = Flow(UDP, "198.51.100.9", 40_000)
     location, phones = places.endpoint.phones.location, places.endpoint.phones
     moved = location.put("desk", [replace(places.bound[0], flow=new)], places.now)
-    phones._follow(tuple(moved))
+    phones._follow(tuple(moved), places.now)
     leg.release(Cause.NORMAL_CALL_CLEARING, places.now)
     places.drain()
     assert places.flows[-1] == new
@@ -334,7 +334,7 @@ def test_a_phone_that_moves_while_it_is_called_is_called_where_it_is_now(count: 
     new = Flow(UDP, "192.0.2.19", 40_000)
     location, phones = places.endpoint.phones.location, places.endpoint.phones
     moved = location.put("desk", [replace(places.bound[0], flow=new), *places.bound[1:]], places.now)
-    phones._follow(tuple(moved))
+    phones._follow(tuple(moved), places.now)
     places.sent.clear()
     if not rings:
         places.run(1)
@@ -355,15 +355,30 @@ def test_who_gives_up_on_a_phone_that_moved_while_it_rang_tells_it_where_it_is_n
     places.say(1, 180)
     new = Flow(UDP, "192.0.2.19", 40_000)
     location, phones = places.endpoint.phones.location, places.endpoint.phones
-    phones._follow(tuple(location.put("desk", [replace(places.bound[0], flow=new), places.bound[1]], places.now)))
+    moved = location.put("desk", [replace(places.bound[0], flow=new), places.bound[1]], places.now)
+    phones._follow(tuple(moved), places.now)
     places.sent.clear()
     leg.release(Cause.NORMAL_CALL_CLEARING, places.now)
     places.drain()
     assert places.sent_to() == {9: ["CANCEL"], 1: ["CANCEL"]}
 
 
-@pytest.mark.parametrize(("address", "follows"), [("192.0.2.80", True), ("192.0.2.81", False)])
-def test_a_call_through_another_port_of_the_same_nat_moves_too(address: str, follows: bool) -> None:
+@pytest.mark.parametrize(
+    ("address", "other", "contact", "follows"),
+    [
+        # Another port of the NAT that it is registered through.
+        ("192.0.2.80", "", "", True),
+        # The NAT had this address in between, and nobody else can be meant.
+        ("192.0.2.81", "", "", True),
+        ("192.0.2.81", "192.0.2.82", "sip:line1@10.1.1.2", True),
+        # Another phone is registered from there, or another somewhere else has the very same Contact.
+        ("192.0.2.81", "192.0.2.81", "sip:line1@10.1.1.2", False),
+        ("192.0.2.81", "192.0.2.82", "", False),
+    ],
+)
+def test_a_call_through_another_mapping_of_the_nat_moves_too(
+    address: str, other: str, contact: str, follows: bool
+) -> None:
     places = Places(1)
     leg = places.call()
     places.say(0, 200, sdp())
@@ -375,9 +390,13 @@ def test_a_call_through_another_port_of_the_same_nat_moves_too(address: str, fol
     mapped = Flow(UDP, "192.0.2.80", 30_000)
     location, phones = places.endpoint.phones.location, places.endpoint.phones
     bound = replace(places.bound[0], flow=mapped, uri=uri)
-    location.put("desk", [bound], places.now)
+    others = []
+    if other:
+        theirs = Uri.parse(contact) if contact else uri
+        others = [replace(bound, flow=Flow(UDP, other, 9), uri=theirs, contact=str(theirs), call_id="o", instance="o")]
+    location.put("desk", [bound, *others], places.now)
     new = Flow(UDP, "198.51.100.9", 40_000)
-    phones._follow(tuple(location.put("desk", [replace(bound, flow=new)], places.now)))
+    phones._follow(tuple(location.put("desk", [replace(bound, flow=new), *others], places.now)), places.now)
     assert session.flow == (new if follows else through)
 
 

@@ -170,6 +170,23 @@ def test_hold_by_address_nought() -> None:
     )
 
 
+@pytest.mark.parametrize("address", ["nowhere.invalid", "Black-Hole.INVALID.", "invalid.invalid"])
+def test_name_that_can_be_nowhere_is_address_nought(address: str) -> None:
+    result = answered("m=audio 4000 RTP/AVP 8", address=address)
+    assert result.held
+    assert (settings_of(result).address, settings_of(result).rtcp_port) == ("0.0.0.0", 0)
+
+
+@pytest.mark.parametrize("address", ["pbx.example.org", "invalid", "xinvalid", "1.2.3", "999.0.0.1"])
+def test_other_names_are_refused_and_not_looked_up(address: str) -> None:
+    error = refused("m=audio 4000 RTP/AVP 8", address=address)
+    assert (error.status, error.warning) == (488, 301)
+    assert f"{address!r} is a name, expected an IP address" in error.text
+    offer = make_offer(LOCAL)
+    with pytest.raises(SipError, match="names are not looked up"):
+        apply_answer(offer, description("m=audio 4000 RTP/AVP 8", address=address), LOCAL)
+
+
 @pytest.mark.parametrize(
     ("line", "port"),
     [

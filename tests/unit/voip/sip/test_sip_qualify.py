@@ -104,6 +104,21 @@ def test_proxys_word_that_nobody_is_there_is_taken(status: int) -> None:
     assert far.reach == "unreachable"
 
 
+def test_answer_that_may_take_minutes_is_waited_for_as_long_as_sip_does() -> None:
+    far = Watched(late=120 * SECOND)
+    options = far.asked()
+    far.run(31)
+    far.take()
+    assert far.reach == "unknown"
+    far.run(2)
+    assert far.reach == "unreachable"
+    far.take()
+    options = far.asked()
+    far.run(20)
+    far.answer(options, 200)
+    assert far.reach == "reachable"
+
+
 def test_late_answer_is_lagged_and_a_later_one_in_time_is_not(caplog: pytest.LogCaptureFixture) -> None:
     far = Watched()
     options = far.asked()

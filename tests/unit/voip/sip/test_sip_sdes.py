@@ -57,11 +57,34 @@ def test_examples_of_the_rfc_are_read(value: str, tag: int, suite: SrtpSuite) ->
 
 
 @pytest.mark.parametrize(
+    ("parameters", "mki"),
+    [("|2^20|1:4", b"\0\0\0\1"), ("|1:1", b"\1"), ("|2^31|258:2", b"\1\2"), ("|1:8", bytes(7) + b"\1"), ("", b"")],
+)
+def test_mki_is_read_as_the_octets_that_packets_have(parameters: str, mki: bytes) -> None:
+    crypto = usable(f"1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}{parameters}")
+    assert crypto.key.mki == mki
+    assert crypto.key.key == base64.b64decode(KEY)
+
+
+def test_key_without_mki_goes_before_one_with_which_is_better_than_none() -> None:
+    lines = (
+        f"1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}|2^31|1:1",
+        f"2 AES_CM_128_HMAC_SHA1_32 inline:{KEY}|2^31|2:1",
+        f"3 AES_CM_128_HMAC_SHA1_80 inline:{KEY}|2^31",
+    )
+    for offered, tag in ((lines, 3), (lines[:2], 1)):
+        crypto, why = first_usable(offered)
+        assert crypto is not None
+        assert (crypto.tag, why) == (tag, "")
+    # Ours never has one: what we send carries none.
+    assert "|" not in str(crypto)
+
+
+@pytest.mark.parametrize(
     ("value", "why"),
     [
         (f"1 F8_128_HMAC_SHA1_80 inline:{KEY}", "unknown suite F8_128_HMAC_SHA1_80"),
-        (f"1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}|2^20|1:4", "key with an MKI"),
-        (f"1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}|1:1", "key with an MKI"),
+        (f"1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}|2^20|1:9", "key with an MKI of 9 octets"),
         (f"1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}|1:4;inline:{KEY}|2:4", "more than one key"),
         ("1 AES_CM_128_HMAC_SHA1_80 uri:https://example.org", "unknown key method"),
         (f"1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}|2^49", "lifetime of a key that no key may have"),
@@ -100,6 +123,7 @@ def test_what_the_engine_cannot_do_makes_the_attribute_unusable(value: str, why:
         f"1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}|soon",
         f"1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}|1:x",
         f"1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}|1:129",
+        f"1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}|256:1",
         f"1 AES_CM_128_HMAC_SHA1_80 inline:{KEY} \x01",
         f"1 AES_CM_128_HMAC_SHA1_80 inline:{KEY} " + "-x" * MAX_ATTRIBUTE,
     ],
@@ -185,5 +209,6 @@ def test_near_misses_raise_nothing_else_and_read_back(
     except SipError:
         return
     if isinstance(crypto, Crypto):
-        assert crypto.key == SrtpKey(SUITES[name], key)
-        assert parse_crypto(str(crypto)) == crypto
+        assert crypto.key == SrtpKey(SUITES[name], key, b"\0\0\0\1" if "1:4" in rest else b"")
+        ours = Crypto(crypto.tag, crypto.name, SrtpKey(SUITES[name], key))
+        assert parse_crypto(str(crypto)) == ours

@@ -105,6 +105,21 @@ def test_peer_is_served_while_strangers_flood() -> None:
     assert far.names() == ["200 OPTIONS"] * (STRANGERS_RATE // 100)
 
 
+def test_who_is_inside_is_heard_while_the_world_floods() -> None:
+    far = FarEnd(settings=lambda settings: replace(settings, context=None))
+    far.endpoint.strangers.near = lambda address: address.startswith("192.168.")
+    for flow in sources(2 * STRANGERS_RATE):
+        far.request("OPTIONS", flow=flow)
+    assert len(far.take()) == STRANGERS_RATE
+    inside = [Flow(UDP, f"192.168.{number // 250}.{1 + number % 250}", 5060) for number in range(2 * STRANGERS_RATE)]
+    for flow in inside:
+        far.request("REGISTER", flow=flow)
+    assert len(far.take()) == STRANGERS_RATE
+    for flow in sources(STRANGERS_RATE):
+        far.request("OPTIONS", flow=flow)
+    assert far.take() == []
+
+
 def test_stranger_on_tcp_that_sends_too_much_is_closed() -> None:
     far = FarEnd(transport=TCP, settings=lambda settings: replace(settings, context=None))
     request = far.request("OPTIONS", send=False).to_bytes()

@@ -125,6 +125,22 @@ def test_tcp_ping_is_answered_with_pong_and_messages_follow() -> None:
     run(scenario)
 
 
+def test_connection_that_is_refused_is_told_in_the_systems_words(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        with socket.socket() as taken:
+            # Bound, and nobody listens.
+            taken.bind(("127.0.0.1", 0))
+            port = taken.getsockname()[1]
+            node = Node()
+            await node.start("tcp:127.0.0.1:0")
+            node.transport.perform(Send(Flow(TCP, "127.0.0.1", port), b"x"))
+            await node.until(lambda: bool(caplog.messages))
+            await node.close()
+        assert caplog.messages == [f"cannot connect to tcp:127.0.0.1:{port}: Connection refused"]
+
+    run(scenario)
+
+
 def test_stream_that_cannot_be_framed_is_closed() -> None:
     async def scenario() -> None:
         node = Node()
@@ -138,6 +154,28 @@ def test_stream_that_cannot_be_framed_is_closed() -> None:
         await node.close()
 
     run(scenario)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_of_the_connections_of_strangers_one_end_a_second_is_told(
+    caplog: pytest.LogCaptureFixture, known: bool
+) -> None:
+    async def scenario() -> None:
+        node = Node()
+        await node.start("tcp:127.0.0.1:0")
+        node.transport.handshakes.known = lambda _address: known
+        for _ in range(5):
+            reader, writer = await asyncio.open_connection("127.0.0.1", node.listeners[0].port)
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert await asyncio.wait_for(reader.read(), 5) == b""
+            writer.close()
+            await writer.wait_closed()
+        await node.close()
+
+    with caplog.at_level("INFO", logger=transport_module.__name__):
+        run(scenario)
+    told = [message for message in caplog.messages if message.startswith("closing")]
+    assert len(told) == 5 if known else 1 <= len(told) < 5
 
 
 def test_connection_beyond_the_limit_takes_the_place_of_the_one_silent_longest(monkeypatch: pytest.MonkeyPatch) -> None:

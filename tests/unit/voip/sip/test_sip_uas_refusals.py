@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from gateway.cause import Cause
-from gateway.leg import Bearer, Leg, LegEvent, MediaChanged, Offered, Released
+from gateway.leg import Bearer, Leg, LegEvent, MediaChanged, NotOffered, Offered, Released
 from gateway.media.api import Failure
 from gateway.voip.sip.message import Response
 from gateway.voip.sip.reason import q850_reason
@@ -147,6 +147,18 @@ def test_refused_offer_says_why() -> None:
         488,
         '305 gateway "offer cannot be taken: no codec in common"',
     )
+
+
+def test_name_for_an_address_is_refused_with_a_warning_and_a_record_that_say_so() -> None:
+    far = FarEnd()
+    told: list[NotOffered] = []
+    far.endpoint.incoming._on_not_offered = lambda offer, _now: told.append(offer)
+    far.request("INVITE", body=sdp().replace(b"c=IN IP4 192.0.2.2", b"c=IN IP4 pbx.example.org"))
+    refusal = far.take()[-1]
+    assert isinstance(refusal, Response)
+    assert refusal.status == 488
+    assert (refusal.headers.get("Warning") or "").startswith("301 gateway ")
+    assert "'pbx.example.org' is a name, expected an IP address" in told[0].text
 
 
 def test_sips_is_refused_while_there_is_no_tls() -> None:

@@ -6,7 +6,8 @@ import datetime
 from collections.abc import Sequence
 from pathlib import Path
 
-from gateway.provision.certificates import Identity, KeyKind, make_box, make_ca
+from gateway.provision.certificates import Identity, KeyKind, make_box, make_ca, read_certificates
+from gateway.provision.revocation import read_crls, revoke
 from gateway.voip.sip.tls import Tls, TlsSettings, VerifyClient
 
 NOW = datetime.datetime.now(datetime.UTC)
@@ -38,6 +39,14 @@ class Authority:
         key.write_bytes(made.key_pem)
         return made
 
+    def revoke(self, *names: str, now: datetime.datetime = NOW) -> Path:
+        """The list of revoked certificates, with those of ``names`` on it."""
+        path = self.file.with_suffix(".crl")
+        before = read_crls(path.read_bytes())[0] if path.exists() else None
+        found = [read_certificates((self.directory / f"{name}.crt").read_bytes())[0] for name in names]
+        path.write_bytes(revoke(self.identity, before, found, now))
+        return path
+
     def settings(
         self,
         name: str,
@@ -48,6 +57,7 @@ class Authority:
         wildcards: Sequence[str] = (),
         common_names: Sequence[str] = (),
         names: Sequence[str] = (),
+        crl: Path | None = None,
     ) -> TlsSettings:
         """Settings with the certificate of box ``name``, which is issued first unless it is there."""
         if not (self.directory / f"{name}.crt").exists():
@@ -61,6 +71,7 @@ class Authority:
             frozenset(wildcards),
             frozenset(common_names),
             frozenset(names),
+            crl,
         )
 
     def tls(self, name: str, **settings: object) -> Tls:
