@@ -112,6 +112,18 @@ def test_words_of_authentication_reach_the_endpoint(tmp_path: Path) -> None:
     assert peer.brakes == Brakes(4, 100, 30)
 
 
+def test_a_phone_has_brakes_from_the_start_and_a_trunk_those_that_it_is_given(tmp_path: Path) -> None:
+    configuration = tmp_path / "branch.toml"
+    phones = '[[phone]]\nname = "desk"\ncontext = "out"\nsecret = "pears-and-plums"\n'
+    free = '[[phone]]\nname = "dialler"\ncontext = "out"\nsecret = "plums-and-figs"\n'
+    route = '[[route]]\ncontext = "out"\nmatch = "_X."\nto = ["sip:hq/{number}"]\n'
+    none = "call_limit = 0\ncalls_per_hour = 0\ndestinations_per_hour = 0\n"
+    configuration.write_text(f"schema = 1\n{TRUNK}{phones}{free}{none}{route}")
+    brakes = {peer.name: peer.brakes for peer in sip_settings(load(configuration)).peers}
+    assert brakes.pop("desk") == Brakes(8, 120, 60)
+    assert set(brakes.values()) == {Brakes(0, 0, 0)} and len(brakes) == 2
+
+
 @pytest.mark.parametrize(
     "line",
     [
