@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import functools
 import itertools
+import os
 import shutil
+import signal
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +16,7 @@ from pathlib import Path
 PATIENCE = 30.0
 """Seconds that a test waits for what has to happen: nothing where all is well, enough where a machine is busy."""
 END_SECONDS = 10.0
+CHILD_SECONDS = 1.0
 LINE_MAXIMUM = 1 << 20
 WORKERS = 10
 PORTS = 448
@@ -72,7 +75,8 @@ def free_port() -> int:
 class Program:
     """One child process whose lines of output are kept and can be waited for.
 
-    Ended by ``stop`` (terminate, then kill, by its own id); usable as an async context manager.
+    Ended by ``stop`` (terminate, then kill, by its own id, and what is left of its group); usable as an async context
+    manager.
     """
 
     def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
@@ -97,6 +101,7 @@ class Program:
             stderr=asyncio.subprocess.PIPE,
             cwd=cwd,
             limit=LINE_MAXIMUM,
+            process_group=0,
         )
 
     def on_line(self, line: str) -> None:
@@ -152,4 +157,8 @@ class Program:
             self.process.stdin.close()
             with contextlib.suppress(OSError):
                 await self.process.stdin.wait_closed()
+        _, waiting = await asyncio.wait(self._readers, timeout=CHILD_SECONDS)
+        if waiting:
+            # Children of one that was killed (Kamailio's, when its end gets stuck) have our pipes open.
+            os.killpg(self.process.pid, signal.SIGKILL)
         await asyncio.gather(*self._readers)

@@ -10,7 +10,7 @@ from tests.interop.baresip import Baresip
 from tests.interop.held_up import Moment, Watch
 from tests.interop.kamailio import Kamailio
 from tests.interop.libpri import LibpriPeer
-from tests.interop.program import PeerError, find_program
+from tests.interop.program import PeerError, Program, find_program
 from tests.interop.scenario import scenario
 from tests.interop.sipp import Sipp
 from tests.interop.tone import measure_tone, write_tone
@@ -36,6 +36,20 @@ SIPP_PAIRS = [
 def test_a_missing_peer_is_an_error_that_names_its_package() -> None:
     with pytest.raises(PeerError, match="apt-get install no-package"):
         find_program("no-such-program", "no-package")
+
+
+def runs(process: str) -> bool:
+    """Whether ``process`` is there, and not only as what is left until its parent asks for it."""
+    status = Path("/proc", process, "status")
+    return status.exists() and "State:\tZ" not in status.read_text()
+
+
+@scenario
+async def test_children_of_a_program_end_with_it() -> None:
+    program = Program("shell", await Program.spawn(["sh", "-c", "sleep 600 & echo $!; wait"]))
+    await program.until(lambda: bool(program.lines), "its child's number")
+    await program.stop()
+    assert not runs(program.lines[0])
 
 
 @pytest.mark.parametrize(("frequency", "level"), [(800.0, -10.0), (1004.0, -16.0), (440.0, 3.0)])
