@@ -43,6 +43,9 @@ host = "127.0.0.1:{far}"
 name = "near"
 {near}
 context = "from-near"
+call_limit = 0
+calls_per_hour = 0
+destinations_per_hour = 0
 [[route]]
 context = "from-near"
 match = "_9."

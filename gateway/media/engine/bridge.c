@@ -10,6 +10,10 @@ enum { SILENT_BY_DESIGN_US = 15000000 };
 /* So that no key is doubled by what Opus leaves of its tones. */
 enum { BRIDGED_FRAMES = 3 };
 
+/* A digit goes on so long while its packets are kept somewhere: a far end that is busy, or Wi-Fi (own). Longer, and the
+ * pause between two presses of one key might be lost unseen. */
+enum { SKIPPED_FRAMES = 3 };
+
 /* Two ways that voice goes. A TDM stream has a clock of its own: what it receives is pushed at once to who hears it. All
  * else is pulled: a hearer with a cadence (RTP, TDM, recorder) asks its source for a frame once in each 20 ms, at the
  * tick of its phase, and again at the next tick if its source is a jitter buffer that has nothing yet. */
@@ -119,12 +123,30 @@ static bool speech_codec(const struct stream *s)
     return s->kind == GM_KIND_RTP && s->rtp.wide && s->rtp.wide->codec == GM_CODEC_OPUS;
 }
 
+/* True if this frame stands for packets that are not here, within a digit: it tells nothing of when that ends. */
+static bool made_up(struct stream *s)
+{
+    const uint8_t concealed = (uint8_t)s->jitter.concealed;
+    const bool news = s->kind == GM_KIND_RTP && s->inband.concealed != concealed;
+
+    s->inband.concealed = concealed;
+    if (!news)
+        s->inband.skipped = 0;
+    else if (s->inband.digit && s->inband.skipped < SKIPPED_FRAMES)
+        s->inband.skipped++;
+    else
+        return false;
+    return news;
+}
+
 bool bridge_inband(struct engine *e, struct stream *s, enum law law, const uint8_t *frame)
 {
     struct inband_change change;
     struct stream *hearer = bridge_partner(s);
     bool packets = hearer && hearer->kind == GM_KIND_RTP && rtp_takes_digits(hearer);
 
+    if (made_up(s))
+        return packets;
     inband_frame(&s->inband, law, frame, speech_codec(s) ? BRIDGED_FRAMES : 0, &change);
     if (change.ended) {
         if (packets)

@@ -17,6 +17,8 @@ struct inband {
     char held;         /* what ended and may go on, 0: none */
     uint8_t waited;    /* frames since */
     bool lull;         /* a whole frame was faint since a digit began */
+    uint8_t concealed; /* of its stream's concealed frames, when last looked at */
+    uint8_t skipped;   /* frames in a row that nobody looked at */
     uint32_t length;   /* samples that it had */
 };
 

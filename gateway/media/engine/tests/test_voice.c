@@ -210,6 +210,43 @@ static void without_rfc4733_digits_stay_audio_and_are_reported_once_each_way(voi
     end();
 }
 
+/* One digit of 200 ms as audio, of which from packet 3 on `missed` are lost, or come with the next one. */
+static unsigned presses_heard(unsigned event, int missed, bool late)
+{
+    struct sines s;
+    unsigned presses;
+
+    begin(GM_NO_PAYLOAD_TYPE);
+    sines_dtmf(&s, event);
+    for (int i = 0; i < 60; i++) {
+        const uint8_t *frame = i >= 20 && i < 30 ? dtmf(&s) : idle;
+        int behind = i - 23;
+
+        advance(scene.engine.now + FRAME_US);
+        if (late && behind >= 0 && behind < missed)
+            continue;
+        for (; late && behind == missed && missed; missed--)
+            send_audio(dtmf(&s));
+        if (behind >= 0 && behind < missed) {
+            scene.stamp += SAMPLES;
+            scene.sequence++;
+        } else {
+            send_audio(frame);
+        }
+    }
+    presses = count_events(GM_EVENT_DIGIT, RTP);
+    end();
+    return presses;
+}
+
+static void a_tone_whose_packets_are_kept_or_lost_is_one_press(void)
+{
+    for (unsigned event = 0; event < 16; event++)
+        for (int missed = 1; missed < 4; missed++)
+            for (int late = 0; late < 2; late++)
+                CHECK_EQUAL(presses_heard(event, missed, late), 1);
+}
+
 static void events_have_a_number_of_their_own_each_way(void)
 {
     struct sines s;
@@ -368,6 +405,7 @@ int main(void)
     RUN(an_event_is_one_tone_of_its_length);
     RUN(a_digit_sent_as_audio_and_as_event_at_once_is_one_tone);
     RUN(without_rfc4733_digits_stay_audio_and_are_reported_once_each_way);
+    RUN(a_tone_whose_packets_are_kept_or_lost_is_one_press);
     RUN(events_have_a_number_of_their_own_each_way);
     RUN(comfort_noise_is_no_silence);
     RUN(another_with_our_ssrc_makes_us_change_it_but_an_echo_does_not);
