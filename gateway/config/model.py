@@ -373,7 +373,7 @@ class Phone(SipPeer, frozen=True, kw_only=True):
 
     host: Annotated[PeerHost, Reads(read_host)] = PeerHost("", dynamic=True)
     location: PhoneLocation = PhoneLocation.SITE
-    # More than anybody dials by hand, and little for whoever has stolen the password: 11,000 calls in 46 hours are known.
+    # More than anybody dials by hand, and little for a stolen password: 11,000 calls in 46 hours are known.
     call_limit: Annotated[int, Meta(ge=0, le=10_000)] = 8
     calls_per_hour: Annotated[int, Meta(ge=0, le=100_000)] = 120
     destinations_per_hour: Annotated[int, Meta(ge=0, le=10_000)] = 60
