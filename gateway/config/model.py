@@ -85,6 +85,9 @@ HostPart = Annotated[
     str, Meta(pattern=r"^[0-9A-Za-z](?:[0-9A-Za-z.-]{0,251}[0-9A-Za-z])?\Z", description="a host name or IPv4 address")
 ]
 Prefix = Annotated[str, Meta(pattern=r"^[0-9*#]{0,8}\Z", description="up to 8 digits, * or #")]
+AtOnce = Annotated[int, Meta(ge=0, le=10_000)]
+CallsAnHour = Annotated[int, Meta(ge=0, le=100_000)]
+NumbersAnHour = Annotated[int, Meta(ge=0, le=10_000)]
 
 
 class SwitchType(Enum):
@@ -340,9 +343,9 @@ class SipPeer(Struct, frozen=True, kw_only=True):
     trustrpid: bool = False
     plus: bool = True
     callerid: Annotated[CallerId | None, Reads(read_callerid)] = None
-    call_limit: Annotated[int, Meta(ge=0, le=10_000)] = 0
-    calls_per_hour: Annotated[int, Meta(ge=0, le=100_000)] = 0
-    destinations_per_hour: Annotated[int, Meta(ge=0, le=10_000)] = 0
+    call_limit: AtOnce = 0
+    calls_per_hour: CallsAnHour = 0
+    destinations_per_hour: NumbersAnHour = 0
     max_contacts: Annotated[int, Meta(ge=1, le=20)] = 5
 
     @property
@@ -374,9 +377,9 @@ class Phone(SipPeer, frozen=True, kw_only=True):
     host: Annotated[PeerHost, Reads(read_host)] = PeerHost("", dynamic=True)
     location: PhoneLocation = PhoneLocation.SITE
     # More than anybody dials by hand, and little for a stolen password: 11,000 calls in 46 hours are known.
-    call_limit: Annotated[int, Meta(ge=0, le=10_000)] = 8
-    calls_per_hour: Annotated[int, Meta(ge=0, le=100_000)] = 120
-    destinations_per_hour: Annotated[int, Meta(ge=0, le=10_000)] = 60
+    call_limit: AtOnce = 8
+    calls_per_hour: CallsAnHour = 120
+    destinations_per_hour: NumbersAnHour = 60
 
 
 class Route(Struct, frozen=True, kw_only=True):
