@@ -62,3 +62,14 @@ def machine() -> str:
     memory = int(Path("/proc/meminfo").read_text().split()[1]) // 1024 // 1024
     kernel = Path("/proc/sys/kernel/osrelease").read_text().split("-")[0]
     return f"{model}, {cores} cores, {memory} GiB, Linux {kernel}"
+
+
+def stolen() -> tuple[int, int]:
+    """Time so far, of all processors: what a host gave to others although we wanted it, and all (proc(5), ticks)."""
+    columns = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return columns[7], sum(columns)
+
+
+def share_stolen(before: tuple[int, int], after: tuple[int, int]) -> float:
+    """The part of the time between two readings of ``stolen``."""
+    return (after[0] - before[0]) / max(after[1] - before[1], 1)
