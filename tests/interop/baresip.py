@@ -63,19 +63,21 @@ def write_configuration(
     registrar: str = "",
     secret: str = "",
     regint: int = 60,
+    address: str = "127.0.0.1",
 ) -> None:
     """Write baresip's ``config`` and ``accounts`` into ``directory``, which afterwards holds all its files.
 
     ``answer`` is auto, manual or early; ``account`` and ``extra`` are appended to the account and the configuration.
-    ``registrar`` (host and port) is where it registers with ``secret``, every ``regint`` seconds.
+    ``registrar`` (host and port) is where it registers with ``secret``, every ``regint`` seconds (0: does not).
+    ``address`` is its own.
     """
     directory.mkdir(parents=True, exist_ok=True)
     write_tone(directory / "tone.wav", tone, seconds=TONE_SECONDS, level=level)
     (directory / "config").write_text(
         "\n".join(
             [
-                "net_interface 127.0.0.1",
-                f"sip_listen 127.0.0.1:{sip_port}",
+                f"net_interface {address}",
+                f"sip_listen {address}:{sip_port}",
                 f"sip_trans_def {transport}",
                 "call_local_timeout 60",
                 "call_max_calls 8",
@@ -106,7 +108,7 @@ def write_configuration(
     if registrar:
         at, terms = registrar, f"regint={regint};auth_pass={secret}"
     else:
-        at, terms = f"127.0.0.1:{sip_port}", "regint=0"
+        at, terms = f"{address}:{sip_port}", "regint=0"
     (directory / "accounts").write_text(
         f"<sip:{user}@{at};transport={transport}>;{terms};answermode={answer};audio_codecs={codecs};ptime=20{account}\n"
     )

@@ -163,7 +163,6 @@ class LabPhone(Baresip):
         seconds: int = 120,
     ) -> LabPhone:
         """Start it; ``tone`` is what it plays, ``server`` where the gateway is for it."""
-        address = host.address
         write_configuration(
             directory,
             user=user,
@@ -172,16 +171,11 @@ class LabPhone(Baresip):
             rtp_ports=PHONE_RTP,
             tone=tone,
             transport=transport,
-        )
-        configuration = directory / "config"
-        text = configuration.read_text()
-        for key, value in (("net_interface", address), ("sip_listen", f"{address}:{SIP_PORT}")):
-            text = text.replace(f"{key} 127.0.0.1", f"{key} {value}").replace(f"{value}:{SIP_PORT}:{SIP_PORT}", value)
-        configuration.write_text(text.replace(f"{address}:{SIP_PORT}:{SIP_PORT}", f"{address}:{SIP_PORT}"))
-        interval = 60 if register else 0
-        (directory / "accounts").write_text(
-            f"<sip:{user}@{server};transport={transport}>;regint={interval};auth_user={user};auth_pass={SECRET}"
-            f";answermode=auto;audio_codecs=PCMA,PCMU;ptime=20{account}\n"
+            account=f";auth_user={user}{account}",
+            registrar=server,
+            secret=SECRET,
+            regint=60 if register else 0,
+            address=host.address,
         )
         program = find_program("baresip", "baresip-core")
         process = await cls.spawn(
