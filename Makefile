@@ -73,8 +73,11 @@ interop: ## more of the world: Asterisk in a root of its own, NAT between networ
 .PHONY: simulate
 SEEDS ?= 2000
 CALLS ?= 500
-simulate: setup ## a branch in virtual time: SEEDS runs of CALLS calls with faults (1,000,000 calls as set)
+IAX_SEEDS ?= 400
+IAX_CALLS ?= 100
+simulate: setup ## a branch in virtual time: SEEDS runs of CALLS calls with faults (1,000,000 calls as set), and IAX_SEEDS with IAX2 trunks (1,000,000 mangled frames)
 	@$(BIN)/python -m tests.simulation.run --seeds $(SEEDS) --calls $(CALLS)
+	@$(BIN)/python -m tests.simulation.run --iax --mangled 2000 --seeds $(IAX_SEEDS) --calls $(IAX_CALLS)
 
 .PHONY: bench
 bench: setup-test ## measure CPU per call and per standing call, beside others, set-up delay and memory; writes docs/bench.md (QUICK=1: a look)

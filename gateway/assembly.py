@@ -1,4 +1,7 @@
-"""From the configuration's words to the settings of each part: trunks, SIP peers, cause rules. Pure functions."""
+"""From the configuration's words to the settings of each part: spans, SIP and its peers, cause rules. Pure functions.
+
+Those of IAX2 are in ``assembly_iax.py``.
+"""
 
 from __future__ import annotations
 
@@ -87,11 +90,7 @@ def pri_settings(span: model.Span, configuration: Configuration) -> PriSettings:
 
 def sip_settings(configuration: Configuration, rules: CauseRules | None = None) -> SipSettings:
     """What the SIP endpoint is told: listeners, trunks, phones, and terms of registration."""
-    trunks = [
-        _peer(trunk, trunk.host, PeerKind.TRUNK, configuration.path.parent)
-        for trunk in configuration.trunks
-        if trunk.technology is model.Technology.SIP
-    ]
+    trunks = [_peer(trunk, trunk.host, PeerKind.TRUNK, configuration.path.parent) for trunk in configuration.trunks]
     phones = [_peer(phone, phone.host, PeerKind.PHONE, configuration.path.parent) for phone in configuration.phones]
     return SipSettings(
         listeners=tuple(
@@ -99,7 +98,7 @@ def sip_settings(configuration: Configuration, rules: CauseRules | None = None) 
         ),
         peers=(*trunks, *phones),
         # A context without routes rejects whatever begins there: then nothing of it need begin.
-        context=configuration.sip.context if _has_routes(configuration, configuration.sip.context) else None,
+        context=configuration.sip.context if has_routes(configuration, configuration.sip.context) else None,
         user_agent=configuration.sip.useragent,
         timers=configuration.timers.sip,
         addressing=addressing(configuration),
@@ -180,7 +179,8 @@ def music_on_hold(configuration: Configuration) -> Tone | str | None:
     return HOLD_TONE if word == "tone" else str(prompt_path(configuration.media.prompts, word))
 
 
-def _has_routes(configuration: Configuration, context: str) -> bool:
+def has_routes(configuration: Configuration, context: str) -> bool:
+    """Whether a call that begins in ``context`` can go anywhere."""
     return any(route.context == context for route in configuration.routes)
 
 

@@ -29,6 +29,7 @@ from gateway.routing.dialplan import (
     EchoDestination,
     IaxDestination,
     Incomplete,
+    LegDestination,
     MilliwattDestination,
     PhoneDestination,
     PlayDestination,
@@ -157,7 +158,7 @@ class Call(TransferringCall):
             self._leave_out(destination)
             return False
         match destination:
-            case PriDestination() | TrunkDestination() | PhoneDestination():
+            case PriDestination() | TrunkDestination() | PhoneDestination() | IaxDestination():
                 return self._place(destination, now)
             case TonedDestination(cause=cause) if not self.setup.speech:
                 self._fail(cause, "dial plan", now)
@@ -168,10 +169,6 @@ class Call(TransferringCall):
             case RejectDestination(cause):
                 self._fail(cause, "dial plan", now)
                 return True
-            case IaxDestination():
-                self._note("IAX2 trunks: not yet")
-                self._last_cause = Cause.SERVICE_NOT_IMPLEMENTED
-                return False
 
     def _leave_out(self, destination: Destination) -> None:
         """``destination`` carries voice alone: a way of a line that failed or is to come says more of the call."""
@@ -181,7 +178,7 @@ class Call(TransferringCall):
             self._last_cause = cause
         attempts.append(Attempt(str(destination), "", cause, "carries speech only"))
 
-    def _place(self, destination: PriDestination | TrunkDestination | PhoneDestination, now: int) -> bool:
+    def _place(self, destination: LegDestination, now: int) -> bool:
         phone = isinstance(destination, PhoneDestination)
         number = self.setup.called.digits if phone else destination.number + self._further
         attempt = Attempt(str(destination), number)

@@ -59,8 +59,8 @@ class HoldingCall(EndingCall):
         self._settle_voice(now)
 
     def _tells(self, other: Leg) -> bool:
-        """Whether ``other`` is told of a hold: by NOTIFY always, by re-INVITE only where it hears no music of ours."""
-        return other.technology != "sip" or self._switch.music_on_hold() is None
+        """Whether ``other`` is told of a hold: a line always (NOTIFY), others only where they hear no music of ours."""
+        return other.technology == "pri" or self._switch.music_on_hold() is None
 
     def _partner(self, leg: Leg) -> Leg | None:
         """The other side of the call, as seen from ``leg``."""

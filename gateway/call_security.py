@@ -6,15 +6,14 @@ A destination that cannot have it is passed over, never taken without it; an eme
 from __future__ import annotations
 
 from gateway.leg import Leg, Setup
-from gateway.routing.dialplan import PhoneDestination, PriDestination, TrunkDestination
+from gateway.routing.dialplan import LegDestination, PriDestination
 
 
-def wanted_of(
-    destination: PriDestination | TrunkDestination | PhoneDestination, setup: Setup, secure_bridge: frozenset[str]
-) -> frozenset[str]:
+def wanted_of(destination: LegDestination, setup: Setup, secure_bridge: frozenset[str]) -> frozenset[str]:
     """The facts that the hop to ``destination`` must have.
 
-    Who called a sips: URI was promised TLS up to this gateway's domain, and so over every SIP hop (RFC 3261 26.2.2);
+    Who called a sips: URI was promised TLS up to this gateway's domain, and so over every SIP hop (RFC 3261 26.2.2),
+    and no IAX2 hop has what it was promised;
     what is on a telephone line is out of its reach.
     """
     return secure_bridge if isinstance(destination, PriDestination) else secure_bridge | setup.secure_bridge

@@ -10,7 +10,7 @@ from gateway import leg as words
 from gateway.cause import Cause
 from gateway.leg import Leg
 from gateway.media.api import Media, Tone
-from gateway.routing.dialplan import Destination, PhoneDestination, PriDestination, Routing, TrunkDestination
+from gateway.routing.dialplan import Destination, LegDestination, Routing
 
 if TYPE_CHECKING:
     from gateway.call import Call
@@ -66,14 +66,10 @@ class Switch(Protocol):
     def ordered(self, destinations: Sequence[Destination]) -> Sequence[Destination]:
         """``destinations`` in the order in which they are best tried now."""
 
-    def open_leg(
-        self, destination: PriDestination | TrunkDestination | PhoneDestination, now: int, *, emergency: bool = False
-    ) -> Leg | Cause:
+    def open_leg(self, destination: LegDestination, now: int, *, emergency: bool = False) -> Leg | Cause:
         """A fresh leg towards ``destination``, or why there can be none; no limit of ours stops an ``emergency``."""
 
-    def lacking(
-        self, destination: PriDestination | TrunkDestination | PhoneDestination, wanted: frozenset[str]
-    ) -> frozenset[str]:
+    def lacking(self, destination: LegDestination, wanted: frozenset[str]) -> frozenset[str]:
         """Which of the facts ``wanted`` the hop to ``destination`` cannot have."""
 
     def ringback(self) -> Tone:

@@ -24,6 +24,8 @@ from gateway.leg import Leg, LegEvent, TransferStep
 from gateway.routing.dialplan import (
     Destination,
     EchoDestination,
+    IaxDestination,
+    LegDestination,
     PhoneDestination,
     PlayDestination,
     PriDestination,
@@ -148,7 +150,7 @@ class TransferringCall(HoldingCall):
             destination = transfer.destinations[transfer.next]
             transfer.next += 1
             match destination:
-                case PriDestination() | TrunkDestination() | PhoneDestination():
+                case PriDestination() | TrunkDestination() | PhoneDestination() | IaxDestination():
                     if self._place_target(transfer, destination, now):
                         return
                     if not self._switch.continues(transfer.cause):
@@ -163,9 +165,7 @@ class TransferringCall(HoldingCall):
                     transfer.cause = Cause.SERVICE_NOT_IMPLEMENTED
         self._transfer_failed(now)
 
-    def _place_target(
-        self, transfer: Transfer, destination: PriDestination | TrunkDestination | PhoneDestination, now: int
-    ) -> bool:
+    def _place_target(self, transfer: Transfer, destination: LegDestination, now: int) -> bool:
         called = transfer.setup.called
         number = called.digits if isinstance(destination, PhoneDestination) else destination.number
         attempt = TransferAttempt(str(destination), number, at=now, by=transfer.transferor.source)
@@ -418,7 +418,7 @@ class TransferringCall(HoldingCall):
         legs = [leg for leg in (self.outgoing, *self._others) if leg is not None]
         if not self._incoming_gone:
             legs.append(self.incoming)
-        return not any(leg.technology == "sip" and (leg.source == name or leg.source in phones) for leg in legs)
+        return not any(leg.technology != "pri" and (leg.source == name or leg.source in phones) for leg in legs)
 
     def asked_of(self, old: Leg, technology: str) -> frozenset[str]:
         """The facts that a leg of ``technology`` must have to take the place of ``old``."""

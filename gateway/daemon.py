@@ -27,7 +27,7 @@ from gateway.config import ConfigError, Configuration, examine, read_text
 from gateway.control_socket import CommandError, ControlServer, plainly, text_of
 from gateway.huge_pages import gather
 from gateway.log_lines import log_to
-from gateway.media.api import EngineReady, MediaEvent
+from gateway.media.api import EngineReady, IaxMediaEvent, MediaEvent
 from gateway.media.client import EngineSettings, MediaClient
 from gateway.media.connection import EngineConnection
 from gateway.media.engine_keeper import EngineKeeper
@@ -43,6 +43,7 @@ from gateway.state_file import StateFile
 from gateway.status import status_of
 from gateway.switch import CallEnded, CallRefused, SpanEvent, SpanFrame, Switch
 from gateway.trace import TraceLine
+from gateway.voip.iax.binding_store import StoreIaxBindings
 from gateway.voip.sip.address import NetworkFacts
 from gateway.voip.sip.binding_store import StoreBindings
 from gateway.voip.sip.flow import Flow, Resolve, bracketed
@@ -59,6 +60,7 @@ log = logging.getLogger("gateway")
 
 STATUS_SOCKET = "status.sock"
 BINDINGS_FILE = "bindings.json"
+IAX_BINDINGS_FILE = "iax-bindings.json"
 END_SECONDS = 2.0
 """How long the end of the program waits for far ends to agree that their calls are over."""
 COLLECT_AFTER = 10_000
@@ -125,6 +127,7 @@ class Daemon:
             admit=self.switch.sip.admits,
         )
         self.bindings = StateFile(gateway.state_path / BINDINGS_FILE, "registrations")
+        self.iax_bindings = StateFile(gateway.state_path / IAX_BINDINGS_FILE, "IAX2 registrations")
         self.wan = WanWatcher(configuration.network.wan, clock, self._network)
         self.status = ControlServer(gateway.run_dir / STATUS_SOCKET, self._command)
         self.listeners: tuple[Listener, ...] = ()
@@ -186,16 +189,22 @@ class Daemon:
         self.engine.close()
         await self.status.close()
         await self.bindings.close()
+        await self.iax_bindings.close()
         self.records.close()
 
     def _restore_bindings(self) -> None:
-        data = self.bindings.read()
+        self._restore(self.bindings, self.switch.sip.phones.restore)
+        if self.switch.iax is not None:
+            self._restore(self.iax_bindings, self.switch.iax.restore)
+
+    def _restore(self, file: StateFile, restore: Callable[[bytes, int], int]) -> None:
+        data = file.read()
         if data is None:
             return
         try:
-            count = self.switch.sip.phones.restore(data, self.clock())
+            count = restore(data, self.clock())
         except ValueError as error:
-            log.error("%s makes no sense: %s; phones can be called once they register again", self.bindings.path, error)
+            log.error("%s makes no sense: %s; who is in it can be called once it registers again", file.path, error)
             return
         log.info("%d registrations of before are restored", count)
 
@@ -224,7 +233,7 @@ class Daemon:
         self.switch.network(facts, self.clock())
         self.drain()
 
-    def _media_event(self, event: MediaEvent, now: int) -> None:
+    def _media_event(self, event: MediaEvent | IaxMediaEvent, now: int) -> None:
         if isinstance(event, EngineReady):
             # Their calls are of an earlier start and nobody here knows them; their channels are wanted for new ones.
             closed = self.media.close_kept()
@@ -259,6 +268,8 @@ class Daemon:
                     log.info("span %s: %s", output.span, output.event)
                 elif isinstance(output, StoreBindings):
                     self.bindings.keep(output.data)
+                elif isinstance(output, StoreIaxBindings):
+                    self.iax_bindings.keep(output.data)
                 else:
                     sip.perform(output)
                 output = poll()
@@ -333,7 +344,7 @@ class Daemon:
                 return {}
             case "pardon":
                 address = text_of(request, "address")
-                if not self.switch.sip.defence.pardon(address):
+                if not self.switch.pardon(address):
                     raise CommandError(f"{address!r} is not shut out")
                 return {}
             case "explain":
@@ -398,7 +409,10 @@ async def _run_alone(
         await daemon.start()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, daemon.reload_tls)
         keep_what_is_there()
-        log.info("%s is up: %s", configuration.gateway.name, ", ".join(_where(one) for one in daemon.listeners))
+        iax = () if configuration.iax is None else (f"iax2 {listen}" for listen in configuration.iax.listen)
+        log.info(
+            "%s is up: %s", configuration.gateway.name, ", ".join([*(_where(one) for one in daemon.listeners), *iax])
+        )
         await stop.wait()
         if keeper is not None:
             keeper.no_more()
@@ -419,7 +433,7 @@ def _read(path: Path) -> Configuration:
         click.echo(str(problem), err=True)
     if configuration is None:
         sys.exit(1)
-    peers = (*configuration.trunks, *configuration.phones)
+    peers = (*configuration.trunks, *configuration.iax_trunks, *configuration.phones)
     if any(peer.secret is not None and peer.secret.text for peer in peers) and path.stat().st_mode & stat.S_IROTH:
         text = f"everybody on this host may read it, and there are passwords in it; chmod 640 {path}"
         click.echo(f"{path}:1: warning: {text}", err=True)
@@ -427,7 +441,7 @@ def _read(path: Path) -> Configuration:
 
 
 @click.command(
-    help="The branch telephone gateway: calls between PRI lines and SIP.\n\n"
+    help="The branch telephone gateway: calls between PRI lines, SIP and IAX2.\n\n"
     "With --config it runs until SIGINT or SIGTERM; with --check it starts nothing.\n\n"
     "\b\nExit status:\n"
     "  0  ended as told; or nothing is wrong with the file (it may have warnings)\n"
@@ -445,7 +459,7 @@ def _read(path: Path) -> Configuration:
     "--trace",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write every Q.931 and SIP message there, a line each.",
+    help="Write every Q.931 and SIP message and every full frame of IAX2 there, a line each.",
 )
 @click.option("--start-engine", is_flag=True, help="Start a media engine of our own (else it must run already).")
 @click.option("--verbose", "-v", is_flag=True, help="Log protocol state changes.")

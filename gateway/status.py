@@ -1,4 +1,4 @@
-"""What a running gateway shows of itself: spans, channels and calls as JSON types."""
+"""What a running gateway shows of itself: spans, channels, calls, SIP and IAX2 as JSON types."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from gateway.switch import Switch
 
 
 def status_of(switch: Switch, spans: Mapping[str, SpanEnd], now: int, *, engine_streams: int = 0) -> dict[str, object]:
-    """A snapshot at ``now`` (microseconds)."""
+    """A snapshot at ``now`` (microseconds). Streams are those of calls: sockets of IAX2 are always there."""
+    iax = None if switch.iax is None else switch.iax.as_json(now)
+    sockets = 0 if switch.iax is None else sum(bool(each["open"]) for each in switch.iax.sockets.as_json())
     return {
-        "engine": {"up": switch.engine_up, "streams": engine_streams},
+        "engine": {"up": switch.engine_up, "streams": max(engine_streams - sockets, 0)},
         "spans": {name: _span(switch, name, span, now) for name, span in spans.items()},
         "calls": [_call(call, now) for call in switch.calls.values()],
         "sip": switch.sip.statistics(),
@@ -24,6 +26,7 @@ def status_of(switch: Switch, spans: Mapping[str, SpanEnd], now: int, *, engine_
         "registered": switch.sip.phones.status(now),
         "peers": switch.sip.far_ends.as_json(now),
         "shut_out": switch.sip.defence.shut_out(now),
+        "iax": iax,
     }
 
 

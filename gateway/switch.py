@@ -1,6 +1,7 @@
-"""The switch: spans, SIP, dial plan and calls as one sans-I/O core; the daemon and the simulation run it.
+"""The switch: spans, SIP, IAX2, dial plan and calls as one sans-I/O core; the daemon and the simulation run it.
 
-Bytes of every wire, media events and the time go in; frames, SIP messages and ended calls come out of ``poll``.
+Bytes of every wire, media events and the time go in; frames, SIP messages and ended calls come out of ``poll``. The
+wire of IAX2 is the media engine's. Which way a call leaves is decided in ``ways.py``.
 """
 
 from __future__ import annotations
@@ -11,40 +12,48 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
 from gateway.assembly import cause_rules, music_on_hold, pri_settings, sip_settings
+from gateway.assembly_iax import iax_settings
 from gateway.call import Call, Purpose
 from gateway.call_voice import VoicedCall
 from gateway.cause import Cause
 from gateway.config.model import Configuration
 from gateway.core import SECOND, TimerQueue
 from gateway.leg import Leg, Listener, NotOffered, Offered, Setup
-from gateway.media.api import EngineLost, EngineReady, Media, MediaEvent, Tone
+from gateway.media.api import (
+    ClearVoice,
+    EngineLost,
+    EngineReady,
+    IaxFrame,
+    IaxMediaEvent,
+    IaxVoiceDue,
+    Media,
+    MediaEvent,
+    Tone,
+)
 from gateway.media.tones import HOLD_TONE, tones_for
-from gateway.pri.channels import TrunkGroup
 from gateway.pri.lapd import Transmit
 from gateway.pri.span.layer1 import Alarm
 from gateway.pri.trunk import PriTrunk, TrunkOutput
 from gateway.routing.callers import CallerIds
-from gateway.routing.dialplan import (
-    Destination,
-    DialPlan,
-    PhoneDestination,
-    PriDestination,
-    Route,
-    Routing,
-    TrunkDestination,
-)
+from gateway.routing.dialplan import Destination, DialPlan, LegDestination, Route, Routing
 from gateway.routing.failover import goes_on
-from gateway.routing.groups import trunk_groups
 from gateway.trace import Tracer, trace_frame, trace_sip
+from gateway.voip.iax.binding_store import StoreIaxBindings
 from gateway.voip.sip.address import NetworkFacts
 from gateway.voip.sip.binding_store import StoreBindings
 from gateway.voip.sip.endpoint import SipEndpoint
 from gateway.voip.sip.flow import Close, Flow, Resolve, Send
 from gateway.voip.sip.names import Answer
+from gateway.ways import Ways
+
+if TYPE_CHECKING:
+    from gateway.trace_iax import IaxTrace
+    from gateway.voip.iax.endpoint import IaxEndpoint
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +93,9 @@ class CallRefused:
     now: int
 
 
-SwitchOutput = SpanFrame | Send | Close | Resolve | StoreBindings | CallEnded | CallRefused | SpanEvent
+SwitchOutput = (
+    SpanFrame | Send | Close | Resolve | StoreBindings | StoreIaxBindings | CallEnded | CallRefused | SpanEvent
+)
 
 
 class Switch:
@@ -141,11 +152,6 @@ class Switch:
             )
             for span in configuration.spans
         }
-        self._groups = {
-            name: TrunkGroup(name, [self.trunks[span].channels for span in spans])
-            for name, spans in trunk_groups(configuration).items()
-        }
-        self._trunk_of = {id(trunk.channels): trunk for trunk in self.trunks.values()}
         settings = sip_settings(configuration, self._rules)
         if local_for is None:
             self.sip = SipEndpoint(
@@ -164,6 +170,28 @@ class Switch:
         self.sip.unproven.leads_to_help = self._leads_to_help
         self._phones = frozenset(phone.name for phone in configuration.phones)
         self.sip.left_by = self._left_by
+        self._iax_trace: IaxTrace | None = None
+        self.iax = self._iax_endpoint(rng, wall_clock)
+        self._ways = Ways(configuration, self.trunks, self.sip, self.iax)
+
+    def _iax_endpoint(self, rng: random.Random, wall_clock: Callable[[], float] | None) -> IaxEndpoint | None:
+        settings = iax_settings(self.configuration)
+        if settings is None:
+            return None
+        # Late: a gateway without IAX2 need not have it in memory.
+        from gateway.voip.iax.endpoint import IaxEndpoint
+
+        media = self._media
+        if self.tracer is not None:
+            from gateway.trace_iax import IaxTrace
+
+            self._iax_trace = IaxTrace(self.tracer, media, lambda: self._now)
+            media = cast(Media, self._iax_trace)
+        iax = IaxEndpoint(settings, media, rng, self._offered, on_not_offered=self._not_offered, wall_clock=wall_clock)
+        iax.left_by = self._left_by
+        if self._iax_trace is not None:
+            self._iax_trace.endpoint = iax
+        return iax
 
     # -- what the owner calls --
 
@@ -204,17 +232,27 @@ class Switch:
         """The answer to a Resolve of any kind, with its time to live."""
         self._now = now
         self.sip.looked_up(question, answer, now)
+        if self.iax is not None:
+            self.iax.looked_up(question, answer, now)
 
     def network(self, facts: NetworkFacts, now: int) -> None:
         """The networks of this host are these now."""
         self._now = now
         self.sip.enter(now)
         self.sip.relocation.network(facts, now)
+        if self.iax is not None:
+            self.iax.enter(now)
+            self.iax.network(facts, now)
 
-    def media_event(self, event: MediaEvent, now: int) -> None:
+    def media_event(self, event: MediaEvent | IaxMediaEvent, now: int) -> None:
         """The media engine told something that is no reply."""
         self._now = now
-        if isinstance(event, EngineLost):
+        if isinstance(event, IaxVoiceDue | IaxFrame | ClearVoice):
+            if self.iax is not None:
+                if self._iax_trace is not None and isinstance(event, IaxFrame):
+                    self._iax_trace.received(event, now)
+                self.iax.media_event(event, now)
+        elif isinstance(event, EngineLost):
             self._engine_lost(now)
         elif isinstance(event, EngineReady):
             self._engine_ready(event.fresh, now)
@@ -235,6 +273,9 @@ class Switch:
         log.info("the media engine answers%s", "" if fresh else ", with streams of before")
         self._engine_up = True
         self._engine_deadline = None
+        if self.iax is not None:
+            # First, so that far ends of calls that are ended hear of it.
+            self.iax.engine_ready(fresh, now)
         if fresh:
             self._end_voiceless(now)
         self._voiceless.clear()
@@ -253,6 +294,8 @@ class Switch:
             self._engine_deadline = None
             self._end_voiceless(now)
         self.sip.handle_timer(now)
+        if self.iax is not None:
+            self.iax.handle_timer(now)
         for key in self._timers.expired(now):
             if isinstance(key, str):
                 # Its own handle_timer passes over what is not due, as the deadline may have moved.
@@ -275,12 +318,18 @@ class Switch:
         """What is drained from now on happens at ``now``; replies of the media engine come without a time."""
         self._now = now
         self.sip.enter(now)
+        if self.iax is not None:
+            self.iax.enter(now)
 
     def next_timer(self) -> int | None:
         """The earliest deadline of all parts, or an earlier one that was given up meanwhile."""
         for name in self._awake:
             self._set_deadline(name, self.trunks[name])
         at, due = self.sip.next_timer(), self._due
+        if self.iax is not None:
+            soon = self.iax.next_timer()
+            if soon is not None and (at is None or soon < at):
+                at = soon
         return due if due is not None and (at is None or due < at) else at
 
     def poll(self) -> SwitchOutput | None:
@@ -301,8 +350,12 @@ class Switch:
             sip = self.sip.poll()
             if sip is not None:
                 break
-            # Those who heard SIP's legs may have made a trunk speak.
-            if not awake:
+            if self.iax is not None:
+                wanted = self.iax.poll()
+                if wanted is not None:
+                    return wanted
+            # Those who heard SIP's legs, or those of IAX2, may have made a trunk or SIP speak.
+            if not awake and not self.sip.pending:
                 return self._ended.popleft() if self._ended else None
         if self.tracer is not None and isinstance(sip, Send):
             line = trace_sip(self._now, str(sip.flow), False, sip.data)
@@ -397,12 +450,19 @@ class Switch:
         for call in tuple(self.calls.values()):
             call.hang_up(now, Cause.TEMPORARY_FAILURE, "gateway")
         self.sip.far_ends.leave(now)
+        if self.iax is not None:
+            self.iax.leave(now)
 
     def abandon_calls(self, now: int) -> None:
         """Give up waiting for the legs of calls that are being released, so that each call has its record."""
         self._now = now
         for call in tuple(self.calls.values()):
             call.abandon(now)
+
+    def pardon(self, address: str) -> bool:
+        """Hear ``address`` again, that was shut out of SIP or IAX2; False if it was not."""
+        pardoned = self.sip.defence.pardon(address)
+        return (self.iax is not None and self.iax.defence.pardon(address)) or pardoned
 
     def explain(self, context: str, called: str) -> list[str]:
         """How the dial plan would route ``called``, a step a line."""
@@ -427,64 +487,16 @@ class Switch:
         return goes_on(cause, self._rules)
 
     def ordered(self, destinations: Sequence[Destination]) -> Sequence[Destination]:
-        """``destinations`` with peers that went silent after the others, but before what needs no far end at all.
+        """``destinations`` with peers that went silent after the others."""
+        return self._ways.ordered(destinations, self._now)
 
-        A prompt or tone always succeeds: what stands behind it is never tried.
-        """
-        suspects = self.sip.suspects
-        if not suspects.names or len(destinations) < 2:
-            return destinations
-        placed: list[Destination] = []
-        doubtful: list[Destination] = []
-        # Tried all the same, if nothing else works: it may be the only way to an ambulance.
-        unreachable: list[Destination] = []
-        rest: Sequence[Destination] = ()
-        for number, destination in enumerate(destinations):
-            match destination:
-                case PriDestination():
-                    placed.append(destination)
-                case TrunkDestination(peer) | PhoneDestination(peer):
-                    if suspects.is_unreachable(peer):
-                        unreachable.append(destination)
-                    else:
-                        (doubtful if suspects.doubts(peer, self._now) else placed).append(destination)
-                case _:
-                    rest = destinations[number:]
-                    break
-        return (*placed, *doubtful, *unreachable, *rest)
-
-    def open_leg(
-        self, destination: PriDestination | TrunkDestination | PhoneDestination, now: int, *, emergency: bool = False
-    ) -> Leg | Cause:
+    def open_leg(self, destination: LegDestination, now: int, *, emergency: bool = False) -> Leg | Cause:
         """A fresh outgoing leg, or why there can be none."""
-        if isinstance(destination, PriDestination):
-            return self._open_pri(destination, now)
-        peer = destination.trunk if isinstance(destination, TrunkDestination) else destination.phone
-        return self.sip.new_leg(peer, now, emergency=emergency)
+        return self._ways.open_leg(destination, now, emergency=emergency)
 
-    def lacking(
-        self, destination: PriDestination | TrunkDestination | PhoneDestination, wanted: frozenset[str]
-    ) -> frozenset[str]:
-        """Which of the facts ``wanted`` the hop to ``destination`` cannot have; a telephone line has none."""
-        if isinstance(destination, PriDestination):
-            return wanted
-        peer = destination.trunk if isinstance(destination, TrunkDestination) else destination.phone
-        return wanted - self.sip.facts_of(peer)
-
-    def _open_pri(self, destination: PriDestination, now: int) -> Leg | Cause:
-        """A leg on the channel that the group's hunt finds; 38 if none of its spans works, 34 if all are taken."""
-        group = self._groups.get(destination.group)
-        if group is None:
-            return Cause.NO_ROUTE_TO_DESTINATION
-        found = group.hunt(destination.hunt, self)
-        if found is None:
-            up = any(self._trunk_of[id(table)].up for table in group.tables)
-            return Cause.NO_CIRCUIT_AVAILABLE if up else Cause.NETWORK_OUT_OF_ORDER
-        table, channel = found
-        leg = self._trunk_of[id(table)].new_leg(destination.hunt, now, channel)
-        if isinstance(leg, Cause):
-            table.release(channel.timeslot, self)
-        return leg
+    def lacking(self, destination: LegDestination, wanted: frozenset[str]) -> frozenset[str]:
+        """Which of the facts ``wanted`` the hop to ``destination`` cannot have."""
+        return self._ways.lacking(destination, wanted)
 
     def ringback(self) -> Tone:
         """Ringing tone of the gateway's country."""
@@ -542,13 +554,13 @@ class Switch:
         """True if no call and no leg is left, whatever still waits for a stray retransmission."""
         sip = self.sip
         calls = self.calls or sip.legs or sip.dialogs or any(trunk.legs for trunk in self.trunks.values())
-        return not calls and sip.far_ends.quiet
+        return not calls and sip.far_ends.quiet and (self.iax is None or self.iax.quiet)
 
     @property
     def idle(self) -> bool:
         """True if no call, leg, transaction or watched stream is left."""
         timers = any(not isinstance(key, str) for key in self._timers)
-        return not (self.calls or self._watched or timers) and self.sip.idle
+        return not (self.calls or self._watched or timers) and self.sip.idle and (self.iax is None or self.iax.idle)
 
 
 __all__ = ["CallEnded", "CallRefused", "SpanEvent", "SpanFrame", "Switch", "SwitchOutput"]

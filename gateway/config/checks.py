@@ -10,7 +10,8 @@ from os.path import normpath
 from gateway.config.contradictions import check_contradictions
 from gateway.config.draft import Draft
 from gateway.config.fields import Reader
-from gateway.config.model import MEDIA_CODECS, CodecName, SipPeer, Span, SwitchType, Trunk
+from gateway.config.iax import check_iax
+from gateway.config.model import MEDIA_CODECS, CodecName, Peer, SipPeer, Span, SwitchType, Trunk
 from gateway.config.problems import KeyPath, did_you_mean
 from gateway.config.routes import check_routes
 from gateway.config.secrets import is_guessable, secret_text
@@ -58,6 +59,7 @@ def check_together(reader: Reader, draft: Draft) -> None:
     check_routes(reader, draft)
     check_far_ends(reader, draft)
     check_tls(reader, draft)
+    check_iax(reader, draft)
     check_contradictions(reader, draft)
 
 
@@ -112,7 +114,7 @@ def _network(reader: Reader, draft: Draft) -> None:
 
 def _names(reader: Reader, draft: Draft) -> None:
     _once(reader, (((*path, "name"), name) for path, name in draft.names("span")), "a name")
-    # sip:NAME may mean either, so they share one space.
+    # sip:NAME may mean either, so they share one space; of all trunks one would not know which is meant in a record.
     peers = [*draft.names("trunk"), *draft.names("phone")]
     _once(reader, (((*path, "name"), name) for path, name in peers), "a name")
     for section, limit in (("span", MAX_SPANS), ("trunk", MAX_PEERS), ("phone", MAX_PEERS)):
@@ -171,18 +173,8 @@ def _media_encryption(reader: Reader, path: KeyPath, peer: SipPeer) -> None:
 
 def _peers(reader: Reader, draft: Draft) -> None:
     addresses = []
-    for path, peer in draft.peers():
-        _media_encryption(reader, path, peer)
-        if not peer.allow:
-            reader.error((*path, "allow"), "expected at least one codec", [])
-        elif CodecName.ALL in peer.disallow and draft.written(*path, "allow") is None:
-            text = "expected allow beside it, with the codecs that remain"
-            reader.error((*path, "disallow"), text, draft.written(*path, "disallow"))
-        elif not peer.codecs and all(name in MEDIA_CODECS for name in peer.allow):
-            reader.error((*path, "disallow"), "expected to leave a codec of allow", draft.written(*path, "disallow"))
-        elif not peer.codecs:
-            names = ", ".join(name.value for name in MEDIA_CODECS)
-            reader.error((*path, "allow"), f"expected one of {names} among them", draft.written(*path, "allow"))
+    for path, peer in draft.all_peers():
+        _codecs(reader, draft, path, peer)
         written = draft.written(*path, "host")
         if isinstance(written, str) and _PORT_IN_ADDRESS.fullmatch(written):
             text = "read as an address without a port; with a port it would be [ADDRESS]:PORT"
@@ -196,6 +188,8 @@ def _peers(reader: Reader, draft: Draft) -> None:
                 if guessable:
                     text = "easily guessed; expected 8 characters or more (of digits alone 12) that are not its name"
                     reader.warning((*path, "secret"), text)
+    for path, peer in draft.peers():
+        _media_encryption(reader, path, peer)
         if peer.host.dynamic and peer.secret is None:
             what = "trunk" if isinstance(peer, Trunk) else "phone"
             text = f"expected a secret, as anybody could register as this {what}; or its fixed address as host"
@@ -205,6 +199,19 @@ def _peers(reader: Reader, draft: Draft) -> None:
             port = peer.host.port or default_port(peer.transport.token)
             addresses.append(((*path, "host"), f"{peer.transport.value} {peer.host.host.lower()} {port}"))
     _once_host(reader, draft, addresses)
+
+
+def _codecs(reader: Reader, draft: Draft, path: KeyPath, peer: Peer) -> None:
+    if not peer.allow:
+        reader.error((*path, "allow"), "expected at least one codec", [])
+    elif CodecName.ALL in peer.disallow and draft.written(*path, "allow") is None:
+        text = "expected allow beside it, with the codecs that remain"
+        reader.error((*path, "disallow"), text, draft.written(*path, "disallow"))
+    elif not peer.codecs and all(name in MEDIA_CODECS for name in peer.allow):
+        reader.error((*path, "disallow"), "expected to leave a codec of allow", draft.written(*path, "disallow"))
+    elif not peer.codecs:
+        names = ", ".join(name.value for name in MEDIA_CODECS)
+        reader.error((*path, "allow"), f"expected one of {names} among them", draft.written(*path, "allow"))
 
 
 def _once_host(reader: Reader, draft: Draft, addresses: Iterable[tuple[KeyPath, str]]) -> None:

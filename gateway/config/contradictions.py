@@ -10,9 +10,11 @@ from ipaddress import IPv4Network, ip_network
 
 from gateway.config.draft import Draft
 from gateway.config.fields import Reader
-from gateway.config.model import Fact, Phone, Trunk
+from gateway.config.iax import asked_of
+from gateway.config.model import Fact, Peer, Phone, Trunk
 from gateway.config.problems import KeyPath
 from gateway.config.values import Address, Listen, PeerHost, Transport
+from gateway.voip.iax.peers import Encryption
 from gateway.voip.sip.direct_policy import DirectMedia
 from gateway.voip.sip.encryption import MediaEncryption
 from gateway.voip.sip.flow import default_port
@@ -39,9 +41,11 @@ def check_contradictions(reader: Reader, draft: Draft) -> None:
     _direct(reader, draft)
     _facts(reader, draft)
     _ports(reader, draft)
+    for path, each in draft.all_peers():
+        if draft.written(*path, "qualifyfreq") is not None and each.qualify.milliseconds is None:
+            reader.warning((*path, "qualifyfreq"), "of use with qualify only", each.qualifyfreq)
+        _permits(reader, path, each)
     for path, peer in draft.peers():
-        if draft.written(*path, "qualifyfreq") is not None and peer.qualify.milliseconds is None:
-            reader.warning((*path, "qualifyfreq"), "of use with qualify only", peer.qualifyfreq)
         if (peer.qualify.milliseconds or 0) > _LONGEST_ANSWER:
             seconds = _LONGEST_ANSWER // 1000
             text = f"these are milliseconds, and SIP waits {seconds} s for an answer (timer F): it is never lagged"
@@ -106,15 +110,11 @@ def _socket(
         else:
             text = f'expected "{word}:[::]:5060", say, among listen of [sip]: the far end must be able to call back'
             reader.warning((*path, "transport"), text, word)
-    elif address is not None and not any(_reaches(listen.address, address) for listen in usable):
+    elif address is not None and not any(listen.reaches(address) for listen in usable):
         text = (
             f'expected "{word}:[::]:5060", say, among listen of [sip]: {usable[0]} does not reach IPv{address.version}'
         )
         reader.error((*path, "host"), text, str(peer.host))
-
-
-def _reaches(own: Address, far: Address) -> bool:
-    return own.version == far.version or (own.version == 6 and own.is_unspecified)
 
 
 def _network(reader: Reader, draft: Draft) -> None:
@@ -146,21 +146,27 @@ def _direct(reader: Reader, draft: Draft) -> None:
         for key in ("directmediapermit", "directmediadeny"):
             if getattr(peer, key) and not directly:
                 reader.warning((*path, key), "of use with directmedia only", draft.written(*path, key))
-        for index, one in enumerate(peer.directmediadeny):
-            if one in peer.directmediapermit:
-                text = "permitted all the same, as it is in directmediapermit too"
-                reader.warning((*path, "directmediadeny", index), text, str(one))
     if draft.sip.directrtpsetup and not allowed:
         reader.warning(("sip", "directrtpsetup"), "of use with directmedia of a trunk or phone only", True)
 
 
+def _permits(reader: Reader, path: KeyPath, peer: Peer) -> None:
+    for index, one in enumerate(peer.directmediadeny):
+        if one in peer.directmediapermit:
+            text = "permitted all the same, as it is in directmediapermit too"
+            reader.warning((*path, "directmediadeny", index), text, str(one))
+
+
 def _facts(reader: Reader, draft: Draft) -> None:
     """What a route requires somebody must be able to have."""
-    encrypted = any(listen.transport is Transport.TLS for listen in draft.sip.listen)
+    tls = any(listen.transport is Transport.TLS for listen in draft.sip.listen)
     keys = any(peer.media_encryption is not MediaEncryption.NO for _, peer in draft.peers())
+    iax = any(asked_of(draft, trunk) is not Encryption.NO for _, trunk in draft.iax_trunks)
     for path, route in draft.routes:
         for index, fact in enumerate(route.require):
-            if not encrypted:
+            if fact is Fact.SECURE_MEDIA and iax:
+                continue
+            if not tls:
                 text = 'no call can have it: "tls:[::]:5061", say, is not among listen of [sip]'
             elif fact is Fact.SECURE_MEDIA and not keys:
                 text = 'no call can have it: media_encryption of all trunks and phones is "no"'

@@ -10,12 +10,14 @@ from gateway.config.model import (
     CauseRule,
     GatewaySection,
     IaxSection,
+    IaxTrunk,
     MediaSection,
     NetworkSection,
     Phone,
     Route,
     SipSection,
     Span,
+    Technology,
     Timers,
     Trunk,
 )
@@ -39,14 +41,25 @@ class Draft:
     timers: Timers
     spans: Sequence[tuple[KeyPath, Span]]
     trunks: Sequence[tuple[KeyPath, Trunk]]
+    iax_trunks: Sequence[tuple[KeyPath, IaxTrunk]]
     phones: Sequence[tuple[KeyPath, Phone]]
     routes: Sequence[tuple[KeyPath, Route]]
     causes: Sequence[tuple[KeyPath, CauseRule]]
 
     def peers(self) -> Iterator[tuple[KeyPath, Trunk | Phone]]:
-        """Trunks, then phones."""
+        """Those of SIP: trunks, then phones."""
         yield from self.trunks
         yield from self.phones
+
+    def all_peers(self) -> Iterator[tuple[KeyPath, Trunk | Phone | IaxTrunk]]:
+        """Those of SIP, then those of IAX2."""
+        yield from self.peers()
+        yield from self.iax_trunks
+
+    def trunk_names(self, technology: Technology) -> list[str]:
+        """The names written of trunks of ``technology``, and of those whose technology makes no sense."""
+        others = [each.value for each in Technology if each is not technology]
+        return [name for path, name in self.names("trunk") if self.written(*path, "technology") not in others]
 
     def written(self, *path: str | int) -> object:
         """What the file says at ``path``, or None."""

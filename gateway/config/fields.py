@@ -44,13 +44,18 @@ class FilePath:
 
 
 @dataclass(frozen=True, slots=True)
+class FilePaths:
+    """The field is a list of such paths."""
+
+
+@dataclass(frozen=True, slots=True)
 class Unread:
     """The field is filled by whoever reads the section; ``key`` False: it is no key of the file."""
 
     key: bool = True
 
 
-Marker = Reads | Each | FilePath | Unread | None
+Marker = Reads | Each | FilePath | FilePaths | Unread | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,8 @@ def _fields(section: type[msgspec.Struct]) -> tuple[_Field, ...]:
         hint = hints[info.name]
         marker: Marker = None
         if get_origin(hint) is Annotated:
-            marker = next((m for m in get_args(hint)[1:] if isinstance(m, Reads | Each | FilePath | Unread)), None)
+            markers = Reads | Each | FilePath | FilePaths | Unread
+            marker = next((m for m in get_args(hint)[1:] if isinstance(m, markers)), None)
         fields.append(_Field(info.name, hint, marker, info.required))
     return tuple(fields)
 
@@ -198,6 +204,8 @@ class Reader:
                 return self._each(read, raw, path)
             case FilePath():
                 return self._file_path(raw, path)
+            case FilePaths():
+                return self._file_paths(raw, path)
             case _:
                 return self._plain(field, raw, path)
 
@@ -224,6 +232,13 @@ class Reader:
             self.error(path, f"expected a path of at most {MAX_PATH} characters", raw)
             return False, None
         return True, self.directory / raw
+
+    def _file_paths(self, raw: object, path: KeyPath) -> tuple[bool, object]:
+        if not isinstance(raw, list):
+            self.error(path, "expected a list, each item a path", raw)
+            return False, None
+        results = [self._file_path(item, (*path, index)) for index, item in enumerate(raw)]
+        return all(done for done, _ in results), tuple(value for _, value in results)
 
     def _plain(self, field: _Field, raw: object, path: KeyPath) -> tuple[bool, object]:
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,12 +25,14 @@ from gateway.config.model import (
     Configuration,
     GatewaySection,
     IaxSection,
+    IaxTrunk,
     MediaSection,
     NetworkSection,
     Phone,
     Route,
     SipSection,
     Span,
+    Technology,
     Timers,
     Trunk,
 )
@@ -37,7 +40,7 @@ from gateway.config.problems import ConfigError, KeyPath, Problem, Severity
 from gateway.config.timers import read_timers, with_session_timers
 from gateway.config.unfinished import check_unfinished
 from gateway.config.values import VirtualChannels
-from gateway.config.words import elsewhere
+from gateway.config.words import elsewhere, of_other_technology
 
 MAX_FILE = 8 * 1024 * 1024
 MAX_DEPTH = 8
@@ -62,6 +65,8 @@ _KEY_TUPLE = re.compile(r"\('([^()]*?)',?\)")
 _LINE_OF_ERROR = re.compile(r"line (\d+)")
 # Python refuses to read longer ones (sys.get_int_max_str_digits).
 _LONG_NUMBER = re.compile(r"[0-9_]{4301,}")
+
+_KEYS_OF_TRUNKS = (Trunk.__struct_fields__, IaxTrunk.__struct_fields__)
 
 Section = TypeVar("Section", bound=msgspec.Struct)
 
@@ -171,6 +176,7 @@ def _read_root(reader: Reader, root: dict[str, object], path: Path) -> Configura
         timers=draft.timers,
         spans=tuple(span for _, span in draft.spans),
         trunks=tuple(trunk for _, trunk in draft.trunks),
+        iax_trunks=tuple(trunk for _, trunk in draft.iax_trunks),
         phones=tuple(phone for _, phone in draft.phones),
         routes=tuple(route for _, route in draft.routes),
         causes=tuple(rule for _, rule in draft.causes),
@@ -182,6 +188,8 @@ def _draft(reader: Reader, root: dict[str, object], directory: Path) -> Draft:
     media = _section(reader, root, "media", MediaSection)
     sip = _section(reader, root, "sip", SipSection)
     timers = read_timers(reader, root["timers"], ("timers",)) if "timers" in root else Timers()
+    trunks = _trunks(reader, root)
+    iax_trunks = [(at, trunk) for at, trunk in trunks if isinstance(trunk, IaxTrunk)]
     return Draft(
         root=root,
         directory=directory,
@@ -189,10 +197,11 @@ def _draft(reader: Reader, root: dict[str, object], directory: Path) -> Draft:
         network=_section(reader, root, "network", NetworkSection),
         media=replace(media, prompts=directory / media.prompts),
         sip=sip,
-        iax=_section(reader, root, "iax", IaxSection) if "iax" in root else None,
+        iax=_section(reader, root, "iax", IaxSection) if "iax" in root or iax_trunks else None,
         timers=with_session_timers(timers, sip),
         spans=_spans(reader, root, directory),
-        trunks=_tables(reader, root, "trunk", Trunk),
+        trunks=[(at, trunk) for at, trunk in trunks if isinstance(trunk, Trunk)],
+        iax_trunks=iax_trunks,
         phones=_tables(reader, root, "phone", Phone),
         routes=[(at, replace(route, line=reader.line(at))) for at, route in _tables(reader, root, "route", Route)],
         causes=_tables(reader, root, "cause", CauseRule),
@@ -215,15 +224,37 @@ def _section(reader: Reader, root: dict[str, object], key: str, section: type[Se
 
 def _tables(reader: Reader, root: dict[str, object], key: str, section: type[Section]) -> list[tuple[KeyPath, Section]]:
     """The structs of ``[[key]]`` that could be read, each with its place."""
+    read: list[tuple[KeyPath, Section]] = []
+    for path, table in _raw_tables(reader, root, key):
+        struct = reader.struct(section, table, path)
+        if struct is not None:
+            read.append((path, struct))
+    return read
+
+
+def _raw_tables(reader: Reader, root: dict[str, object], key: str) -> Iterator[tuple[KeyPath, dict[str, object]]]:
     raw = root.get(key, [])
     if not isinstance(raw, list):
         reader.error((key,), f"expected [[{key}]], with two brackets", raw)
-        return []
-    read: list[tuple[KeyPath, Section]] = []
+        return
     for index, item in enumerate(raw):
-        path = (key, index)
-        table = reader.table(item, path)
-        struct = reader.struct(section, table, path) if table is not None else None
+        table = reader.table(item, (key, index))
+        if table is not None:
+            yield (key, index), table
+
+
+def _trunks(reader: Reader, root: dict[str, object]) -> list[tuple[KeyPath, Trunk | IaxTrunk]]:
+    """The trunks of both technologies; of one that has none to tell the keys of SIP are expected."""
+    read: list[tuple[KeyPath, Trunk | IaxTrunk]] = []
+    for path, table in _raw_tables(reader, root, "trunk"):
+        iax = table.get("technology") == Technology.IAX2.value
+        ours, theirs = _KEYS_OF_TRUNKS if not iax else _KEYS_OF_TRUNKS[::-1]
+        wrong = [key for key in table if key in theirs and key not in ours]
+        if "technology" in table:
+            for key in wrong:
+                reader.error((*path, key), of_other_technology(key, str(table["technology"])), table[key])
+            table = {key: value for key, value in table.items() if key not in wrong}
+        struct = reader.struct(IaxTrunk, table, path) if iax else reader.struct(Trunk, table, path)
         if struct is not None:
             read.append((path, struct))
     return read
@@ -235,7 +266,7 @@ def _spans(reader: Reader, root: dict[str, object], directory: Path) -> list[tup
     for path, span in _tables(reader, root, "span", Span):
         table = raw[path[1]] if isinstance(raw, list) and isinstance(path[1], int) else {}
         if "timers" in table:
-            timers = read_timers(reader, table["timers"], (*path, "timers"), sip=False)
+            timers = read_timers(reader, table["timers"], (*path, "timers"), voip=False)
             span = replace(span, timers=timers)
         if isinstance(span.channels, VirtualChannels):
             span = replace(span, channels=VirtualChannels(str(directory / span.channels.directory)))

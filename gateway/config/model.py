@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gateway.cause import Cause
-from gateway.config.fields import Each, FilePath, Reads, Unread
+from gateway.config.fields import Each, FilePath, FilePaths, Reads, Unread
 from gateway.config.problems import Problem
 from gateway.config.values import (
     CallerId,
@@ -28,6 +28,7 @@ from gateway.config.values import (
     Secret,
     Transport,
     read_callerid,
+    read_calltoken,
     read_cause,
     read_channels,
     read_destination,
@@ -60,6 +61,8 @@ from gateway.pri.lapd import LapdTimer, Side
 from gateway.pri.q931.timers import Q931Timer
 from gateway.routing.destinations import Template
 from gateway.routing.patterns import Pattern
+from gateway.voip.iax.peers import CallTokens
+from gateway.voip.iax.timers import IaxTimer
 from gateway.voip.sip.direct_policy import DirectMedia
 from gateway.voip.sip.encryption import MediaEncryption
 from gateway.voip.sip.nat import DEFAULT_NAT, NatMode
@@ -88,6 +91,8 @@ Prefix = Annotated[str, Meta(pattern=r"^[0-9*#]{0,8}\Z", description="up to 8 di
 AtOnce = Annotated[int, Meta(ge=0, le=10_000)]
 CallsAnHour = Annotated[int, Meta(ge=0, le=100_000)]
 NumbersAnHour = Annotated[int, Meta(ge=0, le=10_000)]
+CallNumbers = Annotated[int, Meta(ge=1, le=32_767)]
+"""Of IAX2 (RFC 5456 8.1.1): 15 bits, and 0 is nobody's."""
 
 
 class SwitchType(Enum):
@@ -123,6 +128,14 @@ class AuthAlgorithm(Enum):
     SHA_512_256 = "sha-512-256"
     SHA_256 = "sha-256"
     MD5 = "md5"
+
+
+class IaxAuth(Enum):
+    """How who calls over IAX2 proves who it is (RFC 5456 8.6.13)."""
+
+    MD5 = "md5"
+    RSA = "rsa"
+    PLAINTEXT = "plaintext"
 
 
 class Insecure(Enum):
@@ -254,11 +267,17 @@ class SipSection(Struct, frozen=True, kw_only=True):
 
 
 class IaxSection(Struct, frozen=True, kw_only=True):
-    """``[iax]``: what holds for all of IAX2."""
+    """``[iax]``: what holds for all of IAX2. ``context`` None: nobody calls who is no trunk."""
 
     listen: Annotated[tuple[Listen, ...], Each(read_udp_listen)] = (read_udp_listen("udp:[::]:4569"),)
+    context: Name | None = None
     encryption: bool = False
     forceencryption: bool = False
+    keyrotate: bool = True
+    trunktimestamps: bool = False
+    minexpiry: Annotated[int, Meta(ge=10, le=65_535)] = 60
+    maxexpiry: Annotated[int, Meta(ge=10, le=65_535)] = 3600
+    maxcallnumbers_nonvalidated: Annotated[int, Meta(ge=1, le=8192)] = 256
 
 
 class Timers(Struct, frozen=True, kw_only=True):
@@ -267,6 +286,7 @@ class Timers(Struct, frozen=True, kw_only=True):
     q921: Annotated[Mapping[LapdTimer, int], Unread()] = msgspec.field(default_factory=dict)
     q931: Annotated[Mapping[Q931Timer, int], Unread()] = msgspec.field(default_factory=dict)
     sip: Annotated[Mapping[SipTimer, int], Unread()] = msgspec.field(default_factory=dict)
+    iax: Annotated[Mapping[IaxTimer, int], Unread()] = msgspec.field(default_factory=dict)
 
 
 class Span(Struct, frozen=True, kw_only=True):
@@ -308,45 +328,25 @@ class Span(Struct, frozen=True, kw_only=True):
         return slots if self.timeslots is None else tuple(slot for slot in self.timeslots if slot in slots)
 
 
-class SipPeer(Struct, frozen=True, kw_only=True):
-    """What trunks and phones have in common."""
+class Peer(Struct, frozen=True, kw_only=True):
+    """What all trunks and phones have in common."""
 
     name: Name
-    transport: Transport = Transport.UDP
-    tls_verify: bool = True
-    allow_wildcard_certs: bool = False
-    allow_common_name: bool = False
     secret: Annotated[Secret | None, Reads(read_secret)] = None
     context: Name = DEFAULT_CONTEXT
     allow: Annotated[tuple[CodecName, ...], Meta(max_length=20)] = (CodecName.ALAW, CodecName.ULAW)
     disallow: Annotated[tuple[CodecName, ...], Meta(max_length=20)] = ()
-    ptime: Annotated[
-        int, Meta(ge=10, le=60, multiple_of=10, description="milliseconds of a packet: 10, 20, 30, 40, 50 or 60")
-    ] = 20
-    media_encryption: MediaEncryption = MediaEncryption.NO
     qualify: Annotated[Qualify, Reads(read_qualify)] = Qualify(None)
     qualifyfreq: Annotated[int, Meta(ge=1, le=86_400)] = 60
-    keepalive: Annotated[int | None, Reads(read_keepalive)] = None
-    directmedia: Annotated[frozenset[DirectMedia], Reads(read_directmedia)] = frozenset({DirectMedia.NO})
+    insecure: tuple[Insecure, ...] = ()
     directmediapermit: Annotated[tuple[Network, ...], Each(read_network)] = ()
     directmediadeny: Annotated[tuple[Network, ...], Each(read_network)] = ()
-    dtmfmode: Annotated[DtmfMode, Reads(read_dtmfmode)] = DtmfMode.RFC4733
-    insecure: tuple[Insecure, ...] = ()
-    nat: Annotated[frozenset[NatMode], Reads(read_nat)] = DEFAULT_NAT
-    prack: Reliability = Reliability.SUPPORTED
-    session_timers: SessionTimers = SessionTimers.ORIGINATE
-    diversion: RedirectionHeader = RedirectionHeader.DIVERSION
     failover_ms: Annotated[int, Meta(ge=500, le=32_000)] = 4000
-    allowtransfer: bool | None = None
     rtptimeout: Annotated[int, Meta(ge=0, le=86_400)] = 0
-    comfort_noise: bool = False
-    trustrpid: bool = False
-    plus: bool = True
     callerid: Annotated[CallerId | None, Reads(read_callerid)] = None
     call_limit: AtOnce = 0
     calls_per_hour: CallsAnHour = 0
     destinations_per_hour: NumbersAnHour = 0
-    max_contacts: Annotated[int, Meta(ge=1, le=20)] = 5
 
     @property
     def codecs(self) -> tuple[Codec, ...]:
@@ -358,8 +358,33 @@ class SipPeer(Struct, frozen=True, kw_only=True):
         )
 
 
+class SipPeer(Peer, frozen=True, kw_only=True):
+    """What SIP trunks and phones have in common."""
+
+    transport: Transport = Transport.UDP
+    tls_verify: bool = True
+    allow_wildcard_certs: bool = False
+    allow_common_name: bool = False
+    ptime: Annotated[
+        int, Meta(ge=10, le=60, multiple_of=10, description="milliseconds of a packet: 10, 20, 30, 40, 50 or 60")
+    ] = 20
+    media_encryption: MediaEncryption = MediaEncryption.NO
+    keepalive: Annotated[int | None, Reads(read_keepalive)] = None
+    directmedia: Annotated[frozenset[DirectMedia], Reads(read_directmedia)] = frozenset({DirectMedia.NO})
+    dtmfmode: Annotated[DtmfMode, Reads(read_dtmfmode)] = DtmfMode.RFC4733
+    nat: Annotated[frozenset[NatMode], Reads(read_nat)] = DEFAULT_NAT
+    prack: Reliability = Reliability.SUPPORTED
+    session_timers: SessionTimers = SessionTimers.ORIGINATE
+    diversion: RedirectionHeader = RedirectionHeader.DIVERSION
+    allowtransfer: bool | None = None
+    comfort_noise: bool = False
+    trustrpid: bool = False
+    plus: bool = True
+    max_contacts: Annotated[int, Meta(ge=1, le=20)] = 5
+
+
 class Trunk(SipPeer, frozen=True, kw_only=True):
-    """``[[trunk]]``: another exchange or a provider."""
+    """``[[trunk]]`` of technology sip: another exchange or a provider."""
 
     technology: Technology
     host: Annotated[PeerHost, Reads(read_host)]
@@ -369,6 +394,33 @@ class Trunk(SipPeer, frozen=True, kw_only=True):
     register: bool = False
     registerexpiry: Annotated[int, Meta(ge=30, le=604_800)] = 3600
     outboundproxy: Annotated[PeerHost | None, Reads(read_proxy)] = None
+
+
+class IaxTrunk(Peer, frozen=True, kw_only=True):
+    """``[[trunk]]`` of technology iax2. Without ``auth`` it is MD5 with a secret, RSA with keys; None is as ``[iax]``.
+
+    ``inkeys`` are files of public keys that the far end may prove itself with, ``outkey`` that of our private one.
+    """
+
+    technology: Technology
+    host: Annotated[PeerHost, Reads(read_host)]
+    defaultuser: UserPart | None = None
+    auth: Annotated[tuple[IaxAuth, ...], Meta(max_length=3)] = ()
+    inkeys: Annotated[tuple[Path, ...], FilePaths()] = ()
+    outkey: Annotated[Path | None, FilePath()] = None
+    encryption: bool | None = None
+    forceencryption: bool | None = None
+    trunk: bool = False
+    trunktimestamps: bool | None = None
+    # At most what the media engine sends in one datagram.
+    trunkmtu: Annotated[int, Meta(ge=508, le=16_384)] = 4096
+    requirecalltoken: Annotated[CallTokens, Reads(read_calltoken)] = CallTokens.YES
+    transfer: bool = False
+    allowtransfer: bool = False
+    register: bool = False
+    # REFRESH has 16 bits (RFC 5456 8.6.18).
+    registerexpiry: Annotated[int, Meta(ge=30, le=65_535)] = 60
+    maxcallnumbers: CallNumbers = 2048
 
 
 class Phone(SipPeer, frozen=True, kw_only=True):
@@ -407,7 +459,10 @@ class CauseRule(Struct, frozen=True, kw_only=True):
 
 
 class Configuration(Struct, frozen=True, kw_only=True):
-    """A whole file that was read and checked without an error. ``warnings`` are what is still to be said."""
+    """A whole file that was read and checked without an error. ``warnings`` are what is still to be said.
+
+    ``trunks`` are those of technology sip. ``iax`` is there if the file has it or a trunk of technology iax2.
+    """
 
     path: Path
     gateway: GatewaySection = GatewaySection()
@@ -418,6 +473,7 @@ class Configuration(Struct, frozen=True, kw_only=True):
     timers: Timers = Timers()
     spans: tuple[Span, ...] = ()
     trunks: tuple[Trunk, ...] = ()
+    iax_trunks: tuple[IaxTrunk, ...] = ()
     phones: tuple[Phone, ...] = ()
     routes: tuple[Route, ...] = ()
     causes: tuple[CauseRule, ...] = ()

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from gateway.config.draft import Draft
 from gateway.config.fields import Reader
-from gateway.config.model import DEFAULT_CONTEXT, Route
+from gateway.config.model import DEFAULT_CONTEXT, Route, Technology
 from gateway.config.problems import KeyPath, did_you_mean
 from gateway.config.values import is_file
 from gateway.media.tones import TONE_NAMES
@@ -36,7 +36,8 @@ class _RouteChecks:
         # A route that could not be read still makes its context exist; only one complaint about it.
         self._contexts = sorted({DEFAULT_CONTEXT, *self._written_contexts()})
         self._groups = sorted({group for _, span in draft.spans for group in span.group})
-        self._trunks = [name for _, name in draft.names("trunk")]
+        self._trunks = draft.trunk_names(Technology.SIP)
+        self._iax_trunks = draft.trunk_names(Technology.IAX2)
         self._phones = [name for _, name in draft.names("phone")]
         spans = draft.written("span")
         self._all_spans_read = isinstance(spans, list) and len(spans) == len(draft.spans)
@@ -57,8 +58,10 @@ class _RouteChecks:
         """Whoever starts in a context must find it."""
         draft = self._draft
         entries: list[tuple[KeyPath, str]] = [((*path, "context"), span.context) for path, span in draft.spans]
-        entries += [((*path, "context"), peer.context) for path, peer in draft.peers()]
+        entries += [((*path, "context"), peer.context) for path, peer in draft.all_peers()]
         entries.append((("sip", "context"), draft.sip.context))
+        if draft.iax is not None and draft.iax.context is not None:
+            entries.append((("iax", "context"), draft.iax.context))
         for path, context in entries:
             self._known(path, context, self._contexts, "a context that has a [[route]]")
 
@@ -138,7 +141,12 @@ class _RouteChecks:
         leads: dict[str, list[tuple[KeyPath, Route]]] = {}
         for path, route in self._draft.routes:
             leads.setdefault(route.context, []).append((path, route))
-        begin = self._draft.sip.context
+        self._strangers("sip", self._draft.sip.context, leads)
+        iax = self._draft.iax
+        if iax is not None and iax.context not in (None, self._draft.sip.context):
+            self._strangers("iax", iax.context or "", leads)
+
+    def _strangers(self, section: str, begin: str, leads: dict[str, list[tuple[KeyPath, Route]]]) -> None:
         waiting, seen = [begin], {begin}
         while waiting:
             for path, route in leads.get(waiting.pop(), ()):
@@ -146,10 +154,12 @@ class _RouteChecks:
                 waiting += [each for each in further if each not in seen]
                 seen.update(further)
                 for index, template in enumerate(route.to):
-                    if template.kind is Kind.PRI or (template.kind is Kind.SIP and template.target in self._trunks):
+                    out = template.kind in (Kind.PRI, Kind.IAX2)
+                    if out or (template.kind is Kind.SIP and template.target in self._trunks):
                         text = (
                             f"anybody on the Internet may call out by it, without a password: calls of strangers begin "
-                            f"in context {begin} ([sip] context); expected it in a context of trunks and phones only"
+                            f"in context {begin} ([{section}] context); expected it in a context of trunks and phones "
+                            "only"
                         )
                         self._reader.warning((*path, "to", index), text, template.text)
                         return
@@ -174,7 +184,7 @@ class _RouteChecks:
             case Kind.SIP:
                 self._sip(path, template)
             case Kind.IAX2:
-                self._reader.error(path, "not yet: IAX2; expected another destination", text)
+                self._iax(path, template)
             case Kind.PLAY:
                 file = prompt_path(self._draft.media.prompts, target)
                 if not is_file(file):
@@ -190,8 +200,18 @@ class _RouteChecks:
         if template.kind is Kind.REJECT and template is not route.to[-1]:
             self._reader.warning(path, "the destinations after it are never tried", text)
 
+    def _iax(self, path: KeyPath, template: Template) -> None:
+        target, text = template.target, template.text
+        if target in self._trunks and target not in self._iax_trunks:
+            self._reader.error(path, f"expected sip:{target}/NUMBER, as its technology is sip", text)
+        else:
+            self._known(path, target, self._iax_trunks, "a [[trunk]] of technology iax2", text)
+
     def _sip(self, path: KeyPath, template: Template) -> None:
         target, text = template.target, template.text
+        if target in self._iax_trunks and target not in self._trunks:
+            self._reader.error(path, f"expected iax2:{target}/NUMBER, as its technology is iax2", text)
+            return
         if target in self._phones and template.number is not None:
             self._reader.error(path, f"expected sip:{target} without a number, as it is a phone", text)
         elif target in self._trunks and template.number is None:

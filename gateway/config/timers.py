@@ -17,6 +17,8 @@ from gateway.core import MILLISECOND, SECOND, TimerRow
 from gateway.pri.lapd import LAPD_TIMERS, Side
 from gateway.pri.lapd.parameters import system_parameters
 from gateway.pri.q931.timers import USER_TIMERS, timer_values
+from gateway.voip.iax.timers import TIMERS as IAX_TIMERS
+from gateway.voip.iax.timers import durations as iax_durations
 from gateway.voip.sip.timers import SIP_TIMERS, SipTimer, durations
 
 # No timer of ours has so short a longest value, no counter so large a one.
@@ -48,19 +50,20 @@ def file_keys(key: Enum, row: TimerRow) -> list[str]:
     return [name] if is_counter(row) else [f"{name}_{unit}" for unit in _UNITS]
 
 
-def read_timers(reader: Reader, raw: object, path: KeyPath, *, sip: bool = True) -> Timers:
-    """Read ``[timers]`` (or a span's, without ``sip``); what is wrong is noted in ``reader`` and left out."""
+def read_timers(reader: Reader, raw: object, path: KeyPath, *, voip: bool = True) -> Timers:
+    """Read ``[timers]`` (or a span's, without SIP and IAX2); what is wrong is noted in ``reader`` and left out."""
     table = reader.table(raw, path)
     if table is None:
         return Timers()
-    known = ["q921", "q931", *(["sip"] if sip else [])]
+    known = ["q921", "q931", *(["sip", "iax"] if voip else [])]
     for key in table:
         if key not in known:
             reader.unknown_key((*path, key), known)
     timers = Timers(
         q921=_rows(reader, table.get("q921", {}), (*path, "q921"), LAPD_TIMERS),
         q931=_rows(reader, table.get("q931", {}), (*path, "q931"), USER_TIMERS),
-        sip=_rows(reader, table.get("sip", {}) if sip else {}, (*path, "sip"), SIP_ROWS),
+        sip=_rows(reader, table.get("sip", {}) if voip else {}, (*path, "sip"), SIP_ROWS),
+        iax=_rows(reader, table.get("iax", {}) if voip else {}, (*path, "iax"), IAX_TIMERS),
     )
     check_together(reader, path, timers)
     return timers
@@ -72,7 +75,7 @@ def with_session_timers(timers: Timers, sip: SipSection) -> Timers:
     for key, seconds in ((SipTimer.REFRESH, sip.session_expires), (SipTimer.EXPIRY, sip.session_minse)):
         if seconds is not None:
             values[key] = seconds * SECOND
-    return Timers(q921=timers.q921, q931=timers.q931, sip=values)
+    return Timers(q921=timers.q921, q931=timers.q931, sip=values, iax=timers.iax)
 
 
 def check_together(reader: Reader, path: KeyPath, timers: Timers, side: Side = Side.USER) -> None:
@@ -81,6 +84,7 @@ def check_together(reader: Reader, path: KeyPath, timers: Timers, side: Side = S
         ("q921", lambda: system_parameters(timers.q921)),
         ("q931", lambda: timer_values(side, {}, timers.q931)),
         ("sip", lambda: durations(timers.sip)),
+        ("iax", lambda: iax_durations(timers.iax)),
     ):
         try:
             together()
@@ -94,6 +98,7 @@ def merged(general: Timers, special: Timers) -> Timers:
         q921={**general.q921, **special.q921},
         q931={**general.q931, **special.q931},
         sip={**general.sip, **special.sip},
+        iax={**general.iax, **special.iax},
     )
 
 

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import datetime
 import ssl
-import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.config.draft import Draft
 from gateway.config.fields import Reader
+from gateway.config.iax import asked_of
 from gateway.config.model import Fact, Phone, Trunk
+from gateway.config.private_keys import fault_of_mode
 from gateway.config.values import Transport, is_file
 from gateway.routing.destinations import Kind, Template
+from gateway.voip.iax.peers import Encryption
 from gateway.voip.sip.encryption import MediaEncryption
 from gateway.voip.sip.tls import VerifyClient
 
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
 MAX_PEM = 4 * 1024 * 1024
-OPEN_TO_OTHERS = 0o137
-"""Modes that a private key must not have: its owner alone may write it, a group may read it."""
 EXPIRES_SOON = 30
 """Days."""
 MAX_NAMED_CAS = 5
@@ -92,19 +92,27 @@ def _has_public_cas() -> bool:
 
 def _routes(reader: Reader, draft: Draft) -> None:
     peers = {peer.name: peer for _, peer in draft.peers()}
+    # Their signalling is always in clear to the end of the authentication, and so counts as not secure.
+    iax = {trunk.name: asked_of(draft, trunk) for _, trunk in draft.iax_trunks}
     for path, route in draft.routes:
         if not route.secure_bridge:
             continue
         for index, template in enumerate(route.to):
-            why = _why_not(template, route.secure_bridge, peers)
+            why = _why_not(template, route.secure_bridge, peers, iax)
             if why:
                 text = f"never tried, as secure_bridge asks for more: {why}"
                 reader.warning((*path, "to", index), text, template.text)
 
 
-def _why_not(template: Template, facts: tuple[Fact, ...], peers: dict[str, Trunk | Phone]) -> str:
-    if template.kind in (Kind.PRI, Kind.IAX2):
+def _why_not(
+    template: Template, facts: tuple[Fact, ...], peers: dict[str, Trunk | Phone], iax: dict[str, Encryption]
+) -> str:
+    if template.kind is Kind.PRI:
         return "nothing on it is encrypted"
+    if template.kind is Kind.IAX2:
+        if Fact.SECURE_SIGNALLING in facts:
+            return "signalling of IAX2 is never secure, its first frames go in the clear"
+        return f"{template.target} has no encryption" if iax.get(template.target) is Encryption.NO else ""
     peer = peers.get(template.target) if template.kind is Kind.SIP else None
     if peer is None:
         return ""
@@ -215,9 +223,6 @@ def _read(reader: Reader, draft: Draft, key: str, path: Path | None) -> bytes | 
 
 
 def _private(reader: Reader, draft: Draft, key: str, path: Path | None) -> None:
-    if path is None:
-        return
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & OPEN_TO_OTHERS:
-        text = f"others than its owner may use this private key (mode {mode:04o}); expected 0600: chmod 600 {path}"
-        reader.error(("sip", key), text, draft.written("sip", key))
+    fault = "" if path is None else fault_of_mode(path)
+    if fault:
+        reader.error(("sip", key), fault, draft.written("sip", key))

@@ -10,11 +10,10 @@ from gateway.config.fields import Reader
 from gateway.config.model import (
     MEDIA_CODECS,
     CodecName,
+    Peer,
     Phone,
     PhoneLocation,
     SwitchType,
-    Technology,
-    Trunk,
 )
 from gateway.config.problems import KeyPath
 from gateway.config.values import DahdiChannels
@@ -27,7 +26,6 @@ SWITCH_TYPES = tuple(kind for kind in SwitchType if kind.value in VARIANTS)
 def check_unfinished(reader: Reader, draft: Draft) -> None:
     """Note every use of what is not there yet."""
     unfinished = _Unfinished(reader, draft)
-    unfinished.iax()
     unfinished.spans()
     unfinished.peers()
 
@@ -43,16 +41,6 @@ class _Unfinished:
     def _warning(self, path: KeyPath, why: str) -> None:
         self._reader.warning(path, f"not yet: {why}", self._draft.written(*path))
 
-    def iax(self) -> None:
-        iax = self._draft.iax
-        if iax is None:
-            return
-        if iax.encryption or iax.forceencryption:
-            key = "forceencryption" if iax.forceencryption else "encryption"
-            self._error(("iax", key), "IAX2, and so nothing of it is encrypted; leave it out")
-            return
-        self._warning(("iax",), "IAX2; nothing listens for it")
-
     def spans(self) -> None:
         for path, span in self._draft.spans:
             if isinstance(span.channels, DahdiChannels):
@@ -62,23 +50,17 @@ class _Unfinished:
                 self._error((*path, "switch_type"), f"this switch type; expected {usable}")
 
     def peers(self) -> None:
-        for path, peer in self._draft.peers():
+        for path, peer in self._draft.all_peers():
             self._harmless(path, peer)
-            if isinstance(peer, Trunk):
-                self._trunk(path, peer)
-            else:
+            if isinstance(peer, Phone):
                 self._phone(path, peer)
 
-    def _harmless(self, path: KeyPath, peer: Trunk | Phone) -> None:
+    def _harmless(self, path: KeyPath, peer: Peer) -> None:
         if self._draft.written(*path, "allow") is None:
             return
         for index, name in enumerate(peer.allow):
             if name is not CodecName.ALL and name not in MEDIA_CODECS:
                 self._warning((*path, "allow", index), "this codec; it is not offered")
-
-    def _trunk(self, path: KeyPath, trunk: Trunk) -> None:
-        if trunk.technology is Technology.IAX2:
-            self._error((*path, "technology"), "IAX2; expected sip")
 
     def _phone(self, path: KeyPath, phone: Phone) -> None:
         if phone.location is PhoneLocation.REMOTE:

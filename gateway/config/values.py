@@ -18,6 +18,7 @@ from gateway.config.problems import did_you_mean
 from gateway.identity import TypeOfNumber
 from gateway.routing.destinations import ALL_FORMS, GROUP, DestinationError, Template, parse_cause, parse_destination
 from gateway.routing.patterns import Pattern, PatternError, parse_pattern
+from gateway.voip.iax.peers import CallTokens
 from gateway.voip.sip.direct_policy import DirectMedia
 from gateway.voip.sip.nat import NatMode
 from gateway.voip.sip.peers import DtmfMode
@@ -68,6 +69,10 @@ class Listen:
     transport: Transport
     address: Address
     port: int
+
+    def reaches(self, far: Address) -> bool:
+        """Whether this socket can send to ``far``."""
+        return self.address.version == far.version or (self.address.version == 6 and self.address.is_unspecified)
 
     def __str__(self) -> str:
         return f"{self.transport.value}:{host_port(str(self.address), self.port)}"
@@ -194,7 +199,10 @@ def read_address(raw: object) -> Address:
 
 def read_listen(raw: object) -> Listen:
     """``TRANSPORT:ADDRESS:PORT``."""
-    expected = 'expected TRANSPORT:ADDRESS:PORT with transport udp, tcp or tls, such as "udp:[::]:5060"'
+    return _listen(raw, 'expected TRANSPORT:ADDRESS:PORT with transport udp, tcp or tls, such as "udp:[::]:5060"')
+
+
+def _listen(raw: object, expected: str) -> Listen:
     if not isinstance(raw, str):
         raise ValueError(expected)
     word, _, rest = raw.partition(":")
@@ -213,9 +221,10 @@ def read_listen(raw: object) -> Listen:
 
 def read_udp_listen(raw: object) -> Listen:
     """``udp:ADDRESS:PORT``."""
-    listen = read_listen(raw)
+    expected = 'expected udp:ADDRESS:PORT, such as "udp:[::]:4569"'
+    listen = _listen(raw, expected)
     if listen.transport is not Transport.UDP:
-        raise ValueError('expected udp:ADDRESS:PORT, such as "udp:[::]:4569"')
+        raise ValueError(expected)
     return listen
 
 
@@ -289,6 +298,13 @@ def read_directmedia(raw: object) -> frozenset[DirectMedia]:
     if DirectMedia.NO in modes and len(modes) > 1:
         raise ValueError('expected "no" alone, or other words without it')
     return frozenset(modes)
+
+
+def read_calltoken(raw: object) -> CallTokens:
+    """Asterisk's words, or true and false."""
+    if isinstance(raw, bool):
+        return CallTokens.YES if raw else CallTokens.NO
+    return _word(raw, {mode.value: mode for mode in CallTokens})
 
 
 def read_keepalive(raw: object) -> int:

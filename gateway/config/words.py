@@ -19,6 +19,7 @@ _TABLES: Mapping[str, tuple[type[msgspec.Struct], ...]] = {
     "[sip]": (model.SipSection,),
     "[[trunk]] and [[phone]]": (model.SipPeer,),
     "[[trunk]]": (model.Trunk,),
+    "[[trunk]] of technology iax2": (model.IaxTrunk,),
     "[[phone]]": (model.Phone,),
     "[[span]]": (model.Span,),
     "[[route]]": (model.Route,),
@@ -29,9 +30,11 @@ _EVERYWHERE = frozenset({"name", "host", "context", "line", "listen", "timers"})
 _LISTEN = 'such addresses stand in listen of [sip], as "{}"'
 _KEYS: Mapping[str, str] = {
     "auth": "secret and defaultuser of the [[trunk]] say that",
+    "authdebug": "there is none; --trace writes what goes over the wire",
     "bindaddr": _LISTEN.format("udp:[::]:5060"),
     "bindport": _LISTEN.format("udp:[::]:5060"),
     "call-limit": 'it is "call_limit"',
+    "calltokenoptional": 'it is requirecalltoken = "no" of a [[trunk]]',
     "canreinvite": 'it is "directmedia"',
     "defaultexpirey": 'it is "defaultexpiry" of [sip]',
     "domain": 'it is "fromdomain" of a [[trunk]], "realm" of [sip]',
@@ -42,12 +45,20 @@ _KEYS: Mapping[str, str] = {
     "from_user": 'it is "fromuser"',
     "icesupport": "there is no ICE; nat and localnet do without",
     "media_encryption_optimistic": 'it is media_encryption = "optional"',
+    "inkey": 'it is "inkeys", a list of files',
+    "jitterbuffer": "voice has a jitter buffer by itself, as long as it must be",
+    "maxregexpire": 'it is "maxexpiry"',
+    "minregexpire": 'it is "minexpiry"',
     "mohinterpret": 'it is "musiconhold" of [media]',
     "musicclass": 'it is "musiconhold" of [media]',
+    "notransfer": "it is transfer = false",
     "outbound_proxy": 'it is "outboundproxy"',
     "password": 'it is "secret"',
     "port": 'it stands with the host, as "sip.example.org:5070"',
     "registertimeout": 'it is "registerexpiry"; the next try is later each time by itself',
+    "qualifyfreqnotok": 'it is "qualify_unreachable_seconds" of [timers.iax]',
+    "qualifyfreqok": 'it is "qualifyfreq" of a [[trunk]]',
+    "qualifysmoothing": "the round trip is smoothed by itself",
     "regexten": "numbers are [[route]]s, with match and to",
     "rtp_symmetric": 'it is nat = ["comedia"]',
     "rtpend": "it is the second of rtp_ports in [media]",
@@ -67,6 +78,9 @@ _KEYS: Mapping[str, str] = {
     "tlsenable": _LISTEN.format("tls:[::]:5061"),
     "tlsprivatekey": 'it is "tls_key" of [sip]',
     "tos_audio": "voice is marked EF by itself",
+    "trunkfreq": "trunk frames go every 20 ms",
+    "trunkmaxsize": "trunk frames are as long as the path takes them",
+    "trunkmtu": "trunk frames are as long as the path takes them",
     "type": "what it is the table says: [[trunk]] or [[phone]]",
     "udpbindaddr": _LISTEN.format("udp:[::]:5060"),
     "user": 'it is "defaultuser" of a [[trunk]], "name" of a [[phone]]',
@@ -81,7 +95,10 @@ def _homes() -> Mapping[str, tuple[str, ...]]:
     for title, structs in _TABLES.items():
         for struct in structs:
             for name in struct.__struct_fields__:
-                if name not in _EVERYWHERE and not (struct in (model.Trunk, model.Phone) and name in _of_both()):
+                both = struct is not model.SipPeer and name in _of_both()
+                # What SIP has another word for is explained rather than sent to IAX2.
+                other = struct is model.IaxTrunk and (name in _KEYS or name in homes)
+                if name not in _EVERYWHERE and not both and not other:
                     homes[name] = (*homes.get(name, ()), title)
     return homes
 
@@ -101,3 +118,43 @@ def elsewhere(key: str, known: Sequence[str]) -> str:
         return f"; it belongs into {' or '.join(homes)}"
     text = _KEYS.get(word) or _KEYS.get(word.replace("-", "_")) or _KEYS.get(word.replace("_", "-"))
     return f"; {text}" if text else ""
+
+
+_NOT_OF_IAX: Mapping[str, str] = {
+    "allow_common_name": "there are no certificates",
+    "allow_wildcard_certs": "there are no certificates",
+    "comfort_noise": "it is left out",
+    "directmedia": 'it is "transfer"',
+    "diversion": "a redirecting number goes as RDNIS",
+    "dtmfmode": "digits have frames of their own",
+    "fromdomain": 'it is "defaultuser" that says who we are',
+    "fromuser": 'it is "defaultuser" that says who we are',
+    "keepalive": "with qualify it is asked whether it is there, and that keeps a firewall open",
+    "max_contacts": "it is registered in one place",
+    "media_encryption": 'it is "encryption", or "forceencryption"',
+    "nat": "a far end is answered where it calls from by itself",
+    "outboundproxy": "it is host that everything is sent to",
+    "plus": "the type of a number goes beside it",
+    "prack": "every frame is acknowledged by itself",
+    "ptime": "voice goes every 20 ms",
+    "session_timers": "a far end that vanished is found out by PING by itself",
+    "tls_verify": "there are no certificates",
+    "transport": "it goes over UDP",
+    "trustrpid": "who calls is believed as it is said, unless callerid says it",
+}
+_NOT_OF_SIP: Mapping[str, str] = {
+    "auth": "[sip] auth_algorithms says how passwords are proven",
+    "encryption": 'it is "media_encryption"',
+    "forceencryption": 'it is media_encryption = "required"',
+    "inkeys": "it is a certificate that proves who it is, with tls_ca of [sip]",
+    "outkey": "it is a certificate that proves who we are, tls_certificate of [sip]",
+    "transfer": 'it is "directmedia"',
+}
+
+
+def of_other_technology(key: str, technology: str) -> str:
+    """What is to be said of a key that trunks of ``technology`` do not have, but those of the other one."""
+    if technology == model.Technology.IAX2.value:
+        return f'of no use with technology = "iax2"; {_NOT_OF_IAX[key]}'
+    hint = _NOT_OF_SIP.get(key)
+    return 'of use with technology = "iax2" only' + (f"; {hint}" if hint else "")

@@ -118,6 +118,36 @@ class RtpSettings(msgspec.Struct, frozen=True):
     digits_told: bool = False
 
 
+class IaxVoiceSettings(msgspec.Struct, frozen=True):
+    """Everything the frames of an IAX2 call decide about its voice (RFC 5456 8.1.2, 8.1.3).
+
+    ``source_call`` is our call number, which our mini frames and trunk entries bear; ``far_call`` theirs. ``epoch`` is
+    when the call's time stamps began: microseconds of CLOCK_MONOTONIC, the ``now`` of the cores. With ``trunk`` voice
+    goes in trunk frames, one for all calls with that address and socket every 20 ms; ``trunk_stamps``: each entry has a
+    time stamp. None is longer than ``trunk_octets`` (0: what the path takes and chan_iax2 reads). Keys are AES-128 (RFC
+    5456 7.2), b"" is clear; with ``send_key`` voice goes in encrypted mini frames whatever ``trunk`` says, as trunk
+    frames cannot be encrypted. ``encrypted``: voice that comes in clear is refused, and told once by ``ClearVoice``.
+    ``direction`` SENDONLY and INACTIVE drop what comes.
+    """
+
+    address: str
+    port: int
+    source_call: int
+    far_call: int
+    codec: Codec
+    epoch: int
+    trunk: bool = False
+    trunk_stamps: bool = False
+    trunk_octets: int = 0
+    send_key: bytes = b""
+    receive_key: bytes = b""
+    encrypted: bool = False
+    direction: Direction = Direction.SENDRECV
+
+    def __repr__(self) -> str:
+        return f"IaxVoiceSettings({self.address}:{self.port}, {self.source_call}/{self.far_call}, {self.codec.name}, …)"
+
+
 @dataclass(frozen=True, slots=True)
 class ToneStep:
     """Up to four frequencies (hertz), ``level`` dBm0 each, for ``milliseconds`` (0 = for ever); none is a pause."""
@@ -255,7 +285,39 @@ class EngineReady:
     fresh: bool
 
 
-MediaEvent = DigitHeard | FirstPacket | WentSilent | HeardAgain | PromptEnded | StreamLost | EngineLost | EngineReady
+@dataclass(frozen=True, slots=True)
+class IaxFrame:
+    """A full frame (RFC 5456 8.1.1) came in on an IAX2 socket from ``address`` and ``port``; maybe encrypted."""
+
+    socket: int
+    address: str
+    port: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class IaxVoiceDue:
+    """Voice of ``stream`` that must go as a full VOICE frame: the first one, and where 16 bits of the stamp wrap.
+
+    ``stamp`` is the whole time stamp in milliseconds. No mini frames are sent before the first such event.
+    """
+
+    stream: int
+    stamp: int
+    codec: Codec
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ClearVoice:
+    """Voice came in clear into a call that must be encrypted; it was not heard. Told once for a ``set_iax``."""
+
+    stream: int
+
+
+IaxMediaEvent = IaxFrame | IaxVoiceDue | ClearVoice
+StreamEvent = DigitHeard | FirstPacket | WentSilent | HeardAgain | PromptEnded | StreamLost
+MediaEvent = StreamEvent | EngineLost | EngineReady | IaxMediaEvent
 
 OnOpened = Callable[[Opened | Failure], None]
 OnStatistics = Callable[[Statistics | Failure], None]
@@ -276,6 +338,24 @@ class Media(Protocol):
         A key that stays the same keeps its roll-over counter and replay window. A suite that the engine's libsrtp2
         lacks is refused (ENOTSUP, in the log), as is a key of a wrong length; the settings before then stay.
         """
+
+    def open_iax_socket(self, address: str, port: int, label: str, on_reply: OnOpened) -> int:
+        """Bind a UDP socket for IAX2 at local ``address`` ("::" hears IPv4 too); full frames come as ``IaxFrame``.
+
+        A socket of an earlier connection at the same address is taken over. It is a stream as far as ``close`` goes.
+        """
+
+    def send_iax(self, socket: int, address: str, port: int, data: bytes) -> None:
+        """Send one datagram, a full frame as it is to be on the wire."""
+
+    def open_iax(self, socket: int, label: str, on_reply: OnOpened) -> int:
+        """The voice of one IAX2 call on ``socket``; nothing flows before ``set_iax``."""
+
+    def set_iax(self, stream: int, settings: IaxVoiceSettings) -> None:
+        """Set or change where the voice of an IAX2 call goes, how it is coded and protected."""
+
+    def iax_voice(self, stream: int, stamp: int, codec: Codec, data: bytes) -> None:
+        """The voice of a full VOICE frame that came (decrypted), with its whole time stamp; mini frames follow it."""
 
     def open_tdm(self, path: str, law: Law, label: str, on_reply: OnOpened, *, listen: bool = False) -> int:
         """Open a B channel by its path: connect to a socket (or listen at it), or open a device."""

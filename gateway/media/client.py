@@ -19,12 +19,17 @@ from functools import partial
 from gateway.core import SECOND
 from gateway.media import wire
 from gateway.media.api import (
+    ClearVoice,
+    Codec,
     DigitHeard,
     EngineLost,
     EngineReady,
     Failure,
     FirstPacket,
     HeardAgain,
+    IaxFrame,
+    IaxVoiceDue,
+    IaxVoiceSettings,
     Law,
     MediaEvent,
     OnOpened,
@@ -67,6 +72,18 @@ class EngineSettings:
 
 
 OnReply = Callable[[bytes | Failure], None]
+_OPENING = frozenset(
+    {
+        Opcode.OPEN_RTP,
+        Opcode.OPEN_TDM,
+        Opcode.OPEN_TONE,
+        Opcode.OPEN_PROMPT,
+        Opcode.OPEN_ECHO,
+        Opcode.OPEN_RECORDER,
+        Opcode.OPEN_IAX_SOCKET,
+        Opcode.OPEN_IAX,
+    }
+)
 
 
 class MediaClient:
@@ -236,18 +253,18 @@ class MediaClient:
         except ValueError as error:
             return self._refuse_open(stream, errno.EINVAL, str(error), on_reply)
         body = wire.OPEN_RTP.pack(family, octets, wire.label_bytes(label))
-
-        def opened(reply: bytes | Failure) -> None:
-            if isinstance(reply, Failure):
-                self.streams.discard(stream)
-                on_reply(reply)
-                return
-            if len(reply) < wire.OPEN_RTP_REPLY.size:
-                raise WireError(f"OPEN_RTP reply of {len(reply)} octets")
-            on_reply(Opened(stream, address, wire.OPEN_RTP_REPLY.unpack_from(reply)[1]))
-
-        self._request(Opcode.OPEN_RTP, stream, body, opened)
+        self._request(Opcode.OPEN_RTP, stream, body, partial(self._bound, stream, address, on_reply))
         return stream
+
+    def _bound(self, stream: int, address: str, on_reply: OnOpened, reply: bytes | Failure) -> None:
+        """The reply to the opening of a socket that has a port."""
+        if isinstance(reply, Failure):
+            self.streams.discard(stream)
+            on_reply(reply)
+            return
+        if len(reply) < wire.OPEN_RTP_REPLY.size:
+            raise WireError(f"reply of {len(reply)} octets, expected ports")
+        on_reply(Opened(stream, address, wire.OPEN_RTP_REPLY.unpack_from(reply)[1]))
 
     def set_rtp(self, stream: int, settings: RtpSettings) -> None:
         """See Media."""
@@ -258,6 +275,49 @@ class MediaClient:
             log.error("stream %d: %s", stream, error)
             return
         self._send(Opcode.SET_RTP, stream, body)
+
+    def open_iax_socket(self, address: str, port: int, label: str, on_reply: OnOpened) -> int:
+        """See Media."""
+        stream = self._new_stream()
+        try:
+            family, octets = self._address(address)
+        except ValueError as error:
+            return self._refuse_open(stream, errno.EINVAL, str(error), on_reply)
+        body = wire.OPEN_IAX_SOCKET.pack(family, port, octets, wire.label_bytes(label))
+        self._request(Opcode.OPEN_IAX_SOCKET, stream, body, partial(self._bound, stream, address, on_reply))
+        return stream
+
+    def send_iax(self, socket: int, address: str, port: int, data: bytes) -> None:
+        """See Media. What is longer than IAX_FRAME_MAX is not sent."""
+        try:
+            family, octets = self._address(address)
+        except ValueError as error:
+            log.error("stream %d: %s", socket, error)
+            return
+        if len(data) > wire.IAX_FRAME_MAX:
+            log.error("stream %d: IAX2 frame of %d octets, at most %d", socket, len(data), wire.IAX_FRAME_MAX)
+            return
+        self._send(Opcode.SEND_IAX, socket, wire.IAX_ADDRESS.pack(family, port, octets) + data)
+
+    def open_iax(self, socket: int, label: str, on_reply: OnOpened) -> int:
+        """See Media."""
+        body = wire.OPEN_IAX.pack(socket, wire.label_bytes(label))
+        return self._open(Opcode.OPEN_IAX, self._new_stream(), body, on_reply)
+
+    def set_iax(self, stream: int, settings: IaxVoiceSettings) -> None:
+        """See Media."""
+        try:
+            family, octets = self._address(settings.address)
+            body = wire.iax_settings_body(family, octets, settings)
+        except ValueError as error:
+            log.error("stream %d: %s", stream, error)
+            return
+        self._send(Opcode.SET_IAX, stream, body)
+
+    def iax_voice(self, stream: int, stamp: int, codec: Codec, data: bytes) -> None:
+        """See Media. What is longer than IAX_FRAME_MAX is not handed on."""
+        if len(data) <= wire.IAX_FRAME_MAX:
+            self._send(Opcode.IAX_VOICE, stream, wire.IAX_VOICE.pack(stamp & 0xFFFF_FFFF, codec) + data)
 
     def open_tdm(self, path: str, law: Law, label: str, on_reply: OnOpened, *, listen: bool = False) -> int:
         """See Media."""
@@ -392,7 +452,7 @@ class MediaClient:
         if len(self._pending) >= PENDING_MAX:
             self.refused.append(lambda: on_reply(Failure(errno.EAGAIN, f"{PENDING_MAX} requests wait for a reply")))
             return
-        if Opcode.OPEN_RTP <= opcode <= Opcode.OPEN_RECORDER:
+        if opcode in _OPENING:
             self.streams.add(stream)
         request = self._next_request = self._next_request % 0xFFFF_FFFF + 1
         self._pending[request] = (self._sweep, opcode, on_reply)
@@ -454,6 +514,21 @@ def _silent(stream: int, body: bytes) -> WentSilent:
     return WentSilent(stream, wire.EVENT_SILENT.unpack_from(body)[0])
 
 
+def _iax_frame(stream: int, body: bytes) -> IaxFrame:
+    return IaxFrame(stream, *wire.iax_frame_of(body))
+
+
+def _iax_voice(stream: int, body: bytes) -> IaxVoiceDue:
+    if len(body) < wire.IAX_VOICE.size:
+        raise WireError(f"IAX voice event of {len(body)} octets")
+    stamp, number = wire.IAX_VOICE.unpack_from(body)
+    codec = _CODECS.get(number)
+    if codec is None:
+        raise WireError(f"IAX voice event of unknown codec {number}")
+    return IaxVoiceDue(stream, stamp, codec, body[wire.IAX_VOICE.size :])
+
+
+_CODECS: dict[int, Codec] = {int(codec): codec for codec in Codec}
 _EVENTS: dict[int, Callable[[int, bytes], MediaEvent]] = {
     Opcode.EVENT_DIGIT: _digit,
     Opcode.EVENT_FIRST: lambda stream, _: FirstPacket(stream),
@@ -461,4 +536,7 @@ _EVENTS: dict[int, Callable[[int, bytes], MediaEvent]] = {
     Opcode.EVENT_HEARD: lambda stream, _: HeardAgain(stream),
     Opcode.EVENT_ENDED: lambda stream, _: PromptEnded(stream),
     Opcode.EVENT_LOST: lambda stream, body: StreamLost(stream, wire.text_of(body)),
+    Opcode.EVENT_IAX_FRAME: _iax_frame,
+    Opcode.EVENT_IAX_VOICE: _iax_voice,
+    Opcode.EVENT_IAX_CLEAR: lambda stream, _: ClearVoice(stream),
 }

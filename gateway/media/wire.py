@@ -12,7 +12,7 @@ from enum import IntEnum
 from struct import Struct
 
 from gateway.core import ProtocolError
-from gateway.media.api import Latch, RtpSettings, SrtpSuite, Statistics, Tone
+from gateway.media.api import IaxVoiceSettings, Latch, RtpSettings, SrtpSuite, Statistics, Tone
 
 MAGIC = 0x4D47
 VERSION = 1
@@ -30,6 +30,13 @@ NO_PAYLOAD_TYPE = 255
 NO_REPEAT = 255
 SRTP_KEY_BYTES = 48
 SRTP_MKI_BYTES = 8
+IAX_KEY_BYTES = 16
+IAX_FRAME_MAX = BODY_MAX - 20
+IAX_CALL_MAX = 0x7FFF
+IAX_TRUNK_OCTETS_MAX = 0xFFFF
+IAX_TRUNK = 1
+IAX_TRUNK_STAMPS = 2
+IAX_ENCRYPTED = 4
 STATISTICS_LEAST_BYTES = 100
 STATISTICS_BYTES = 132
 STEP_MILLISECONDS_MAX = 3_600_000
@@ -54,12 +61,20 @@ class Opcode(IntEnum):
     CLOSE = 13
     LIST = 14
     ADOPT = 15
+    OPEN_IAX_SOCKET = 16
+    SEND_IAX = 17
+    OPEN_IAX = 18
+    SET_IAX = 19
+    IAX_VOICE = 20
     EVENT_DIGIT = 0x40
     EVENT_FIRST = 0x41
     EVENT_SILENT = 0x42
     EVENT_HEARD = 0x43
     EVENT_ENDED = 0x44
     EVENT_LOST = 0x45
+    EVENT_IAX_FRAME = 0x46
+    EVENT_IAX_VOICE = 0x47
+    EVENT_IAX_CLEAR = 0x48
     REPLY = 0x80
 
 
@@ -72,6 +87,8 @@ class Kind(IntEnum):
     PROMPT = 4
     ECHO = 5
     RECORDER = 6
+    IAX_SOCKET = 7
+    IAX = 8
 
 
 HEADER = Struct("<HBBIII")
@@ -97,6 +114,11 @@ LIST_REPLY = Struct("<iI")
 LIST_ENTRY = Struct("<IIHBB64s")
 STATISTICS_LEAST = Struct("<4Q6I4fIfI4f")
 STATISTICS = Struct("<4Q6I4fIfI4f3IBBH16s")
+OPEN_IAX_SOCKET = Struct("<BxH16s64s")
+IAX_ADDRESS = Struct("<BxH16s")
+OPEN_IAX = Struct("<I64s")
+SET_IAX = Struct("<BBBB16sHHHHqBBxx16s16s")
+IAX_VOICE = Struct("<IB3x")
 EVENT_DIGIT = Struct("<IB3x")
 EVENT_SILENT = Struct("<I")
 
@@ -221,6 +243,34 @@ def _rtp_body(family: int, address: bytes, settings: RtpSettings) -> bytes:
         NO_PAYLOAD_TYPE if receive is None else receive,
         NO_PAYLOAD_TYPE if receive_dtmf is None else receive_dtmf,
     )
+
+
+def iax_settings_body(family: int, address: bytes, settings: IaxVoiceSettings) -> bytes:
+    """Body of SET_IAX; raises ValueError if a key is not as long as AES-128's, or a number is none of IAX2."""
+    s = settings
+    for key in (s.send_key, s.receive_key):
+        if len(key) not in {0, IAX_KEY_BYTES}:
+            raise ValueError(f"IAX2 key of {len(key)} octets, expected {IAX_KEY_BYTES}")
+    for number in (s.source_call, s.far_call):
+        if not 0 < number <= IAX_CALL_MAX:
+            raise ValueError(f"IAX2 call number {number}, expected 1 to {IAX_CALL_MAX}")
+    if not 0 <= s.trunk_octets <= IAX_TRUNK_OCTETS_MAX:
+        raise ValueError(f"trunk frames of {s.trunk_octets} octets, expected 0 to {IAX_TRUNK_OCTETS_MAX}")
+    flags = s.trunk * IAX_TRUNK | s.trunk_stamps * IAX_TRUNK_STAMPS | s.encrypted * IAX_ENCRYPTED
+    return SET_IAX.pack(
+        *(family, s.codec, s.direction, flags, address, s.port, s.source_call, s.far_call, s.trunk_octets, s.epoch),
+        *(len(s.send_key), len(s.receive_key), s.send_key, s.receive_key),
+    )
+
+
+def iax_frame_of(body: bytes) -> tuple[str, int, bytes]:
+    """(address, port, datagram) of an IAX frame event; raises WireError."""
+    if len(body) < IAX_ADDRESS.size:
+        raise WireError(f"IAX frame event of {len(body)} octets")
+    family, port, address = IAX_ADDRESS.unpack_from(body)
+    if family == 4:
+        return socket.inet_ntop(socket.AF_INET, address[:4]), port, body[IAX_ADDRESS.size :]
+    return socket.inet_ntop(socket.AF_INET6, address), port, body[IAX_ADDRESS.size :]
 
 
 def tone_body(tone: Tone, label: bytes) -> bytes:

@@ -14,7 +14,7 @@ class CallerIds:
     """The ``callerid`` of each peer that has one."""
 
     def __init__(self, configuration: Configuration) -> None:
-        peers = (*configuration.trunks, *configuration.phones)
+        peers = (*configuration.trunks, *configuration.iax_trunks, *configuration.phones)
         self._by_source: dict[str, CallerId] = {peer.name: peer.callerid for peer in peers if peer.callerid is not None}
 
     def applied(self, offered: Offered) -> Offered:

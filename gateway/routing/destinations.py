@@ -66,7 +66,7 @@ class PhoneDestination(msgspec.Struct, frozen=True):
 
 
 class IaxDestination(msgspec.Struct, frozen=True):
-    """``number`` over the IAX2 trunk named ``trunk``; its place, as no leg speaks IAX2 yet."""
+    """``number`` over the IAX2 trunk named ``trunk``."""
 
     trunk: str
     number: str
@@ -121,16 +121,11 @@ class RejectDestination(msgspec.Struct, frozen=True):
         return f"reject:{self.cause.name.lower()}"
 
 
+LegDestination = PriDestination | TrunkDestination | PhoneDestination | IaxDestination
+"""Those that have a far end, and so a leg of their own."""
+
 Destination = (
-    PriDestination
-    | TrunkDestination
-    | PhoneDestination
-    | IaxDestination
-    | PlayDestination
-    | TonedDestination
-    | EchoDestination
-    | MilliwattDestination
-    | RejectDestination
+    LegDestination | PlayDestination | TonedDestination | EchoDestination | MilliwattDestination | RejectDestination
 )
 
 

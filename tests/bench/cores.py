@@ -34,6 +34,7 @@ from gateway.voip.sip.endpoint import SipEndpoint
 from gateway.voip.sip.flow import Flow, Send
 from gateway.voip.sip.hop import Listener as SipListener
 from gateway.voip.sip.peers import PeerSettings, SipSettings
+from tests.unit.no_media import NoMedia
 
 _CONFIGURATION = """
 schema = 1
@@ -71,7 +72,7 @@ TALK = 100 * MILLISECOND
 DIRECTIONS = ("PRI → SIP", "SIP → PRI", "SIP → SIP")
 
 
-class InstantMedia:
+class InstantMedia(NoMedia):
     """A media engine that says yes to everything, at the next drain."""
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from gateway.media.engine_process import BINARY, EngineProcess
 
 PROGRAM = BINARY.with_name("media-load")
-ENDS = ("tdm", "rtp", "srtp", "gcm", "g722", "opus", "l16")
+ENDS = ("tdm", "rtp", "srtp", "gcm", "g722", "opus", "l16", "iax", "iax-trunk", "iax-aes")
 _DELAY = re.compile(rb"^(\w+) to (\w+): .*median ([\d.]+) 99% ([\d.]+)", re.MULTILINE)
 
 

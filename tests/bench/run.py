@@ -16,6 +16,7 @@ from pathlib import Path
 from tests.bench.bare import bare_calls
 from tests.bench.beside import calls_beside, delay_rows, guarded_calls_beside, voice_beside
 from tests.bench.engine_load import engine_load
+from tests.bench.iax_beside import iax_calls, iax_voice
 from tests.bench.processes import machine, percentile, share_stolen, stolen, tree, used
 from tests.bench.registrations import ROUNDS as REGISTERING_ROUNDS
 from tests.bench.registrations import registrations
@@ -36,7 +37,7 @@ BARE_SECONDS = 5
 ROUND_TRIP_RATE = 100.0
 LOAD_CALLS = 100
 TRANSCODED_CALLS = 30
-"""Where one side speaks another codec than G.711: a hundred would be more than a core."""
+"""Where one side speaks another codec than G.711: a hundred would be more than a core. And in a trunk of IAX2."""
 LOAD_SECONDS = 8
 QUICK_SECONDS = 3
 MOST_TRIES = 4
@@ -59,8 +60,11 @@ LOAD_GOALS = {
     ("tdm", "opus"): "",
     ("g722", "g722"): "",
     ("opus", "opus"): "",
+    ("tdm", "iax"): "",
+    ("tdm", "iax-trunk"): "0.04 %",
+    ("tdm", "iax-aes"): "0.08 %",
 }
-COMPANDED = frozenset({"tdm", "rtp", "srtp", "gcm"})
+COMPANDED = frozenset({"tdm", "rtp", "srtp", "gcm", "iax", "iax-aes"})
 LOAD_NAMES = {
     "tdm": "TDM",
     "rtp": "RTP",
@@ -69,6 +73,9 @@ LOAD_NAMES = {
     "g722": "RTP in G.722",
     "opus": "RTP in Opus",
     "l16": "RTP in L16",
+    "iax": "IAX2",
+    "iax-trunk": "IAX2 in a trunk",
+    "iax-aes": "IAX2 in encrypted mini frames",
 }
 
 
@@ -246,6 +253,9 @@ async def measure(directory: Path, quick: bool) -> list[Row]:
         ("the same with a password", lambda where: guarded_calls_beside(where, calls // 2)),
         ("the yardstick, Kamailio", lambda where: peer_per_call(where, calls)),
         ("set-up delay", lambda where: delays(where, calls)),
+        ("CPU per call, IAX2, beside Asterisk", lambda where: iax_calls(where, calls // 2)),
+        ("a trunk of IAX2 beside Asterisk", lambda where: iax_voice(where, seconds, encrypted=False)),
+        ("the same encrypted", lambda where: iax_voice(where, seconds, encrypted=True)),
         ("TLS handshakes", tls_handshakes),
         ("registrations", lambda where: phone_registrations(where, rounds)),
         *((f"{count} standing calls", _standing(count)) for count in (1, 30, 240)),

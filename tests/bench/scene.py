@@ -36,23 +36,26 @@ def configuration(directory: Path, spans: list[Path], sip_port: int, far_port: i
 
 
 class BenchScene:
-    """Exchange and gateway up, all lines established. ``far_port`` is where the SIP side must be."""
+    """Exchange and gateway up, all lines established. ``far_port`` is where the SIP side must be.
 
-    def __init__(self, directory: Path, spans: int, *, probe: bool = False) -> None:
+    ``extra`` are more lines of the gateway's configuration.
+    """
+
+    def __init__(self, directory: Path, spans: int, *, probe: bool = False, extra: str = "") -> None:
         self.directory = directory
         self.spans = [directory / f"s{number}" for number in range(spans)]
         self.sip_port, self.far_port = free_port(), free_port()
         self.delays = directory / "delays.jsonl"
         self._probe = probe
+        self._extra = extra
         self._services: list[Service] = []
         self.exchange: Control
 
     async def __aenter__(self) -> BenchScene:
         self.directory.mkdir(parents=True, exist_ok=True)
         file = self.directory / "gateway.toml"
-        await asyncio.to_thread(
-            file.write_text, configuration(self.directory, self.spans, self.sip_port, self.far_port)
-        )
+        text = configuration(self.directory, self.spans, self.sip_port, self.far_port) + self._extra
+        await asyncio.to_thread(file.write_text, text)
         words = ["-m", "gateway.pri.exchange", "--no-input", "--quiet", "--control"]
         words += [str(self.directory / "exchange.sock")]
         for span in self.spans:
@@ -119,9 +122,9 @@ class BenchScene:
 
         await self._until(there, f"{count} standing calls", within)
 
-    async def load(self, rate: float, calls: int, hold: int) -> dict[str, Any]:
+    async def load(self, rate: float, calls: int, hold: int, called: str = DID) -> dict[str, Any]:
         """Let the exchange make ``calls`` calls and wait until all are over; its counts."""
-        await self.exchange.command("load", called=DID, rate=rate, calls=calls, hold=hold)
+        await self.exchange.command("load", called=called, rate=rate, calls=calls, hold=hold)
 
         async def over() -> bool:
             return not (await self.exchange.command("load-result"))["running"]

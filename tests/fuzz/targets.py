@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.fuzz import files, pri, sip, sockets, strangers
+from tests.fuzz import files, iax, pri, sip, sockets, strangers
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,8 @@ TARGETS: dict[str, Target] = {
     "crypto": Target(strangers.crypto, strangers.CRYPTO_SEEDS, 600),
     "networks": Target(strangers.networks, strangers.NETWORKS_SEEDS, 400),
     "servers": Target(strangers.servers, strangers.SERVERS_SEEDS, 600),
+    "iax": Target(iax.frames, iax.FRAMES_SEEDS, 700),
+    "iax_endpoint": Target(iax.endpoint, iax.ENDPOINT_SEEDS, 1000),
     "configuration": Target(files.configuration, files.CONFIGURATION_SEEDS, 4000),
     "patterns": Target(files.patterns, files.PATTERN_SEEDS, 400),
     "media": Target(sockets.media, sockets.MEDIA_SEEDS, 1000),

@@ -22,6 +22,7 @@ from gateway.media.api import (
     Statistics,
     Tone,
 )
+from tests.unit.no_media import NoMedia
 
 PORT_PAIR_TRIES = 50
 RTP_HEADER = 12
@@ -47,7 +48,7 @@ class EchoStream:
     rtcp: socket.socket | None = field(default=None, repr=False)
 
 
-class EchoMedia:
+class EchoMedia(NoMedia):
     """Implements ``gateway.media.api.Media``. ``after_reply`` is called after each reply, to drain the core."""
 
     def __init__(self, after_reply: Callable[[], None] = lambda: None) -> None:

@@ -60,16 +60,25 @@ context = "from-pstn"
 """
 
 
-def _rtp_ports() -> tuple[int, int]:
-    """A range of this test process's own, below the ports that the system hands out and above those of telephones."""
+def _rtp_ports(number: int) -> tuple[int, int]:
+    """A range of this test process's own, below the ports that the system hands out and above those of telephones.
+
+    Products of one test that run at once have a ``number`` each, up to 4, and a part of it.
+    """
     first = 21_000 + worker() * 1000
-    return first, first + 999
+    return (first + 200 * number, first + 200 * number + 199) if number else (first, first + 999)
 
 
 def _children(pid: int) -> list[int]:
     """Children of all threads of ``pid``."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return [int(word) for task in tasks for word in (task / "children").read_text().split()]
+
+
+def _without_iax(status: Mapping[str, Any]) -> bool:
+    """Whether there is no call over IAX2, nor what is left of one."""
+    iax = status.get("iax")
+    return iax is None or not iax["statistics"]["legs"]
 
 
 class Product:
@@ -96,6 +105,7 @@ class Product:
         records: str = "calls.jsonl",
         engine: bool = True,
         grace: int = 3,
+        number: int = 0,
     ) -> None:
         self.directory = directory
         self.spans = [directory / f"s{number}" for number in range(spans)]
@@ -105,7 +115,7 @@ class Product:
         self.gateway: Control
         self._own_exchange = exchange
         self._line, self._switch, self._side = line, switch, side
-        self.rtp_ports = first, last = _rtp_ports()
+        self.rtp_ports = first, last = _rtp_ports(number)
         self._configuration = (
             _HEAD.format(
                 directory=directory,
@@ -130,6 +140,10 @@ class Product:
         self._exchange_options = exchange_options
         self._engine = engine
         self._orphans: list[int] = []
+
+    def add(self, text: str) -> None:
+        """Lines to the end of the configuration file that the gateway starts with."""
+        self._configuration += text
 
     async def __aenter__(self) -> Self:
         (self.directory / "gateway.toml").write_text(self._configuration)
@@ -285,6 +299,7 @@ class Product:
             lambda status: (
                 not status["calls"]
                 and not status["engine"]["streams"]
+                and _without_iax(status)
                 and not status["sip"]["legs"]
                 and all(set(span["channels"]) == {"idle"} for span in status["spans"].values())
             ),

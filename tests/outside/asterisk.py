@@ -38,6 +38,7 @@ app_userevent app_bridgewait app_record app_mixmonitor app_waitforsilence
 func_channel func_callerid func_hangupcause func_strings func_logic func_global func_timeout
 """.split()  # noqa: SIM905 - read as words
 _CHAN_SIP = ("chan_sip",)
+_IAX2 = ("chan_iax2",)
 _PJSIP = """\
 res_pjsip res_pjsip_session res_pjsip_sdp_rtp
 res_pjsip_authenticator_digest res_pjsip_outbound_authenticator_digest res_pjsip_endpoint_identifier_ip
@@ -46,10 +47,18 @@ res_pjsip_dtmf_info res_pjsip_nat res_pjsip_refer res_pjsip_rfc3326 res_pjsip_di
 res_pjsip_header_funcs res_pjsip_sips_contact res_pjsip_acl res_pjsip_empty_info res_pjsip_dlg_options
 res_pjsip_pubsub res_pjsip_logger res_statsd func_pjsip_endpoint func_pjsip_aor func_pjsip_contact chan_pjsip
 """.split()  # noqa: SIM905 - read as words
+_MODULE_DIRECTORY = "usr/lib/asterisk/modules"
+_ROTATION = re.compile(
+    # q * 180001, then the random number less that, then 120000 more: imul, sub, lea, add.
+    rb"\x48\x69(?P<whole>.)(?P<most>\x21\xbf\x02\x00)(?P<rest>\x48\x29.)(?P<lea>\x48\x8d\x15....)\x81\xc6\xc0\xd4\x01\x00",
+    re.DOTALL,
+)
+"""Where chan_iax2 of Debian 11 works out when it makes its next key: in 120 s and up to 180 s more."""
+ROTATION_MILLISECONDS = 1500
 _DIRECTORIES = """\
 [directories]
 astetcdir => {inside}
-astmoddir => /usr/lib/asterisk/modules
+astmoddir => {modules}
 astvarlibdir => {inside}/lib
 astdbdir => {inside}/lib
 astkeydir => {inside}/lib
@@ -83,17 +92,39 @@ def asterisk_root() -> Path:
     return unpacked("asterisk", ("asterisk", "asterisk-modules", "asterisk-core-sounds-en-gsm"), "usr/sbin/asterisk")
 
 
+def with_quick_rotation(module: bytes) -> bytes:
+    """chan_iax2 with a new key every ROTATION_MILLISECONDS, for which it has no setting; PeerError if it is another."""
+    found = _ROTATION.search(module)
+    if found is None or _ROTATION.search(module, found.end()) is not None:
+        raise PeerError("chan_iax2 of Debian 11 works out when to make its next key in another way than it did")
+    # xor esi,esi; nop instead of the subtraction.
+    changed = found.group(0).replace(found["rest"], b"\x31\xf6\x90")
+    changed = changed[:-4] + ROTATION_MILLISECONDS.to_bytes(4, "little")
+    return module[: found.start()] + changed + module[found.end() :]
+
+
 class Asterisk:
     """One running Asterisk. ``files`` are its configuration files by name (``sip.conf``), in which ``{inside}`` is the
-    directory of this instance as it sees it, and ``{port}``, ``{tls}`` are its free ports. ``without``: modules that it
-    is not to load. It has chan_sip where there is a ``sip.conf``, PJSIP where there is a ``pjsip.conf``.
+    directory of this instance as it sees it, and ``{port}``, ``{tls}``, ``{iax}`` are its free ports. ``without``:
+    modules that it is not to load. It has chan_sip where there is a ``sip.conf``, PJSIP where there is a
+    ``pjsip.conf``, chan_iax2 where there is an ``iax.conf``; that with ``quick_rotation`` makes a new key every
+    ROTATION_MILLISECONDS.
     """
 
     manager: Manager
 
-    def __init__(self, files: Mapping[str, str], *, port: int = 0, tls: int = 0) -> None:
+    def __init__(
+        self,
+        files: Mapping[str, str],
+        *,
+        port: int = 0,
+        tls: int = 0,
+        iax: int = 0,
+        quick_rotation: bool = False,
+    ) -> None:
         self.root = asterisk_root()
-        self.port, self.tls = port or free_port(), tls or free_port()
+        self.port, self.tls, self.iax = port or free_port(), tls or free_port(), iax or free_port()
+        self._quick_rotation = quick_rotation
         self._manager_port = 0
         self.inside = f"/run/gateway-test-{os.getpid()}-{next(_SERIAL)}"
         self.directory = self.root / self.inside.lstrip("/")
@@ -107,6 +138,7 @@ class Asterisk:
         self._manager_port = free_port()
         wanted = [*_MODULES, *(_CHAN_SIP if "sip.conf" in self.files else ())]
         wanted += _PJSIP if "pjsip.conf" in self.files else ()
+        wanted += _IAX2 if "iax.conf" in self.files else ()
         write_tone(self.directory / "moh" / "tune.wav", MUSIC_HERTZ, seconds=2)
         first = 40_000 + os.getpid() % 10 * 1000
         usual = {
@@ -121,7 +153,13 @@ class Asterisk:
             "musiconhold.conf": f"[default]\nmode = files\ndirectory = {self.inside}/moh\n",
         }
         for name, text in {**usual, **self.files}.items():
-            for word, value in (("inside", self.inside), ("port", str(self.port)), ("tls", str(self.tls))):
+            for word, value in (
+                ("inside", self.inside),
+                ("modules", self._modules()),
+                ("port", str(self.port)),
+                ("tls", str(self.tls)),
+                ("iax", str(self.iax)),
+            ):
                 text = text.replace("{" + word + "}", value)
             (self.directory / name).write_text(text)
         root = str(self.root)
@@ -138,6 +176,20 @@ class Asterisk:
             await self._stop()
             raise
         return self
+
+    def _modules(self) -> str:
+        """The directory of its modules as it sees it."""
+        if not self._quick_rotation:
+            return f"/{_MODULE_DIRECTORY}"
+        own = self.directory / "modules"
+        if not own.exists():
+            own.mkdir()
+            for module in (self.root / _MODULE_DIRECTORY).iterdir():
+                if module.name == "chan_iax2.so":
+                    (own / module.name).write_bytes(with_quick_rotation(module.read_bytes()))
+                else:
+                    (own / module.name).symlink_to(f"/{_MODULE_DIRECTORY}/{module.name}")
+        return f"{self.inside}/modules"
 
     async def _until_booted(self) -> None:
         deadline = asyncio.get_running_loop().time() + START_SECONDS

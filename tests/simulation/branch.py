@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 from gateway.assembly import pri_settings
 from gateway.call import MAX_SERVICE
@@ -18,6 +20,9 @@ from tests.simulation.exchange_node import ExchangeNode
 from tests.simulation.gateway_node import ADDRESS, GatewayNode
 from tests.simulation.guard import Guard
 from tests.simulation.hearing import Hearing
+from tests.simulation.iax_far_ends import MANGLED, IaxFarEnds
+from tests.simulation.iax_keys import write_keys
+from tests.simulation.iax_shape import choose_iax, configured
 from tests.simulation.invariants import left_over
 from tests.simulation.itsp import Names, ProviderNode
 from tests.simulation.load import Load
@@ -40,6 +45,8 @@ QUIET_LIMIT = MAX_SERVICE + 200 * SECOND
 """How long a branch may take to come to rest when nobody calls any more and nothing breaks: a session refresh that
 finds its far end gone comes after 900 s, and a service whose caller vanished ends after MAX_SERVICE."""
 ORPHAN_LIMIT = 120 * SECOND
+TAKEN_BACK_BY = 8 * SECOND
+"""So long the far ends of IAX2 have to take their registrations back, before the gateway hears of no new ones."""
 LOOK_EVERY = 10 * SECOND
 REGISTERED_BY = 10 * SECOND
 """After so long all have registered, and the lines are up."""
@@ -50,16 +57,24 @@ REFUSED_FOR = 700 * SECOND
 
 
 class Branch:
-    """A world with one gateway in it. ``run`` takes it through its calls to rest."""
+    """A world with one gateway in it. ``run`` takes it through its calls to rest. ``iax``: it has IAX2 trunks too."""
 
-    def __init__(self, seed: int, calls: int, *, faults: bool | None = None) -> None:
+    def __init__(
+        self, seed: int, calls: int, *, faults: bool | None = None, iax: bool = False, mangled: int = MANGLED
+    ) -> None:
         self.world = world = World(seed)
+        self.mangled = mangled
         rng = world.rng
         self.shape = shape = choose_shape(rng, calls, faults)
         self.story = Story()
         self.weather = Weather(latency=rng.choice((1, 5, 20)) * MILLISECOND, jitter=1 * MILLISECOND)
         self.network = Network(world, self.weather)
-        self.configuration = choose_configuration(shape, rng)
+        iax_shapes = choose_iax(rng) if iax else []
+        self._keys = tempfile.TemporaryDirectory() if iax else None
+        if self._keys is not None:
+            write_keys(Path(self._keys.name))
+            shape.iax = configured(iax_shapes)
+        self.configuration = choose_configuration(shape, rng, "/simulation" if self._keys is None else self._keys.name)
         self.lines = {span.name: DLine(world, span.name, rng.randrange(500, 3000)) for span in self.configuration.spans}
         servers = SERVERS[: shape.servers]
         listed = {f"pop{number}": address for number, address in enumerate(servers)}
@@ -79,17 +94,24 @@ class Branch:
         self.servers = [self._server(number, address, rng) for number, address in enumerate(servers, 1)]
         for server in self.servers:
             server.siblings = tuple(self.servers)
-        self.network.shown_to = {server.address for server in self.servers}
-        if self.sees_itself:
+        self.iax = IaxFarEnds(self, iax_shapes)
+        self.network.shown_to = {server.address for server in self.servers} if self.sees_itself else set()
+        self.network.shown_to |= self.iax.seen_outside
+        if self.sees_itself or self.iax.seen_outside:
             self.put_outside("203.0.113.250")
         self.phones: list[SipNode] = [*trunks, *phones, *self.servers]
         self.strangers = Strangers(world, self.network, tuple(each.address for each in trunks))
-        self.load = Load(world, self.story, self.exchanges, self.phones, rng)
+        self.load = Load(world, self.story, self.exchanges, self.phones, rng, self.iax.by_digits)
         self.misfortunes = Misfortunes(self)
         self.hearing = Hearing(self)
         self.orphans = 0
         self.breaches: list[str] = []
         self._ending = False
+
+    def close(self) -> None:
+        """Nothing is left on the disk."""
+        if self._keys is not None:
+            self._keys.cleanup()
 
     def _terms(self, name: str, rng: random.Random) -> PeerSettings:
         return PeerSettings(
@@ -134,7 +156,7 @@ class Branch:
     def put_outside(self, outside: str) -> None:
         """The gateway is at this address outside, and no longer where it was."""
         self.network.seen_as(ADDRESS, outside)
-        if self.sees_itself:
+        if self.sees_itself or self.iax.seen_outside:
             self.network.show(ADDRESS, outside)
 
     def run(self) -> None:
@@ -147,11 +169,15 @@ class Branch:
         if self.shape.strangers:
             self.gateway.overhear = self.strangers.overhear
             self.strangers.plan(end)
+        self.iax.plan(end)
         self._look()
         world.run(end)
         self.misfortunes.over()
         self._recover()
         self._hang_up()
+        self.iax.stop()
+        if self.iax.nodes:
+            world.run(world.now + TAKEN_BACK_BY)
         for phone in self.devices:
             phone.stop_registering()
         if not self._rest(QUIET_LIMIT) and self._hang_up_orphans():
@@ -164,6 +190,7 @@ class Branch:
         if self.gateway.running:
             homes = frozenset(phone.address for phone in self.phones)
             self.guard.look(self.gateway.switch, homes, frozenset(self.strangers.trunks), self.world.now)
+            self.breaches += self.iax.look()
             if not self.misfortunes.any:
                 self.breaches += self.unregistered()
         self.world.after(LOOK_EVERY, self._look)
@@ -180,7 +207,7 @@ class Branch:
             found.append(f"not registered with {PROVIDER}: {registration.error}")
         if self.servers and not any(server.bound for server in self.servers):
             found.append(f"{PROVIDER} does not know where the gateway is")
-        return found
+        return found + self.iax.unregistered()
 
     def _recover(self) -> None:
         """After all is mended everybody registers again in time."""
@@ -205,6 +232,8 @@ class Branch:
         while world.now < end:
             # An endpoint that asks others how they are is never idle, and after a restart it begins again.
             self.gateway.switch.sip.far_ends.leave(world.now)
+            if self.gateway.switch.iax is not None:
+                self.gateway.switch.iax.leave(world.now)
             self.gateway.settle()
             world.run(world.now + LOOK_EVERY)
             if self.quiet:

@@ -11,15 +11,19 @@ from gateway.call_record import record_of
 from gateway.config.model import Configuration
 from gateway.core import MILLISECOND, SECOND
 from gateway.leg import Leg, Listener, Offered
+from gateway.media.api import IaxFrame, IaxMediaEvent, IaxVoiceDue
 from gateway.media.client import EngineSettings, MediaClient, Transmit
 from gateway.pri.span.layer1 import Alarm
 from gateway.pri.trunk import ChannelFreed
 from gateway.record import CallRecord, WallClock
 from gateway.switch import CallEnded, CallRefused, SpanEvent, SpanFrame, Switch
+from gateway.voip.iax.binding_store import StoreIaxBindings
 from gateway.voip.sip.binding_store import StoreBindings
 from gateway.voip.sip.flow import UDP, Close, Flow, Resolve, Send
 from gateway.voip.sip.names import Answer
 from tests.simulation.guard import Guard
+from tests.simulation.iax_rfc import PORT as IAX_PORT
+from tests.simulation.iax_voice import TALK_EVERY, IaxPart
 from tests.simulation.tcp import Streams, StreamUser
 from tests.simulation.voice import Stream
 from tests.simulation.wire_engine import WireEngine
@@ -83,6 +87,8 @@ class GatewayNode(Node, StreamUser):
         self.network = network
         self.lines = lines
         self.engine = WireEngine()
+        if configuration.iax is not None:
+            self._carry_iax()
         self.records: list[CallRecord] = []
         self.freed: list[ChannelFreed] = []
         self.refused: list[CallRefused] = []
@@ -91,14 +97,59 @@ class GatewayNode(Node, StreamUser):
         self.restarts = 0
         self.running = False
         self.stored: bytes | None = None
+        self.stored_iax: bytes | None = None
         # Registrations that were granted us, and times that both ends of a call wanted a change at once.
         self.registered = self.glares = 0
         self.breaches: list[str] = []
         self.guard = guard
         self.names = names
         self.overhear: Callable[[bytes, Address], None] | None = None
+        self.watch_iax: Callable[[str, int], None] | None = None
         self._rng = random.Random(world.rng.getrandbits(64))
         self.start()
+
+    def _carry_iax(self) -> None:
+        """The engine has IAX2 sockets; all speak at the same time, so that what goes in a trunk frame goes in one."""
+        self.engine.iax = IaxPart(
+            self.engine,
+            self._send_iax,
+            self._iax_event,
+            lambda stream: self.world.after(CONTROL_DELAY, self._iax_first, stream),
+            random.Random(self.world.seed),
+            local=ADDRESS,
+            itself=False,
+        )
+        self.network.join_port(ADDRESS, IAX_PORT, self._receive_iax)
+        self.world.after(TALK_EVERY, self._speak)
+
+    def _send_iax(self, source: Address, target: Address, data: bytes) -> None:
+        if self.watch_iax is not None:
+            self.watch_iax(target[0], -len(data))
+        self.network.send(source, target, data)
+
+    def _receive_iax(self, data: bytes, source: Address) -> None:
+        if self.engine.iax is not None:
+            if self.watch_iax is not None:
+                self.watch_iax(source[0], len(data))
+            self.engine.iax.receive(data, source, IAX_PORT)
+
+    def _iax_event(self, event: IaxMediaEvent) -> None:
+        if isinstance(event, IaxFrame):
+            packet = self.engine.iax_frame(event.socket, event.address, event.port, event.data)
+        elif isinstance(event, IaxVoiceDue):
+            packet = self.engine.iax_voice_due(event.stream, event.stamp, event.codec, event.data)
+        else:
+            packet = self.engine.clear_voice(event.stream)
+        if self.engine.connected:
+            self.world.after(CONTROL_DELAY, self._from_engine, self.media, packet)
+
+    def _iax_first(self, stream: Stream) -> None:
+        self._first(self.media, stream)
+
+    def _speak(self) -> None:
+        if self.engine.iax is not None:
+            self.engine.iax.speak(self.world.now)
+            self.world.after(TALK_EVERY, self._speak)
 
     # -- life --
 
@@ -122,6 +173,8 @@ class GatewayNode(Node, StreamUser):
         self.switch.guard = self.guard
         if self.stored is not None:
             self.switch.sip.phones.restore(self.stored, world.now)
+        if self.stored_iax is not None and self.switch.iax is not None:
+            self.switch.iax.restore(self.stored_iax, world.now)
         self.guard.started(self.switch, world.now)
         self.running = True
         self.streams = Streams(self.network, ADDRESS, PORT, self)
@@ -205,6 +258,8 @@ class GatewayNode(Node, StreamUser):
                     self.lines[output.span].send(0, output.frame)
                 elif isinstance(output, StoreBindings):
                     self.stored = output.data
+                elif isinstance(output, StoreIaxBindings):
+                    self.stored_iax = output.data
                 elif isinstance(output, Send):
                     flow = output.flow
                     self.glares += output.data.startswith(b"SIP/2.0 491")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from gateway.core import SECOND
 from gateway.leg import Leg, Offered
+from gateway.voip.iax.leg import IaxLeg
+from gateway.voip.iax.registrar import GRACE
 from gateway.voip.sip.defence import MAX_SHUT_OUT, MAX_SOURCES
 from gateway.voip.sip.flow import Send
 from gateway.voip.sip.leg import SipLeg
@@ -62,6 +64,11 @@ class Guard:
 
     def offered(self, leg: Leg, offered: Offered) -> None:
         """A call is offered to the dial plan: whoever has a secret proved to have it, and each proof counts once."""
+        if isinstance(leg, IaxLeg):
+            session = leg.session
+            if session is not None and session.path.address.startswith(STRANGERS_PREFIX):
+                self._breach(f"a stranger's call was taken: {offered.setup.called.digits}")
+            return
         if not isinstance(leg, SipLeg) or leg.incoming is None or leg.session is None or leg.session.invited is None:
             return
         peer = leg.peer
@@ -95,10 +102,16 @@ class Guard:
             for each in switch.sip.phones.location
             if each.expires - each.granted * SECOND < now - STORED_BY
         }
+        if switch.iax is not None:
+            for peer in switch.iax.registrar.bindings:
+                if peer.expires - peer.granted * SECOND - GRACE < now - STORED_BY:
+                    self._expected[peer.name, str(peer)] = peer.expires
 
     def started(self, switch: Switch, now: int) -> None:
         """It is back."""
         there = {(each.name, each.contact) for each in switch.sip.phones.location}
+        if switch.iax is not None:
+            there |= {(each.name, str(each)) for each in switch.iax.registrar.bindings}
         for key, expires in self._expected.items():
             # Seconds are what is stored.
             if expires > now + SECOND and key not in there:

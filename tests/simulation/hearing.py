@@ -9,6 +9,7 @@ from gateway.core import MILLISECOND
 from gateway.media.wire import Kind
 from gateway.voip.sip.peers import DtmfMode
 from tests.simulation.exchange_node import ExchangeNode
+from tests.simulation.iax_far_ends import HEARD_AFTER
 from tests.simulation.registering import RegisteringPhone
 from tests.simulation.sip_node import SipNode
 from tests.simulation.story import KEY, Script, Side
@@ -38,6 +39,7 @@ class Hearing:
         self.keys = 0
         far_ends: list[ExchangeNode | SipNode] = [*branch.exchanges, *branch.phones]
         self._nodes = {node.name: node for node in far_ends}
+        self.words = 0
         branch.story.on_answered = self._on_answered
         branch.story.on_ringing = self._on_ringing
         branch.story.on_key = self._on_key
@@ -45,6 +47,8 @@ class Hearing:
     def _on_answered(self, script: Script) -> None:
         if not self.branch.shape.faults:
             self.branch.world.after(TALKING_AFTER, self._talking, script)
+            if script.caller is not None and self.branch.iax.nodes:
+                self.branch.world.after(HEARD_AFTER, self._words, script)
 
     def _on_ringing(self, script: Script) -> None:
         if not self.branch.shape.faults:
@@ -86,10 +90,32 @@ class Hearing:
         if self._directly(caller, callee):
             return
         if near is None or far is None or heard is not far:
+            if self.branch.iax.is_wild(script):
+                return
             if not sure:
                 self.branch.world.after(HANG_UP_ON_ITS_WAY, partial(self._talking, sure=True), script)
                 return
             self.deaf.append(f"{script}: {near} is wired to {heard}, expected {far}")
+
+    def _words(self, script: Script, *, sure: bool = False) -> None:
+        """Who talks over IAX2 hears the very words of the other."""
+        caller, callee = script.caller, script.callee
+        if caller is None or callee is None or script.kind in SERVICES or self.branch.iax.is_wild(script):
+            return
+        if any(each.over or each.hung_up is not None for each in (caller, callee)) or self._elsewhere(script, callee):
+            return
+        for side, other in ((caller, callee), (callee, caller)):
+            if side.technology != "iax2":
+                continue
+            far = self._in_gateway(other)
+            said = self.branch.iax.words(script, other) if other.technology == "iax2" else far.label if far else ""
+            heard = self.branch.iax.heard(side)
+            self.words += 1
+            if heard != said:
+                if not sure:
+                    self.branch.world.after(HEARD_AFTER, partial(self._words, sure=True), script)
+                    return
+                self.deaf.append(f"{script}: {side.node} heard {heard!r}, {other.node} said {said!r}")
 
     def _elsewhere(self, script: Script, callee: Side) -> bool:
         """Whether somebody may be on hold, and hear music, or be transferred."""
@@ -98,6 +124,8 @@ class Hearing:
 
     def _directly(self, caller: Side, callee: Side) -> bool:
         """Whether the two send their voice to each other, around the gateway."""
+        if "iax2" in (caller.technology, callee.technology):
+            return False
         one, other = self._own(caller), self._own(callee)
         if one is None or other is None or one.remote is None or other.remote is None:
             return False
@@ -121,7 +149,12 @@ class Hearing:
             self.branch.world.after(TALKING_AFTER, self._key_heard, script, side, other, far.label)
 
     def _key_heard(self, script: Script, side: Side, other: Side, label: str) -> None:
-        if any(each.over or each.hung_up is not None for each in (side, other)):
+        if script.moved or any(each.over or each.hung_up is not None for each in (side, other)):
+            return
+        if other.technology == "iax2":
+            self.keys += 1
+            if other.digits.count(KEY) != sum(what == "press" for _, what in _acts(script, side)):
+                self.deaf.append(f"{script}: {side.node} pressed {KEY}, {other.node} got {other.digits!r}")
             return
         node = self._nodes[other.node]
         by_info = isinstance(node, SipNode) and node.peer.dtmfmode is DtmfMode.INFO
@@ -135,6 +168,8 @@ class Hearing:
 
     def _in_gateway(self, side: Side) -> Stream | None:
         """The gateway's stream that a party's own stream reaches, if that also leads back to it."""
+        if side.technology == "iax2":
+            return self.branch.iax.in_gateway(side)
         node = self._nodes[side.node]
         leg = side.leg
         own = node.media.wiring.streams.get(leg.stream) if leg is not None and leg.stream is not None else None

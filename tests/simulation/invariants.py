@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.media.wire import Kind
 from gateway.pri.channels import ChannelState
 from gateway.pri.trunk import PriTrunk
+from gateway.voip.iax.endpoint import IaxEndpoint
 from gateway.voip.sip.endpoint import SipEndpoint
+from tests.simulation.iax_site import IaxSite
 
 if TYPE_CHECKING:
     from tests.simulation.branch import Branch
@@ -38,12 +41,49 @@ def left_over(branch: Branch) -> list[str]:
         found += [f"{phone.name}: stream {each.label}" for each in phone.media.wiring.streams.values()]
     for server in branch.servers:
         found += [f"{server.name}: binding {each.contact}" for each in server.endpoint.phones.location]
+    found += _iax(branch)
     if not gateway.media.up:
         found.append("gateway: no media engine")
     if gateway.media.next_timer() is not None:
         found.append("media client: requests wait for a reply")
-    found += [f"engine: stream {each.label}" for each in gateway.engine.streams.values()]
-    found += [f"media client: stream {each}" for each in sorted(gateway.media.streams)]
+    sockets = {each.number for each in gateway.engine.streams.values() if each.kind is Kind.IAX_SOCKET}
+    if len(sockets) > 1:
+        found.append(f"engine: {len(sockets)} IAX2 sockets")
+    found += [f"engine: stream {each.label}" for each in gateway.engine.streams.values() if each.number not in sockets]
+    found += [f"media client: stream {each}" for each in sorted(gateway.media.streams - sockets)]
+    return found
+
+
+def _iax(branch: Branch) -> list[str]:
+    found: list[str] = []
+    switch = branch.gateway.switch
+    if switch.iax is not None:
+        found += _iax_endpoint("gateway", switch.iax)
+    for node in branch.iax.all:
+        if not node.quiet:
+            found.append(f"{node.name}: not quiet")
+        if isinstance(node, IaxSite):
+            found += _iax_endpoint(node.name, node.endpoint)
+            streams = node.media.wiring.streams.values()
+            found += [f"{node.name}: stream {each.label}" for each in streams if each.kind is not Kind.IAX_SOCKET]
+    return found
+
+
+def _iax_endpoint(name: str, endpoint: IaxEndpoint) -> list[str]:
+    found = [f"{name}: leg {leg.name}" for leg in endpoint.legs.values()]
+    reception = endpoint.reception
+    found += [f"{name}: {session!r} of {session.owner}" for session in reception.sessions.values()]
+    found += [f"{name}: call number {number} is listened to" for number in reception.ears]
+    found += [f"{name}: {each} is registered" for each in endpoint.registrar.bindings]
+    for what, count in (
+        ("call numbers in use", len(endpoint.numbers)),
+        ("who have not proven who they are", len(endpoint.gatekeeper)),
+        ("sessions that have not shown where they are", len(reception.meters)),
+    ):
+        if count:
+            found.append(f"{name}: {count} {what}")
+    if not found and not endpoint.idle:
+        found.append(f"{name}: IAX2 is not idle")
     return found
 
 

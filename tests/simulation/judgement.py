@@ -17,9 +17,10 @@ from gateway.core import MILLISECOND, SECOND
 from gateway.record import CallRecord
 from gateway.voip.sip.causes import cause_for_bye, cause_for_sip, sip_status_for
 from gateway.voip.sip.encryption import MediaEncryption
+from tests.simulation.iax_shape import WILD
 from tests.simulation.misfortune import AFTERMATH
 from tests.simulation.shape import PHONE, PROVIDER
-from tests.simulation.story import EMERGENCY, Script, Side
+from tests.simulation.story import EMERGENCY, KEY, Script, Side
 
 if TYPE_CHECKING:
     from tests.simulation.branch import Branch
@@ -70,6 +71,8 @@ def arriving(side: Side) -> Cause | None:
         if given is None and side.cause in EXCHANGE_TIMERS:
             return Cause.RECOVERY_ON_TIMER_EXPIRY
         return given
+    if side.technology == "iax2":
+        return given
     if side.answering is not None and side.answered is None:
         answering = side.answering
         if answering.status and side.hung_up is None:
@@ -89,7 +92,7 @@ def _silent(side: Side, cause: Cause) -> bool:
 
 def onward(cause: Cause, side: Side) -> Cause:
     """What a party hears if the gateway ends its side with ``cause``."""
-    if side.technology == "pri" or side.answering is not None or side.answered is not None:
+    if side.technology != "sip" or side.answering is not None or side.answered is not None:
         return cause
     status = sip_status_for(cause)[0]
     return cause_for_sip(status, None if cause is Cause.NORMAL_CALL_CLEARING else int(cause))
@@ -147,7 +150,7 @@ class Judgement:
             script = self.branch.story.by_caller(str(record.caller.get("number", "")))
             if script is not None:
                 self._records.setdefault(script.number, []).append(record)
-            elif self.strict:
+            elif self.strict and WILD not in self.branch.iax.shapes:
                 self.breaches.append(f"record {record.id} belongs to no call: {record.caller}")
         for refusal in gateway.refused:
             number = refusal.refused.setup.caller.number
@@ -166,7 +169,7 @@ class Judgement:
         if caller is None:
             return
         records = self._records.get(script.number, [])
-        if self.branch.misfortunes.contents_suffer:
+        if self.branch.misfortunes.contents_suffer or self.branch.iax.is_wild(script):
             # Numbers and causes may be anything; only that all comes to its end is still to be had.
             return
         if script.kind == EMERGENCY and caller.answered is None and self._must_be_answered(script, caller):
@@ -183,6 +186,7 @@ class Judgement:
         if self.branch.shape.braked and caller.cause is Cause.CALL_REJECTED and self._asked_again(script, records):
             # Its second offer was one call an hour too many.
             return
+        self._digits(script)
         if self.strict:
             self._strict(script, caller, records)
             return
@@ -193,6 +197,21 @@ class Judgement:
             self._goes_on(script, caller, records[0])
         if len(records) == 1 and not self._forked(script, records[0]):
             self._lenient(script, caller, records[0])
+
+    def _digits(self, script: Script) -> None:
+        """A digit that goes in frames of its own arrives once, whatever becomes of the frames."""
+        for side in script.sides:
+            if side.technology != "iax2":
+                continue
+            others = [each for each in script.sides if each is not side]
+            pressed = sum(what == "press" for each in others for _, what in self._acts(script, each))
+            if side.digits.count(KEY) > pressed:
+                self._wrong(script, f"{side.node} got {side.digits!r}, {pressed} digits were pressed")
+
+    def _acts(self, script: Script, side: Side) -> tuple[tuple[int, str], ...]:
+        if side is script.caller:
+            return script.acts
+        return side.answering.acts if side.answering is not None else ()
 
     def _strict(self, script: Script, caller: Side, records: list[CallRecord]) -> None:
         told = len(records) + self._refusals[script.number]
@@ -234,6 +253,7 @@ class Judgement:
         asked = (*branch.devices, *branch.servers)
         return script.caller is not None and (
             (branch.shape.proves and script.caller.technology == "sip")
+            or script.caller.technology == "iax2"
             or any(each.name == script.origin for each in asked)
         )
 
@@ -296,6 +316,9 @@ class Judgement:
         if caller.answered is not None and record.answer is None and not self.branch.gateway.restarts:
             self._wrong(script, "the caller was told of an answer that the record has not")
         truths = set(RECOVERY)
+        if self.branch.iax.leaked:
+            # What becomes of a call whose far end leaks.
+            truths.add(Cause.BEARER_CAPABILITY_NOT_AVAILABLE)
         for side in script.sides:
             given = arriving(side)
             if given is not None:

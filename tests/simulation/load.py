@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
+from typing import Protocol
 
 from gateway.cause import Cause
 from gateway.core import MILLISECOND
@@ -45,11 +47,22 @@ _FROM_SIP = (
     ("92", 1),
     (EMERGENCY, 1),
 )
+_BY_OTHERS = 0.5
+_OF_OTHERS = 6
 _FROM_PSTN = (("1", 6), ("2", 3), ("3", 3), ("4", 2), ("5", 2), ("6", 1), ("7", 2), ("90", 1), ("91", 1), ("92", 1))
 
 
+class Origin(Protocol):
+    """Who makes calls."""
+
+    name: str
+
+    def place(self, script: Script) -> None:
+        """Make a call to the gateway."""
+
+
 class Load:
-    """Plans a run's calls and places them when their time comes."""
+    """Plans a run's calls and places them when their time comes. ``others``: who calls, by what is called there."""
 
     def __init__(
         self,
@@ -58,7 +71,9 @@ class Load:
         exchanges: Sequence[ExchangeNode],
         phones: Sequence[SipNode],
         rng: random.Random,
+        others: Mapping[str, Origin] = MappingProxyType({}),
     ) -> None:
+        self.others = others
         self.world = world
         self.story = story
         self.exchanges = exchanges
@@ -89,6 +104,10 @@ class Load:
         exchange = rng.choice(self.exchanges)
         origin = exchange.name if pstn else rng.choice(self.phones).name
         rows = _FROM_PSTN if pstn else _FROM_SIP
+        if self.others:
+            rows = (*rows, *((digits, _OF_OTHERS) for digits in self.others))
+            if rng.random() < _BY_OTHERS:
+                pstn, origin = False, rng.choice(list(self.others.values())).name
         prefix = rng.choices([row[0] for row in rows], [row[1] for row in rows])[0]
         patience = rng.choice((rng.randint(1, 300), rng.randint(300, 8_000), rng.randint(5_000, 40_000)))
         if rng.random() < 0.6:
@@ -199,7 +218,7 @@ class Load:
             if exchange.name == script.origin:
                 exchange.place(script)
                 return
-        for phone in self.phones:
+        for phone in (*self.phones, *self.others.values()):
             if phone.name == script.origin:
                 phone.place(script)
                 return

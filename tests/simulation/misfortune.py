@@ -14,6 +14,7 @@ from gateway.voip.sip.flow import UDP, Flow
 from gateway.voip.sip.session import Phase
 from tests.simulation.exchange_node import ExchangeNode
 from tests.simulation.gateway_node import ADDRESS, GatewayNode
+from tests.simulation.iax_far_ends import LEAKS
 from tests.simulation.itsp import Mood
 from tests.simulation.registering import ACCOUNT, RegisteringPhone
 from tests.simulation.world import DLine
@@ -113,6 +114,13 @@ class Misfortunes:
             incidents += [self._provider_moody, self._provider_moody, self._provider_down, self._names_fail]
         if branch.shape.behind_nat:
             incidents += [self._seen_elsewhere] * 3
+        if branch.iax.nodes:
+            of_iax = [
+                *[self._iax_restarts, self._iax_cut, self._iax_clock, self._iax_moody],
+                *[self._iax_rebinds, self._iax_leaks, self._iax_leaks],
+            ]
+            for _ in range(rng.choice((0, 1, 2, 4))):
+                world.at(rng.randrange(world.now, max(end, world.now + 1)), self._happen, rng.choice(of_iax))
         for _ in range(rng.choice((0, 1, 2, 4, 8))):
             world.at(rng.randrange(world.now, max(end, world.now + 1)), self._happen, rng.choice(incidents))
 
@@ -140,6 +148,7 @@ class Misfortunes:
         for server in branch.servers:
             server.mood = Mood.WELL
         branch.names.works = True
+        branch.iax.mend()
         while self._blocked:
             self._unblock(*self._blocked.pop())
 
@@ -272,6 +281,39 @@ class Misfortunes:
             if ours is not None and session.phase is Phase.CONFIRMED and ours.flow.address != address:
                 self.branch.breaches.append(f"a call of {phone.name} is still to go to {ours.flow}, not to {address}")
 
+    def _iax_restarts(self) -> None:
+        name = self.branch.iax.restart()
+        self._note(f"{name} restarts", name)
+
+    def _iax_cut(self) -> None:
+        node = self.world.rng.choice(self.branch.iax.all)
+        self._note(f"{node.name} cannot be reached", node.name)
+        self.branch.network.cut(node.address, True)
+        self._later(self._long(), self.branch.network.cut, node.address, False)
+
+    def _iax_clock(self) -> None:
+        name = self.branch.iax.turn_clock()
+        if name:
+            self._note(f"the clock of {name} jumps", name)
+
+    def _iax_rebinds(self) -> None:
+        name = self.branch.iax.rebind()
+        if name:
+            self._note(f"the NAT before {name} has forgotten all", name)
+
+    def _iax_leaks(self, tries: int = 10) -> None:
+        name = self.branch.iax.leak()
+        if name:
+            self._note(f"{name} {LEAKS}", name)
+        elif tries:
+            # Until there is such a call.
+            self._later(1_500, self._iax_leaks, tries - 1)
+
+    def _iax_moody(self) -> None:
+        name = self.branch.iax.sulk(self._long())
+        if name:
+            self._note(f"{name} takes no registrations", name)
+
     def _provider_moody(self) -> None:
         server = self.world.rng.choice(self.branch.servers)
         server.mood = self.world.rng.choice((Mood.SILENT, Mood.BUSY, Mood.FAILING, Mood.FORBIDS))
@@ -387,11 +429,13 @@ class Misfortunes:
         outside = f"203.0.113.{self._outside}"
         self._note(f"the gateway is {outside} outside", "everything")
         self.branch.put_outside(outside)
+        facts = NetworkFacts("wan0", (f"192.168.{self._outside}.2",))
         if self.branch.sees_itself:
             # The WAN watcher tells of another network, and the provider's registrar sees the address then.
-            facts = NetworkFacts("wan0", (f"192.168.{self._outside}.2",))
             gateway.switch.network(facts, self.world.now)
         else:
+            if gateway.switch.iax is not None:
+                gateway.switch.iax.network(facts, self.world.now)
             registrar = Flow(UDP, self.branch.phones[0].address, 5060)
             gateway.switch.sip.relocation.seen("hq", outside, 5060, registrar, self.world.now)
         gateway.settle()
@@ -404,6 +448,7 @@ class Misfortunes:
         if any(not what.endswith("outside") for _, what in self.happened):
             return
         self.followed += 1
+        self.branch.breaches += self.branch.iax.not_followed(outside)
         holders = [each for each in self.branch.servers if each.bound]
         if holders and all(outside not in each.contact_of_gateway for each in holders):
             told = ", ".join(each.contact_of_gateway for each in holders)

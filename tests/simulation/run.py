@@ -11,6 +11,7 @@ from functools import partial
 
 import click
 
+from tests.simulation.iax_far_ends import MANGLED
 from tests.simulation.verdict import Verdict, run_seed
 
 MAX_FAILURES = 10
@@ -24,11 +25,23 @@ MAX_FAILURES = 10
 @click.option("--seed", type=int, help="Only this seed.")
 @click.option("--story", is_flag=True, help="Tell the last events even if all is well.")
 @click.option("--faults/--no-faults", default=None, help="Make all things go wrong, or nothing; else the seed decides.")
+@click.option("--iax", is_flag=True, help="With IAX2 trunks.")
+@click.option("--mangled", default=MANGLED, show_default=True, help="IAX2 frames of each run that nobody should send.")
 @click.option("--jobs", default=os.cpu_count() or 1, show_default="one a core", help="Runs at a time.")
-def main(seeds: int, calls: int, first: int, seed: int | None, story: bool, faults: bool | None, jobs: int) -> None:
+def main(
+    seeds: int,
+    calls: int,
+    first: int,
+    seed: int | None,
+    story: bool,
+    faults: bool | None,
+    iax: bool,
+    mangled: int,
+    jobs: int,
+) -> None:
     """Exit 1 if any run failed."""
     chosen = range(first, first + seeds) if seed is None else (seed,)
-    work = partial(run_seed, calls=calls, story=story, faults=faults)
+    work = partial(run_seed, calls=calls, story=story, faults=faults, iax=iax, mangled=mangled)
     started = time.monotonic()
     failed = done = 0
     total = Verdict(0, 0)

@@ -90,6 +90,8 @@ class Shape:
     strangers: bool = False
     braked: bool = False
     """The phone may have few calls an hour."""
+    iax: str = ""
+    """What the file says of IAX2."""
 
 
 _NO, _OPTIONAL, _REQUIRED = MediaEncryption
@@ -136,9 +138,9 @@ def choose_shape(rng: random.Random, calls: int, faults: bool | None) -> Shape:
     return shape
 
 
-def choose_configuration(shape: Shape, rng: random.Random) -> Configuration:
-    """A configuration of that kind."""
-    return _encrypted(parse(_text(shape, rng), Path("/simulation/branch.toml")), shape)
+def choose_configuration(shape: Shape, rng: random.Random, directory: str = "/simulation") -> Configuration:
+    """A configuration of that kind, as of a file in ``directory``."""
+    return _encrypted(parse(_text(shape, rng), Path(directory) / "branch.toml"), shape)
 
 
 def _encrypted(configuration: Configuration, shape: Shape) -> Configuration:
@@ -204,6 +206,8 @@ def _text(shape: Shape, rng: random.Random) -> str:
             ring = "\nring_seconds = 15" if (context, match) in _IMPATIENT else ""
             listed = ", ".join(f'"{place}"' for place in places)
             parts.append(f'[[route]]\ncontext = "{context}"\nmatch = "{match}"\nto = [{listed}]{ring}')
+    if shape.iax:
+        parts.append(shape.iax)
     return "\n".join(parts)
 
 

@@ -10,7 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from gateway.trace import trace_frame
+from gateway.voip.iax.errors import IaxError
+from gateway.voip.iax.frame import FullFrame, parse
 from tests.simulation.branch import Branch
+from tests.simulation.iax_far_ends import MANGLED
 from tests.simulation.invariants import left_over
 from tests.simulation.judgement import Judgement
 from tests.simulation.world import World
@@ -36,6 +39,26 @@ KINDS = (
     "restarts",
     "datagrams of strangers",
 )
+IAX_KINDS = (
+    "calls over IAX2",
+    "encrypted calls over IAX2",
+    "digits over IAX2",
+    "registrations over IAX2",
+    "IAX2 keys changed by the gateway",
+    "IAX2 keys changed by far ends",
+    "IAX2 trunk frames",
+    "IAX2 mini frames",
+    "words heard over IAX2",
+    "NATs before IAX2 far ends that forgot all",
+    "IAX2 far ends that restarted",
+    "IAX2 clocks that jumped",
+    "IAX2 sessions of far ends that were gone",
+    "mangled IAX2 frames",
+    "IAX2 frames sent again by others",
+    "IAX2 calls that leaked",
+    "IAX2 frames of strangers",
+)
+"""What IAX2 must get over, besides."""
 _INCIDENTS = {
     "the NAT before": "NATs that rebound",
     "goes to another address": "telephones that moved",
@@ -64,6 +87,8 @@ class Verdict:
     heard: int = 0
     seconds: int = 0
     misfortunes: int = 0
+    more: str = ""
+    """Of the command that runs it again."""
     seen: Counter[str] = field(default_factory=Counter)
     """What a branch on the Internet must get over, and how often it did: KINDS."""
 
@@ -74,28 +99,40 @@ class Verdict:
             )
         told = [f"seed {self.seed}: {len(self.breaches)} breaches"]
         told += [f"  {breach}" for breach in self.breaches[:MAX_TOLD]]
-        told.append(f"  to repeat it: {command(self.seed, self.calls)}")
+        told.append(f"  to repeat it: {command(self.seed, self.calls, self.more)}")
         return "\n".join(told)
 
 
-def command(seed: int, calls: int) -> str:
+def command(seed: int, calls: int, more: str = "") -> str:
     """What to type to see a run again."""
-    return f".venv/bin/python -m tests.simulation.run --seed {seed} --calls {calls} --story"
+    return f".venv/bin/python -m tests.simulation.run --seed {seed} --calls {calls} --story{more}"
 
 
-def run_seed(seed: int, calls: int, *, story: bool = False, faults: bool | None = None) -> Verdict:
-    """Run one branch. An exception out of the product is a breach like any other."""
-    verdict = Verdict(seed, calls)
+def run_seed(
+    seed: int,
+    calls: int,
+    *,
+    story: bool = False,
+    faults: bool | None = None,
+    iax: bool = False,
+    mangled: int = MANGLED,
+) -> Verdict:
+    """Run one branch, perhaps with IAX2 trunks and so many mangled frames.
+
+    An exception out of the product is a breach like any other.
+    """
+    verdict = Verdict(seed, calls, more=f" --iax --mangled {mangled}" if iax else "")
     branch: Branch | None = None
     with _quiet():
         try:
-            branch = Branch(seed, calls, faults=faults)
+            branch = Branch(seed, calls, faults=faults, iax=iax, mangled=mangled)
             branch.run()
             verdict.breaches = judge(branch)
         except Exception as error:
             frames = traceback.format_exc().strip().splitlines()
             verdict.breaches = [f"{type(error).__name__}: {error}", *frames[-12:]]
     if branch is not None:
+        branch.close()
         _count(verdict, branch)
         if verdict.breaches or story:
             verdict.story = list(tell(branch.world))
@@ -110,6 +147,7 @@ def judge(branch: Branch) -> list[str]:
     breaches += branch.guard.lifted(branch.gateway.switch, branch.world.now)
     breaches += branch.gateway.breaches
     breaches += branch.gateway.engine.breaches
+    breaches += branch.iax.breaches
     breaches += [f"{phone.name} never registered" for phone in branch.devices if not phone.registrations]
     judgement = Judgement(branch)
     breaches += judgement.judge()
@@ -141,6 +179,9 @@ def _count(verdict: Verdict, branch: Branch) -> None:
     seen["datagrams lost"] = branch.network.lost
     seen["datagrams doubled"] = branch.network.doubled
     seen["datagrams of strangers"] = branch.strangers.sent
+    if branch.iax.nodes:
+        seen.update(branch.iax.counted())
+        seen["words heard over IAX2"] = branch.hearing.words
 
 
 @contextmanager
@@ -163,12 +204,22 @@ def tell(world: World) -> Iterator[str]:
 def _words(what: str, data: object) -> str:
     if not isinstance(data, bytes):
         return f"{what} {data}"
+    if what == "iax":
+        return f"{what} {_iax_words(data)}"
     if what != "frame":
         return f"{what} {_sip_words(data)}"
     line = trace_frame(0, "", True, data)
     if line is None:
         return f"{what} {data[:4].hex(' ')}"
     return f"{what} {line.message} of {line.dialogue} {line.detail}"
+
+
+def _iax_words(data: bytes) -> str:
+    try:
+        frame = parse(data)
+    except IaxError as error:
+        return f"{error}: {data[:16].hex(' ')}"
+    return str(frame) if isinstance(frame, FullFrame) else f"{frame}"[:90]
 
 
 def _sip_words(data: bytes) -> str:

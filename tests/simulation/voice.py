@@ -8,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.media.api import (
+    Codec,
     Failure,
+    IaxVoiceSettings,
     Law,
     OnOpened,
     OnStatistics,
@@ -18,6 +20,7 @@ from gateway.media.api import (
     Tone,
 )
 from gateway.media.wire import Kind
+from tests.unit.no_media import NoMedia
 
 STREAMS_MAX = 2000
 _NOTHING = Statistics()
@@ -131,7 +134,7 @@ class Wiring:
         return None if stream.peer is None else self.streams.get(stream.peer)
 
 
-class DirectMedia:
+class DirectMedia(NoMedia):
     """``gateway.media.api.Media`` on a Wiring at hand, for far ends; the owner calls ``flush`` to have the replies."""
 
     def __init__(self, first_port: int = 20000) -> None:
@@ -171,6 +174,26 @@ class DirectMedia:
             found.settings = settings
             srtp = settings.srtp
             found.keys = None if srtp is None else (srtp.send.key, srtp.receive.key)
+
+    def open_iax_socket(self, address: str, port: int, label: str, on_reply: OnOpened) -> int:
+        return self._refuse(label, on_reply)
+
+    def send_iax(self, socket: int, address: str, port: int, data: bytes) -> None:
+        """There is no such socket."""
+
+    def open_iax(self, socket: int, label: str, on_reply: OnOpened) -> int:
+        return self._refuse(label, on_reply)
+
+    def set_iax(self, stream: int, settings: IaxVoiceSettings) -> None:
+        """There is no such stream."""
+
+    def iax_voice(self, stream: int, stamp: int, codec: Codec, data: bytes) -> None:
+        """There is no such stream."""
+
+    def _refuse(self, label: str, on_reply: OnOpened) -> int:
+        """Who has no IAX2 (``tests.simulation.iax_voice`` has)."""
+        self._replies.append(lambda: on_reply(Failure(errno.ENOTSUP, label)))
+        return self._number()
 
     def open_tdm(self, path: str, law: Law, label: str, on_reply: OnOpened, *, listen: bool = False) -> int:
         return self._open(Stream(self._number(), Kind.TDM, label, path=path), on_reply)

@@ -12,8 +12,9 @@ from collections.abc import Callable
 
 from gateway.core import SECOND
 from gateway.media import wire
-from gateway.media.api import SrtpSuite, Statistics
+from gateway.media.api import Codec, Direction, IaxVoiceSettings, SrtpSuite, Statistics
 from gateway.media.wire import Kind, Opcode
+from tests.simulation.iax_voice import IaxPart
 from tests.simulation.voice import STREAMS_MAX, Keys, Stream, Wiring
 
 GRACE_LEAST = 5 * SECOND
@@ -38,6 +39,8 @@ class WireEngine(Wiring):
         """Peers whose voice is never to be in the clear."""
         self.breaches: list[str] = []
         self.encrypted = 0
+        self.iax: IaxPart | None = None
+        """What carries IAX2; of an owner who has a network."""
         self._key_owners: dict[bytes, str] = {}
         self._grace = 60
         self._grace_end: int | None = None
@@ -60,6 +63,15 @@ class WireEngine(Wiring):
         self.connected = False
         self._grace_end = None
         self.clear()
+        if self.iax is not None:
+            self.iax.clear_all()
+
+    def close(self, number: int) -> bool:
+        """End a stream."""
+        stream = self.streams.get(number)
+        if stream is not None and self.iax is not None:
+            self.iax.closed(stream)
+        return super().close(number)
 
     def next_timer(self) -> int | None:
         """When streams that nobody adopted end."""
@@ -97,6 +109,20 @@ class WireEngine(Wiring):
     def digit_heard(self, stream: Stream, digit: str, milliseconds: int) -> bytes:
         """The packet that tells of a digit heard on ``stream``."""
         return wire.message(Opcode.EVENT_DIGIT, 0, stream.number, wire.EVENT_DIGIT.pack(milliseconds, ord(digit)))
+
+    def iax_frame(self, socket_number: int, address: str, port: int, data: bytes) -> bytes:
+        """The packet that tells of a full frame."""
+        family, octets = wire.address_bytes(address)
+        body = wire.IAX_ADDRESS.pack(family, port, octets) + data
+        return wire.message(Opcode.EVENT_IAX_FRAME, 0, socket_number, body)
+
+    def iax_voice_due(self, stream: int, stamp: int, codec: Codec, data: bytes) -> bytes:
+        """The packet that tells of voice that must go in a full frame."""
+        return wire.message(Opcode.EVENT_IAX_VOICE, 0, stream, wire.IAX_VOICE.pack(stamp & 0xFFFFFFFF, codec) + data)
+
+    def clear_voice(self, stream: int) -> bytes:
+        """The packet that tells of voice in the clear."""
+        return wire.message(Opcode.EVENT_IAX_CLEAR, 0, stream)
 
     def silent(self, stream: Stream, milliseconds: int) -> bytes:
         """The packet that tells that nothing is heard on ``stream``."""
@@ -150,6 +176,41 @@ class WireEngine(Wiring):
         send, receive = stream.keys
         if self._key_owners.setdefault(send, stream.label) != stream.label or send == receive:
             self.breaches.append(f"{stream.label} sends with a key that is not its own")
+
+    def _open_iax_socket(self, number: int, body: bytes) -> bytes:
+        family, port, octets, label = wire.OPEN_IAX_SOCKET.unpack(body)
+        stream = Stream(number, Kind.IAX_SOCKET, _text(label), address=_address(family, octets), port=port)
+        code = errno.ENOTSUP if self.iax is None else self.iax.open_socket(stream)
+        return _failure(code, stream.label) if code else wire.OPEN_RTP_REPLY.pack(0, port, 0)
+
+    def _send_iax(self, number: int, body: bytes) -> bytes:
+        family, port, octets = wire.IAX_ADDRESS.unpack_from(body)
+        data = body[wire.IAX_ADDRESS.size :]
+        if self.iax is None or not self.iax.send(number, (_address(family, octets), port), data):
+            return _failure(errno.ENOENT, f"no socket {number}")
+        return _OK
+
+    def _open_iax(self, number: int, body: bytes) -> bytes:
+        socket_number, label = wire.OPEN_IAX.unpack(body)
+        if self.iax is None or socket_number not in self.iax.sockets:
+            return _failure(errno.ENOENT, f"no socket {socket_number}")
+        code = self.iax.open(number, _text(label), socket_number)
+        return _failure(code, _text(label)) if code else _OK
+
+    def _set_iax(self, number: int, body: bytes) -> bytes:
+        settings = iax_settings(body)
+        if self.iax is None or not self.iax.set(number, settings):
+            return _failure(errno.ENOENT, f"no stream {number}")
+        stream = self.streams[number]
+        name = stream.label.removeprefix("iax2/").removeprefix("iax/").rpartition("-")[0]
+        if name in self.required and not (settings.send_key and settings.receive_key and settings.encrypted):
+            self.breaches.append(f"{stream.label} is not encrypted")
+        return _OK
+
+    def _iax_voice(self, number: int, body: bytes) -> bytes:
+        if self.iax is not None:
+            self.iax.heard(number, body[wire.IAX_VOICE.size :])
+        return _OK
 
     def _open_tdm(self, number: int, body: bytes) -> bytes:
         size = wire.OPEN_TDM.size
@@ -218,6 +279,21 @@ def _keys(body: bytes) -> Keys | None:
     return source[-2][:length], source[-1][:length]
 
 
+def iax_settings(body: bytes) -> IaxVoiceSettings:
+    """What a SET_IAX says."""
+    fields = wire.SET_IAX.unpack(body)
+    family, codec, direction, flags, octets, port, ours, theirs, _, epoch, sends, receives, send, receive = fields
+    return IaxVoiceSettings(
+        *(_address(family, octets), port, ours, theirs, Codec(codec), epoch),
+        trunk=bool(flags & wire.IAX_TRUNK),
+        trunk_stamps=bool(flags & wire.IAX_TRUNK_STAMPS),
+        send_key=send[:sends],
+        receive_key=receive[:receives],
+        encrypted=bool(flags & wire.IAX_ENCRYPTED),
+        direction=Direction(direction),
+    )
+
+
 def _failure(code: int, text: str) -> bytes:
     return wire.CODE.pack(code) + text.encode()
 
@@ -240,6 +316,11 @@ def _address(family: int, octets: bytes) -> str:
 _HANDLERS: dict[int, Callable[[WireEngine, int, bytes], bytes]] = {
     Opcode.OPEN_RTP: WireEngine._open_rtp,
     Opcode.SET_RTP: WireEngine._set_rtp,
+    Opcode.OPEN_IAX_SOCKET: WireEngine._open_iax_socket,
+    Opcode.SEND_IAX: WireEngine._send_iax,
+    Opcode.OPEN_IAX: WireEngine._open_iax,
+    Opcode.SET_IAX: WireEngine._set_iax,
+    Opcode.IAX_VOICE: WireEngine._iax_voice,
     Opcode.OPEN_TDM: WireEngine._open_tdm,
     Opcode.OPEN_TONE: WireEngine._open_tone,
     Opcode.OPEN_PROMPT: WireEngine._open_prompt,

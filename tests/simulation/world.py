@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 LOG_EVENTS = 4000
 """Events remembered for the story of a failure."""
+IAX_PORT = 4569
 MAX_EVENTS = 5_000_000
 """A run with more of them goes round in circles."""
 
@@ -144,6 +145,8 @@ class Network:
         self.streams: dict[str, Streams] = {}
         """The TCP of each host (``tests.simulation.tcp``)."""
         self._hosts: dict[str, tuple[str, Callable[[bytes, Address], None]]] = {}
+        # Who has a port of a host to itself.
+        self._ports: dict[Address, Callable[[bytes, Address], None]] = {}
         self._cut: set[str] = set()
         # What a NAT in front of a host makes of its address outside.
         self._outside: dict[str, str] = {}
@@ -197,6 +200,10 @@ class Network:
     def join(self, address: str, name: str, receive: Callable[[bytes, Address], None]) -> None:
         """A host comes to the network, or another takes its place."""
         self._hosts[address] = (name, receive)
+
+    def join_port(self, address: str, port: int, receive: Callable[[bytes, Address], None]) -> None:
+        """What comes to this port of a host goes there."""
+        self._ports[address, port] = receive
 
     def leave(self, address: str) -> None:
         """A host goes away from this address."""
@@ -262,13 +269,21 @@ class Network:
         if address in self._cut:
             return
         nat = self._nats.get(target[0]) if self._nats else None
-        if nat is not None and nat.enters(target[1], source, self.world.now) is None:
-            self.world.note(f"{self.name(source[0])}>{target[0]}:{target[1]}", "kept out", data)
-            return
+        port = target[1]
+        if nat is not None:
+            inside = nat.enters(port, source, self.world.now)
+            if inside is None:
+                self.world.note(f"{self.name(source[0])}>{target[0]}:{port}", "kept out", data)
+                return
+            port = inside
         host = self._hosts.get(address)
         if host is None:
             return
-        self.world.note(f"{self.name(source[0])}>{host[0]}", "sip", data)
+        what = "iax" if IAX_PORT in (port, source[1]) else "sip"
+        self.world.note(f"{self.name(source[0])}>{host[0]}", what, data)
+        if self._ports and (address, port) in self._ports:
+            self._ports[address, port](data, source)
+            return
         host[1](data, source)
 
 

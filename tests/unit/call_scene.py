@@ -15,18 +15,18 @@ from gateway.media import api
 from gateway.media.api import Failure, OnOpened, OnStatistics, Opened, Statistics, Tone, ToneStep
 from gateway.routing.dialplan import (
     Destination,
-    PhoneDestination,
-    PriDestination,
+    LegDestination,
     Route,
     Routing,
     TrunkDestination,
 )
+from tests.unit.no_media import NoMedia
 
 RINGBACK = Tone((ToneStep((440, 480), 2000), ToneStep((), 4000)))
 HOLD = Tone((ToneStep((440,), 100), ToneStep((), 5000)))
 
 
-class FakeMedia:
+class FakeMedia(NoMedia):
     def __init__(self) -> None:
         self.streams: dict[int, str] = {}
         self.wires: dict[int, int] = {}
@@ -187,14 +187,10 @@ class FakeSwitch:
     def ordered(self, destinations: Sequence[Destination]) -> Sequence[Destination]:
         return destinations
 
-    def open_leg(
-        self, destination: PriDestination | TrunkDestination | PhoneDestination, now: int, *, emergency: bool = False
-    ) -> Leg | Cause:
+    def open_leg(self, destination: LegDestination, now: int, *, emergency: bool = False) -> Leg | Cause:
         return self.legs.pop(0)
 
-    def lacking(
-        self, destination: PriDestination | TrunkDestination | PhoneDestination, wanted: frozenset[str]
-    ) -> frozenset[str]:
+    def lacking(self, destination: LegDestination, wanted: frozenset[str]) -> frozenset[str]:
         return wanted - self.facts.get(str(destination).partition("/")[0], frozenset())
 
     def ringback(self) -> Tone:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.media.api import Law, OnOpened, OnStatistics, RtpSettings, Tone
+from gateway.media.api import Codec, IaxVoiceSettings, Law, OnOpened, OnStatistics, RtpSettings, Tone
 
 
 class NoMedia:
@@ -12,6 +12,21 @@ class NoMedia:
         raise NotImplementedError
 
     def set_rtp(self, stream: int, settings: RtpSettings) -> None:
+        raise NotImplementedError
+
+    def open_iax_socket(self, address: str, port: int, label: str, on_reply: OnOpened) -> int:
+        raise NotImplementedError
+
+    def send_iax(self, socket: int, address: str, port: int, data: bytes) -> None:
+        raise NotImplementedError
+
+    def open_iax(self, socket: int, label: str, on_reply: OnOpened) -> int:
+        raise NotImplementedError
+
+    def set_iax(self, stream: int, settings: IaxVoiceSettings) -> None:
+        raise NotImplementedError
+
+    def iax_voice(self, stream: int, stamp: int, codec: Codec, data: bytes) -> None:
         raise NotImplementedError
 
     def open_tdm(self, path: str, law: Law, label: str, on_reply: OnOpened, *, listen: bool = False) -> int:

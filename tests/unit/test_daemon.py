@@ -18,12 +18,15 @@ import pytest
 
 from gateway.cause import Cause
 from gateway.config import Configuration, parse
+from gateway.core import SECOND
 from gateway.daemon import Daemon
 from gateway.identity import Number, Party
 from gateway.leg import NotOffered, Setup
 from gateway.record import read_records
 from gateway.switch import CallRefused
 from gateway.trace import TraceLine
+from gateway.voip.iax.binding_store import Binding, stored
+from gateway.voip.iax.peers import IaxListener
 from gateway.voip.sip.defence import Offence
 from gateway.voip.sip.transport import ListenError
 
@@ -37,7 +40,7 @@ def free_port() -> int:
         return port
 
 
-def configured(path: Path, port: int) -> Configuration:
+def configured(path: Path, port: int, extra: str = "") -> Configuration:
     text = f"""
 schema = 1
 [gateway]
@@ -56,12 +59,12 @@ context = "from-pstn"
 match = "_X."
 to = ["echo"]
 """
-    return parse(text, path / "gateway.toml")
+    return parse(text + extra, path / "gateway.toml")
 
 
-def running(path: Path, test: Callable[[Daemon], Awaitable[None]], **options: Any) -> None:
+def running(path: Path, test: Callable[[Daemon], Awaitable[None]], extra: str = "", **options: Any) -> None:
     async def run() -> None:
-        daemon = Daemon(configured(path, free_port()), rng=random.Random(1), **options)
+        daemon = Daemon(configured(path, free_port(), extra), rng=random.Random(1), **options)
         await daemon.start()
         try:
             await asyncio.wait_for(test(daemon), BOUND)
@@ -150,6 +153,39 @@ def test_explain_tells_how_a_number_would_go(tmp_path: Path) -> None:
         assert any("echo" in line for line in reply["lines"])
 
     running(tmp_path, test)
+
+
+IAX = """
+[[trunk]]
+name = "branch"
+technology = "iax2"
+host = "dynamic"
+secret = "correct horse"
+"""
+
+
+def test_where_an_iax2_trunk_is_registered_is_known_after_a_restart(tmp_path: Path) -> None:
+    bindings = [Binding("branch", 0, "192.0.2.7", 4569, 300 * SECOND, 300)]
+    (tmp_path / "iax-bindings.json").write_bytes(stored(bindings, [IaxListener("::")], time.time(), 0))
+
+    async def test(daemon: Daemon) -> None:
+        status = (await ask(daemon, {"command": "status"}))["iax"]
+        assert 250 < status["peers"]["branch"]["expires_seconds"] <= 300
+        assert status["listeners"] == [{"address": "::", "port": 4569, "open": False}]
+
+    running(tmp_path, test, IAX)
+
+
+def test_registrations_that_make_no_sense_keep_nothing_from_starting(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "iax-bindings.json").write_text("[]")
+
+    async def test(daemon: Daemon) -> None:
+        assert (await ask(daemon, {"command": "status"}))["iax"]["statistics"]["bindings"] == 0
+
+    running(tmp_path, test, IAX)
+    assert f"{tmp_path}/iax-bindings.json makes no sense: " in caplog.text
 
 
 def test_a_port_in_use_leaves_nothing_open(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ struct stream *bridge_partner(struct stream *s)
 
 static bool hears(const struct stream *hearer)
 {
-    return hearer && (hearer->kind == GM_KIND_RTP || hearer->kind == GM_KIND_TDM || hearer->kind == GM_KIND_RECORDER);
+    return hearer && (stream_packets(hearer) || hearer->kind == GM_KIND_TDM || hearer->kind == GM_KIND_RECORDER);
 }
 
 void bridge_heard(struct engine *e, struct stream *s)
@@ -91,7 +91,7 @@ static void watch_silence(struct engine *e, struct stream *s)
         limit = SILENT_BY_DESIGN_US;
     if (s->silent || !s->peer || !limit || e->now - since < limit)
         return;
-    if (s->kind == GM_KIND_RTP && !(s->rtp.set && s->rtp.direction & GM_RECVONLY))
+    if (stream_packets(s) && !(s->rtp.set && s->rtp.direction & GM_RECVONLY))
         return;
     s->silent = true;
     control_event_silent(e, s->id, (uint32_t)((e->now - since) / 1000));
@@ -102,7 +102,7 @@ static void watch_silence(struct engine *e, struct stream *s)
 void bridge_event(struct engine *e, struct stream *s, const struct event_change *change)
 {
     struct stream *hearer = bridge_partner(s);
-    struct digits *d = hearer && (hearer->kind == GM_KIND_RTP || hearer->kind == GM_KIND_TDM) ? &hearer->digits : NULL;
+    struct digits *d = hearer && (stream_packets(hearer) || hearer->kind == GM_KIND_TDM) ? &hearer->digits : NULL;
 
     if (change->ended) {
         if (d)
@@ -143,7 +143,7 @@ bool bridge_inband(struct engine *e, struct stream *s, enum law law, const uint8
 {
     struct inband_change change;
     struct stream *hearer = bridge_partner(s);
-    bool packets = hearer && hearer->kind == GM_KIND_RTP && rtp_takes_digits(hearer);
+    bool packets = hearer && stream_packets(hearer) && rtp_takes_digits(hearer);
 
     if (made_up(s))
         return packets;
@@ -184,7 +184,7 @@ struct voice {
 
 static void give(struct engine *e, struct stream *s, enum law law, const uint8_t *frame)
 {
-    if (s->kind == GM_KIND_RTP)
+    if (stream_packets(s))
         rtp_send(e, s, law, frame);
     else if (s->kind == GM_KIND_TDM)
         tdm_send(e, s, law, frame);
@@ -232,7 +232,8 @@ static void play_tone(struct engine *e, struct stream *s, int16_t *linear)
 /* What a jitter buffer gave, in the form that hearer `s` takes. */
 static void take_received(struct engine *e, const struct stream *s, struct stream *source, bool audio, struct voice *v)
 {
-    const bool detect = audio && source->rtp.dtmf_payload_type == GM_NO_PAYLOAD_TYPE;
+    /* In IAX2 digits are told in frames of their own (RFC 5456 8.2), never as sound. */
+    const bool detect = audio && source->kind == GM_KIND_RTP && source->rtp.dtmf_payload_type == GM_NO_PAYLOAD_TYPE;
 
     v->law = source->rtp.law;
     if (source->rtp.wide && (detect || !s->rtp.wide)) {
@@ -265,12 +266,13 @@ static bool pull(struct engine *e, struct stream *s, unsigned *phase, struct voi
 
     v->law = stream_law(s);
     v->wide = v->none = false;
-    if (source && source->kind == GM_KIND_RTP && source->rtp.set) {
+    if (source && stream_packets(source) && source->rtp.set) {
         enum jitter_result result;
 
         if (source->rtp.wide && rtp_relays(source, s))
             return pass_on(e, s, source, phase, v);
-        rtp_receive(e, source);
+        if (source->kind == GM_KIND_RTP) /* IAX2 has been read, for all calls of a socket at once */
+            rtp_receive(e, source);
         result = jitter_pull(&source->jitter, source->rtp.wide ? (void *)v->linear : v->codes, phase, *phase == PHASES - 1);
         if (result == JITTER_WAIT)
             return false;
@@ -309,12 +311,14 @@ static bool serve(struct engine *e, struct stream *s, unsigned *phase)
         else
             give(e, s, v.law, v.codes);
     }
-    if (s->kind == GM_KIND_RTP) {
+    if (stream_packets(s)) {
         if (!hears(bridge_partner(s))) {
-            rtp_receive(e, s);
+            if (s->kind == GM_KIND_RTP)
+                rtp_receive(e, s);
             jitter_drain(&s->jitter);
         }
-        rtp_upkeep(e, s);
+        if (s->kind == GM_KIND_RTP)
+            rtp_upkeep(e, s);
     } else if (s->kind == GM_KIND_TDM) {
         tdm_upkeep(e, s);
     }

@@ -128,7 +128,7 @@ static bool take_packet(struct engine *e, size_t size, int *waiting)
         }
         body = cursor_over(data, length);
         request_execute(e, &m, &body);
-        if (m.opcode == GM_SET_RTP && length)
+        if ((m.opcode == GM_SET_RTP || m.opcode == GM_SET_IAX) && length)
             explicit_bzero(c->in + (data - c->in), length); /* there may be keys in it */
         if (c->client < 0)
             return true; /* cut off meanwhile */

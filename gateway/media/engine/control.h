@@ -13,6 +13,7 @@
 struct engine;
 
 enum { CONTROL_WAITING = 4 /* connections that have not said HELLO */ };
+enum { KEY_IAX = 1000 /* keys of the outer epoll from here on are IAX2 sockets */ };
 
 struct message {
     uint8_t opcode;
@@ -37,6 +38,8 @@ int control_open(struct engine *e, const char *path);
 void control_close(struct engine *e);
 /* `key` is what control.c gave epoll. */
 void control_readable(struct engine *e, uint32_t key);
+/* Octets that the client has not read. */
+size_t control_backlog(const struct engine *e);
 /* Sends what has gathered. */
 void control_flush(struct engine *e);
 /* Ends what nobody adopted, once the grace time is over. */

@@ -1,5 +1,7 @@
 #include <errno.h>
+#include <linux/sockios.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "engine.h"
@@ -17,6 +19,13 @@ void control_flush(struct engine *e)
     c->out_size = 0;
     if (sent < 0)
         control_drop(e, errno == EAGAIN ? "it does not read" : strerrordesc_np(errno));
+}
+
+size_t control_backlog(const struct engine *e)
+{
+    int octets = 0;
+
+    return e->control.client >= 0 && !ioctl(e->control.client, SIOCOUTQ, &octets) && octets > 0 ? (size_t)octets : 0;
 }
 
 struct writer control_begin(struct engine *e, uint8_t opcode, uint32_t request, uint32_t stream)

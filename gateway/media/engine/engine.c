@@ -111,6 +111,8 @@ int engine_open(struct engine *e, const struct options *options)
     if (!err)
         err = wides_open(&e->wides, options->wide);
     if (!err)
+        err = iax_open(e);
+    if (!err)
         err = schedule_open(&e->hearing, options->streams);
     if (!err)
         err = schedule_open(&e->reading, options->streams);
@@ -152,6 +154,7 @@ void engine_close(struct engine *e)
         close(e->outer);
     schedule_close(&e->hearing);
     schedule_close(&e->reading);
+    iax_close(e);
     streams_close(&e->streams);
     wides_close(&e->wides);
     secure_library_close(&e->secure);
@@ -181,7 +184,7 @@ static void look_around(struct engine *e)
 /* Time goes on while there are streams. */
 static void run(struct engine *e)
 {
-    bool needed = e->streams.used != 0;
+    bool needed = e->streams.used != iax_idle_streams(e) || (e->streams.used && e->control.graceful) || iax_polled(e);
 
     if (needed && !e->running) {
         e->origin = e->now - e->tick * TICK_US; /* ticks go on counting, so that no frame comes twice */
@@ -197,7 +200,8 @@ int64_t engine_next(const struct engine *e)
     if (!e->running)
         return -1;
     /* Once a frame in any case: for what is rare, and for the grace time. */
-    while (tick < e->tick + PHASES - 1 && !schedule_due(&e->reading, tick) && !schedule_due(&e->hearing, tick))
+    while (tick < e->tick + PHASES - 1 && !schedule_due(&e->reading, tick) && !schedule_due(&e->hearing, tick) &&
+           !iax_trunk_due(e, tick) && !iax_polled(e))
         tick++;
     return e->origin + tick * TICK_US;
 }
@@ -212,6 +216,7 @@ void engine_ticks(struct engine *e)
         log_line("stalled for %lld ms", (long long)(due - e->tick) * TICK_US / 1000);
         e->tick = due - CATCH_UP;
     }
+    iax_receive_all(e);
     for (; e->tick <= due; e->tick++) {
         if (e->tick / PHASES != e->looked) {
             e->looked = e->tick / PHASES;
@@ -219,6 +224,8 @@ void engine_ticks(struct engine *e)
             look_around(e);
         }
         bridge_tick(e);
+        iax_trunk_tick(e);
+        iax_flush(e);
     }
     control_grace(e);
     control_flush(e);
@@ -268,7 +275,9 @@ int engine_step(struct engine *e, int milliseconds)
         uint64_t key = events[i].data.u64;
         uint64_t drained;
 
-        if (key != KEY_DISK)
+        if (key >= KEY_IAX)
+            iax_readable(e, (uint32_t)(key - KEY_IAX));
+        else if (key != KEY_DISK)
             control_readable(e, (uint32_t)key);
         else if (read(e->disk.event, &drained, sizeof drained) > 0)
             requests_disk(e);

@@ -9,6 +9,7 @@
 #include "control.h"
 #include "cursor.h"
 #include "disk.h"
+#include "iax_sockets.h"
 #include "log.h"
 #include "stream.h"
 #include "wide.h"
@@ -42,6 +43,7 @@ struct engine {
     struct schedule hearing, reading;
     struct control control;
     struct disk disk;
+    struct iax iax;
 };
 
 /* engine.c */
@@ -130,6 +132,90 @@ void rtp_relay_take(struct engine *e, struct stream *source, struct stream *hear
 /* rtp_socket.c */
 int rtp_bind_pair(struct engine *e, struct stream *s, const uint8_t *address);
 
+enum { BIND_BOTH = 1 /* one of IPv6 hears IPv4 too */, BIND_SHARED = 2 /* others may share the port */ };
+/* A voice socket of `family`; 0 or an errno. */
+int rtp_bind(int family, const uint8_t *address, uint16_t port, unsigned how, int *fd);
+
+/* voice_codec.c: which codec a stream with voice in packets speaks. */
+/* What it needs beside for that, in `*wide`; NULL: nothing. 0 or an errno. */
+int voice_codec_prepare(struct engine *e, const struct stream *s, const struct codec *codec, struct wide **wide);
+/* From now on; true if it was another before. */
+bool voice_codec_set(struct engine *e, struct stream *s, const struct codec *codec, struct wide *wide);
+void voice_codec_end(struct engine *e, struct stream *s);
+
+/* iax_socket.c */
+int iax_open(struct engine *e);
+void iax_close(struct engine *e);
+/* At `address` and `port`, 0: any. */
+int iax_socket_open(struct engine *e, struct stream *s, int family, const uint8_t *address, uint16_t port);
+void iax_socket_close(struct engine *e, struct stream *s);
+/* An address as the socket has it; 0 or EAFNOSUPPORT. */
+int iax_socket_address(const struct iax_socket *k, union address *a, int family, const uint8_t *bytes, uint16_t port);
+/* Writes family (4 or 6), 0, port and 16 octets; an IPv4 address is one, though it be mapped. */
+void iax_address_put(struct writer *w, const union address *a);
+/* Its calls are one more (1), or one less (-1). */
+void iax_socket_calls(struct engine *e, struct iax_socket *k, int change);
+/* Of all sockets: is any to be looked at in each tick? */
+bool iax_polled(const struct engine *e);
+/* Streams that need no ticks. */
+unsigned iax_idle_streams(const struct engine *e);
+void iax_readable(struct engine *e, uint32_t index);
+/* A full frame, as it is. */
+int iax_send_frame(struct engine *e, struct stream *s, const union address *to, const uint8_t *data, size_t size);
+/* Full frames of its host are awaited for a while; it has so many calls more. False: there is no room to keep that in mind. */
+bool iax_know(struct engine *e, const union address *a, int calls);
+bool iax_knows(const struct engine *e, const union address *a);
+/* Has its host? */
+bool iax_has_calls(const struct engine *e, const union address *a);
+
+/* iax_split.c */
+/* Another socket for the full frames that come to the port of `fd`, in `*full`; 0 or an errno: all comes to `fd` then. */
+int iax_split(int fd, int family, const uint8_t *address, uint16_t port, bool both, int *full);
+
+/* iax_stream.c */
+int iax_stream_open(struct engine *e, struct stream *s, struct stream *socket);
+void iax_stream_close(struct engine *e, struct stream *s);
+/* Body of GM_SET_IAX. */
+int iax_stream_set(struct engine *e, struct stream *s, struct cursor *c);
+/* Without its socket, which is gone. */
+void iax_stream_detach(struct engine *e, struct stream *s);
+/* Whose voice bears call number `far`; NULL: nobody's. */
+struct stream *iax_find(const struct engine *e, const struct iax_socket *k, const union address *from, unsigned far);
+
+/* iax_receive.c */
+void iax_intake_open(struct iax_intake *n);
+/* Takes what has come since the last call. */
+void iax_receive(struct engine *e, struct iax_socket *k, int fd);
+void iax_receive_all(struct engine *e);
+/* Body of GM_IAX_VOICE. */
+int iax_voice(struct engine *e, struct stream *s, struct cursor *c);
+
+/* iax_stamp.c */
+/* A stamp of which 16 bits are known. */
+uint32_t iax_unwrap(const struct iax_part *x, unsigned stamp, int64_t at);
+/* Where a frame of `duration` ms belongs whose sender's clock said `stamp`. `loose`: it was told for many at once. */
+uint32_t iax_place(struct iax_part *x, uint32_t stamp, unsigned duration, bool loose, int64_t at);
+/* Time of a call, of that of a trunk frame. */
+uint32_t iax_trunk_time(struct iax_part *x, uint32_t stamp, int64_t at);
+/* Counts what came, and what did not. */
+void iax_account(struct stream *s, uint32_t stamp, unsigned duration);
+
+/* iax_send.c */
+/* A frame of voice of `size` octets, whose time is `sample` of struct rtp_part's stamp. */
+void iax_transmit(struct engine *e, struct stream *s, const uint8_t *payload, size_t size, uint32_t sample);
+/* What has gathered. */
+void iax_flush(struct engine *e);
+
+/* iax_trunk.c */
+/* The one that `s` is to be in from now on, or NULL. */
+int iax_trunk_join(struct engine *e, struct stream *s, bool stamps, size_t most);
+void iax_trunk_leave(struct engine *e, struct stream *s);
+void iax_trunk_add(struct engine *e, struct stream *s, const uint8_t *payload, size_t size, uint32_t stamp);
+/* Is there something to be sent at that tick? */
+bool iax_trunk_due(const struct engine *e, int64_t tick);
+/* At the end of each tick. */
+void iax_trunk_tick(struct engine *e);
+
 /* tdm_stream.c */
 int tdm_open(struct engine *e, struct stream *s, const char *path, size_t size, enum law law, bool listening);
 void tdm_close(struct engine *e, struct stream *s);
@@ -146,6 +232,7 @@ void statistics_put(const struct engine *e, const struct stream *s, struct write
 void request_execute(struct engine *e, const struct message *m, struct cursor *c);
 /* requests_open.c: GM_OPEN_*; 0 or an errno. */
 int requests_open(struct engine *e, const struct message *m, struct cursor *c);
+bool requests_opens(unsigned opcode);
 void requests_close(struct engine *e, struct stream *s);
 void requests_disk(struct engine *e);
 

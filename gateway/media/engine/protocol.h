@@ -30,6 +30,8 @@ enum {
     GM_NO_REPEAT = 255,
     GM_SRTP_KEY_BYTES = 48, /* master key and salt, padded with NUL; the longest has 46 */
     GM_SRTP_MKI_BYTES = 8, /* master key identifier at most, padded with NUL */
+    GM_IAX_KEY_BYTES = 16, /* AES-128 */
+    GM_IAX_FRAME_MAX = 4096 - 20, /* octets of a datagram that is handed over whole, either way */
 };
 
 /* Requests. "= body", "-> body of the reply after i32 code". */
@@ -72,6 +74,18 @@ enum {
     GM_LIST = 14,
     /* = nothing -> nothing */
     GM_ADOPT = 15,
+    /* = u8 family, u8 0, u16 port, u8[16] address, label -> u16 port, u16 0 */
+    GM_OPEN_IAX_SOCKET = 16,
+    /* = u8 family, u8 0, u16 port, u8[16] address, datagram to the end */
+    GM_SEND_IAX = 17,
+    /* = u32 socket, label */
+    GM_OPEN_IAX = 18,
+    /* = u8 family, u8 codec, u8 direction, u8 flags (GM_IAX_...), u8[16] address, u16 port, u16 our call number, u16 theirs,
+     *   u16 octets of a trunk frame at most (0: 4096), i64 us of CLOCK_MONOTONIC when time stamps were 0,
+     *   u8 octets of the send key (0: clear), u8 octets of the receive key, u16 0, u8[16] send key, u8[16] receive key */
+    GM_SET_IAX = 19,
+    /* = u32 time stamp in ms, u8 codec, u8[3] 0, payload to the end */
+    GM_IAX_VOICE = 20,
 };
 
 /* Events. */
@@ -82,14 +96,19 @@ enum {
     GM_EVENT_HEARD = 0x43,  /* = nothing */
     GM_EVENT_ENDED = 0x44,  /* = nothing */
     GM_EVENT_LOST = 0x45,   /* = text to the end */
+    GM_EVENT_IAX_FRAME = 0x46, /* = u8 family, u8 0, u16 port, u8[16] address, datagram to the end; of a socket */
+    GM_EVENT_IAX_VOICE = 0x47, /* = u32 time stamp in ms, u8 codec, u8[3] 0, payload to the end */
+    GM_EVENT_IAX_CLEAR = 0x48, /* = nothing */
 };
 
 enum { GM_KIND_RTP = 1, GM_KIND_TDM = 2, GM_KIND_TONE = 3, GM_KIND_PROMPT = 4, GM_KIND_ECHO = 5, GM_KIND_RECORDER = 6 };
+enum { GM_KIND_IAX_SOCKET = 7, GM_KIND_IAX = 8 };
 enum { GM_LAW_ULAW = 0, GM_LAW_ALAW = 1 };
 enum { GM_CODEC_ULAW = 0, GM_CODEC_ALAW = 8, GM_CODEC_G722 = 9, GM_CODEC_OPUS = 128, GM_CODEC_L16 = 129 };
 enum { GM_INACTIVE = 0, GM_RECVONLY = 1, GM_SENDONLY = 2, GM_SENDRECV = 3 };
 
 enum { GM_LATCH_NO = 0, GM_LATCH_ONCE = 1 };
+enum { GM_IAX_TRUNK = 1, GM_IAX_TRUNK_STAMPS = 2, GM_IAX_ENCRYPTED = 4 };
 enum {
     GM_AES_CM_128_HMAC_SHA1_80 = 1,
     GM_AES_CM_128_HMAC_SHA1_32 = 2,

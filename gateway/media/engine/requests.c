@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "engine.h"
@@ -12,6 +13,10 @@ void requests_close(struct engine *e, struct stream *s)
         rtp_close(e, s);
     if (s->kind == GM_KIND_TDM)
         tdm_close(e, s);
+    if (s->kind == GM_KIND_IAX)
+        iax_stream_close(e, s);
+    if (s->kind == GM_KIND_IAX_SOCKET)
+        iax_socket_close(e, s);
     if (s->file.file)
         disk_release(&e->disk, s->file.file);
     stream_free(&e->streams, s);
@@ -58,7 +63,7 @@ static int send_digits(struct stream *s, struct cursor *c)
 
     if (c->bad || !count)
         return EBADMSG;
-    if (s->kind != GM_KIND_RTP && s->kind != GM_KIND_TDM)
+    if (!stream_packets(s) && s->kind != GM_KIND_TDM)
         return EINVAL;
     if (milliseconds > 60000 || count > GM_DIGITS_MAX - s->digits.count)
         return ENOBUFS;
@@ -114,6 +119,26 @@ static int list(struct engine *e, const struct message *m, struct cursor *c)
     return 0;
 }
 
+static int send_iax(struct engine *e, struct stream *s, struct cursor *c)
+{
+    int family = cursor_u8(c) == 6 ? AF_INET6 : AF_INET;
+    union address to;
+    const uint8_t *address, *data;
+    uint16_t port;
+    size_t size;
+    int err;
+
+    cursor_take(c, 1);
+    port = cursor_le16(c);
+    address = cursor_take(c, 16);
+    size = cursor_left(c);
+    data = cursor_take(c, size);
+    if (c->bad || !size)
+        return EBADMSG;
+    err = iax_socket_address(s->iax.socket, &to, family, address, port);
+    return err ? err : iax_send_frame(e, s, &to, data, size);
+}
+
 static int close_stream(struct engine *e, const struct message *m, struct stream *s)
 {
     if (s->file.request) {
@@ -136,13 +161,21 @@ static int on_stream(struct engine *e, const struct message *m, struct cursor *c
     switch (m->opcode) {
     case GM_SET_RTP:
         return s->kind == GM_KIND_RTP ? rtp_set(e, s, c) : EINVAL;
+    case GM_SET_IAX:
+        return s->kind == GM_KIND_IAX ? iax_stream_set(e, s, c) : EINVAL;
+    case GM_IAX_VOICE:
+        return s->kind == GM_KIND_IAX ? iax_voice(e, s, c) : EINVAL;
+    case GM_SEND_IAX:
+        return s->kind == GM_KIND_IAX_SOCKET ? send_iax(e, s, c) : EINVAL;
     case GM_CONNECT:
+        if (s->kind == GM_KIND_IAX_SOCKET)
+            return EINVAL;
         other = stream_find(&e->streams, cursor_le32(c));
         if (c->bad)
             return EBADMSG;
         if (!other)
             return ENOENT;
-        if (other == s)
+        if (other == s || other->kind == GM_KIND_IAX_SOCKET)
             return EINVAL;
         bridge_connect(e, s, other);
         return 0;
@@ -169,7 +202,7 @@ void request_execute(struct engine *e, const struct message *m, struct cursor *c
         err = hello(e, m, c);
     } else if (m->opcode == GM_LIST) {
         err = list(e, m, c);
-    } else if ((m->opcode >= GM_OPEN_TDM && m->opcode <= GM_OPEN_RECORDER) || m->opcode == GM_OPEN_RTP) {
+    } else if (requests_opens(m->opcode)) {
         err = m->stream ? requests_open(e, m, c) : EINVAL;
     } else if (!s) {
         err = ENOENT;

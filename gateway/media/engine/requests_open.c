@@ -15,11 +15,23 @@ static void take_label(struct stream *s, struct cursor *c)
             *p = '?';
 }
 
+static void reply_port(struct engine *e, const struct message *m, uint16_t port, uint16_t rtcp)
+{
+    struct writer w;
+
+    if (!m->request)
+        return;
+    w = control_begin(e, m->opcode | GM_REPLY, m->request, m->stream);
+    put_le32(&w, 0);
+    put_le16(&w, port);
+    put_le16(&w, rtcp);
+    control_commit(e, &w);
+}
+
 static int open_rtp(struct engine *e, const struct message *m, struct cursor *c, struct stream *s)
 {
     int family = cursor_u8(c) == 6 ? AF_INET6 : AF_INET;
     const uint8_t *address;
-    struct writer w;
     int err;
 
     cursor_take(c, 3);
@@ -28,14 +40,9 @@ static int open_rtp(struct engine *e, const struct message *m, struct cursor *c,
     if (c->bad)
         return EBADMSG;
     err = rtp_open(e, s, family, address);
-    if (err || !m->request)
-        return err;
-    w = control_begin(e, GM_OPEN_RTP | GM_REPLY, m->request, m->stream);
-    put_le32(&w, 0);
-    put_le16(&w, s->rtp.port);
-    put_le16(&w, s->rtp.port + 1U);
-    control_commit(e, &w);
-    return 0;
+    if (!err)
+        reply_port(e, m, s->rtp.port, (uint16_t)(s->rtp.port + 1U));
+    return err;
 }
 
 static int open_tdm(struct engine *e, const struct message *m, struct cursor *c, struct stream *s)
@@ -125,11 +132,57 @@ static int open_file(struct engine *e, const struct message *m, struct cursor *c
     return s->file.file ? 0 : ENFILE;
 }
 
+static int open_iax_socket(struct engine *e, const struct message *m, struct cursor *c, struct stream *s)
+{
+    int family = cursor_u8(c) == 6 ? AF_INET6 : AF_INET;
+    const uint8_t *address;
+    uint16_t port;
+    int err;
+
+    cursor_take(c, 1);
+    port = cursor_le16(c);
+    address = cursor_take(c, 16);
+    take_label(s, c);
+    if (c->bad)
+        return EBADMSG;
+    err = iax_socket_open(e, s, family, address, port);
+    if (!err)
+        reply_port(e, m, s->rtp.port, 0);
+    return err;
+}
+
+static int open_iax(struct engine *e, const struct message *m, struct cursor *c, struct stream *s)
+{
+    struct stream *socket = stream_find(&e->streams, cursor_le32(c));
+    int err;
+
+    take_label(s, c);
+    if (c->bad)
+        return EBADMSG;
+    if (!socket || socket->kind != GM_KIND_IAX_SOCKET)
+        return ENOENT;
+    err = iax_stream_open(e, s, socket);
+    if (!err)
+        control_reply(e, m);
+    return err;
+}
+
+static const uint8_t kinds[] = {[GM_OPEN_RTP] = GM_KIND_RTP,
+                                [GM_OPEN_TDM] = GM_KIND_TDM,
+                                [GM_OPEN_TONE] = GM_KIND_TONE,
+                                [GM_OPEN_PROMPT] = GM_KIND_PROMPT,
+                                [GM_OPEN_ECHO] = GM_KIND_ECHO,
+                                [GM_OPEN_RECORDER] = GM_KIND_RECORDER,
+                                [GM_OPEN_IAX_SOCKET] = GM_KIND_IAX_SOCKET,
+                                [GM_OPEN_IAX] = GM_KIND_IAX};
+
+bool requests_opens(unsigned opcode)
+{
+    return opcode < sizeof kinds && kinds[opcode];
+}
+
 int requests_open(struct engine *e, const struct message *m, struct cursor *c)
 {
-    static const uint8_t kinds[] = {[GM_OPEN_RTP] = GM_KIND_RTP,       [GM_OPEN_TDM] = GM_KIND_TDM,
-                                    [GM_OPEN_TONE] = GM_KIND_TONE,     [GM_OPEN_PROMPT] = GM_KIND_PROMPT,
-                                    [GM_OPEN_ECHO] = GM_KIND_ECHO,     [GM_OPEN_RECORDER] = GM_KIND_RECORDER};
     struct stream *s;
     int err = 0;
 
@@ -142,6 +195,12 @@ int requests_open(struct engine *e, const struct message *m, struct cursor *c)
     switch (m->opcode) {
     case GM_OPEN_RTP:
         err = open_rtp(e, m, c, s);
+        break;
+    case GM_OPEN_IAX_SOCKET:
+        err = open_iax_socket(e, m, c, s);
+        break;
+    case GM_OPEN_IAX:
+        err = open_iax(e, m, c, s);
         break;
     case GM_OPEN_TDM:
         err = open_tdm(e, m, c, s);

@@ -14,7 +14,7 @@ static bool relays(const struct stream *source, const struct stream *hearer)
 {
     const struct rtp_part *from = &source->rtp, *to = &hearer->rtp;
 
-    return from->wide && to->wide && from->wide->codec == to->wide->codec && to->set &&
+    return source->kind == hearer->kind && from->wide && to->wide && from->wide->codec == to->wide->codec && to->set &&
            from->dtmf_payload_type != GM_NO_PAYLOAD_TYPE && !source->jitter.noise && from->wide->relay.longest <= to->packet_samples;
 }
 

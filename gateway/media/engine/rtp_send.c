@@ -36,7 +36,8 @@ static void dispatch(struct stream *s, uint8_t *packet, const struct rtp_packet 
     r->sent_since_report = true;
 }
 
-static void transmit(struct stream *s, uint8_t *packet, size_t payload, unsigned payload_type, uint32_t stamp, bool marker)
+static void transmit(struct engine *e, struct stream *s, uint8_t *packet, size_t payload, unsigned payload_type,
+                     uint32_t stamp, bool marker)
 {
     struct rtp_part *r = &s->rtp;
     struct rtp_packet header = {
@@ -44,6 +45,10 @@ static void transmit(struct stream *s, uint8_t *packet, size_t payload, unsigned
 
     if (!r->aimed) /* the sequence begins when there is somebody to send to */
         return;
+    if (s->kind == GM_KIND_IAX) {
+        iax_transmit(e, s, packet + RTP_HEADER, payload, stamp);
+        return;
+    }
     if (!++r->sequence)
         r->wrapped = true;
     header.sequence = r->sequence;
@@ -69,18 +74,18 @@ void rtp_pass(struct stream *s, const struct rtp_packet *p, uint16_t sequence, u
     r->marker = false;
 }
 
-static void send_digit(struct stream *s)
+static void send_digit(struct engine *e, struct stream *s)
 {
     struct digit_packet p;
     uint8_t packet[RTP_HEADER + sizeof p.payload];
 
     digits_packet(&s->digits, s->rtp.stamp, s->rtp.clock, &p);
     memcpy(packet + RTP_HEADER, p.payload, sizeof p.payload);
-    transmit(s, packet, sizeof p.payload, s->rtp.dtmf_payload_type, p.stamp, p.marker);
+    transmit(e, s, packet, sizeof p.payload, s->rtp.dtmf_payload_type, p.stamp, p.marker);
     s->rtp.gathered = 0;
 }
 
-static void send_audio(struct stream *s, enum law law, const uint8_t *frame)
+static void send_audio(struct engine *e, struct stream *s, enum law law, const uint8_t *frame)
 {
     struct rtp_part *r = &s->rtp;
     unsigned done = 0;
@@ -94,7 +99,7 @@ static void send_audio(struct stream *s, enum law law, const uint8_t *frame)
         r->gathered += part;
         done += part;
         if (r->gathered == r->packet_samples) {
-            transmit(s, r->packet, r->gathered, r->payload_type, r->stamp + done - r->gathered, r->marker);
+            transmit(e, s, r->packet, r->gathered, r->payload_type, r->stamp + done - r->gathered, r->marker);
             r->marker = false;
             r->gathered = 0;
         }
@@ -102,7 +107,7 @@ static void send_audio(struct stream *s, enum law law, const uint8_t *frame)
 }
 
 /* The same of linear voice in another codec. */
-static void send_voice(struct stream *s, const int16_t *frame)
+static void send_voice(struct engine *e, struct stream *s, const int16_t *frame)
 {
     struct rtp_part *r = &s->rtp;
     struct wide *w = r->wide;
@@ -121,7 +126,7 @@ static void send_voice(struct stream *s, const int16_t *frame)
             uint32_t stamp = r->stamp + (done - r->gathered) * r->clock;
 
             if (size)
-                transmit(s, w->packet, size, r->payload_type, stamp, r->marker);
+                transmit(e, s, w->packet, size, r->payload_type, stamp, r->marker);
             r->marker = false;
             r->gathered = 0;
         }
@@ -139,17 +144,17 @@ static enum outlet outlet(const struct stream *s)
     return !digits_busy(&s->digits) ? VOICE : r->dtmf_payload_type != GM_NO_PAYLOAD_TYPE ? EVENTS : TONES;
 }
 
-static void send_narrow(struct stream *s, const int16_t *narrow)
+static void send_narrow(struct engine *e, struct stream *s, const int16_t *narrow)
 {
     int16_t frame[WIDE_SAMPLES];
 
     encoder_narrow(&s->rtp.wide->encoder, true);
     wide_widened(s->rtp.wide, frame, narrow);
-    send_voice(s, frame);
+    send_voice(e, s, frame);
 }
 
 /* A frame of digits, which take the place of voice. */
-static void send_tones(struct stream *s)
+static void send_tones(struct engine *e, struct stream *s)
 {
     int16_t linear[SAMPLES];
     uint8_t codes[SAMPLES];
@@ -158,24 +163,24 @@ static void send_tones(struct stream *s)
     if (s->rtp.digits_told)
         memset(linear, 0, sizeof linear);
     if (s->rtp.wide) {
-        send_narrow(s, linear);
+        send_narrow(e, s, linear);
         return;
     }
     law_encode(s->rtp.law, codes, linear, SAMPLES);
-    send_audio(s, s->rtp.law, codes);
+    send_audio(e, s, s->rtp.law, codes);
 }
 
 /* What there is instead of voice. */
-static void send_other(struct stream *s, enum outlet outlet)
+static void send_other(struct engine *e, struct stream *s, enum outlet outlet)
 {
     struct rtp_part *r = &s->rtp;
 
     if (outlet == TONES) {
-        send_tones(s);
+        send_tones(e, s);
         return;
     }
     if (outlet == EVENTS) {
-        send_digit(s);
+        send_digit(e, s);
     } else {
         digits_clear(&s->digits);
         r->marker = true;
@@ -189,16 +194,15 @@ void rtp_send(struct engine *e, struct stream *s, enum law law, const uint8_t *f
 {
     enum outlet o = outlet(s);
 
-    (void)e;
     if (o != VOICE) {
-        send_other(s, o);
+        send_other(e, s, o);
     } else if (!s->rtp.wide) {
-        send_audio(s, law, frame);
+        send_audio(e, s, law, frame);
     } else {
         int16_t linear[SAMPLES];
 
         law_decode(law, linear, frame, SAMPLES);
-        send_narrow(s, linear);
+        send_narrow(e, s, linear);
     }
     s->rtp.stamp += SAMPLES * (uint32_t)s->rtp.clock;
 }
@@ -207,12 +211,11 @@ void rtp_send_wide(struct engine *e, struct stream *s, const int16_t *frame)
 {
     enum outlet o = outlet(s);
 
-    (void)e;
     if (o != VOICE) {
-        send_other(s, o);
+        send_other(e, s, o);
     } else {
         encoder_narrow(&s->rtp.wide->encoder, false);
-        send_voice(s, frame);
+        send_voice(e, s, frame);
     }
     s->rtp.stamp += SAMPLES * (uint32_t)s->rtp.clock;
 }

@@ -11,9 +11,9 @@ enum {
     ATTEMPTS = 1024,
 };
 
-static int bind_one(int family, const uint8_t *address, uint16_t port, int *fd)
+int rtp_bind(int family, const uint8_t *address, uint16_t port, unsigned how, int *fd)
 {
-    const int one = 1, tos = DSCP_EF, priority = PRIORITY_VOICE;
+    const int one = 1, only = !(how & BIND_BOTH), tos = DSCP_EF, priority = PRIORITY_VOICE;
     union address a;
     int err = 0;
 
@@ -22,7 +22,9 @@ static int bind_one(int family, const uint8_t *address, uint16_t port, int *fd)
     if (*fd < 0)
         return errno;
     if (family == AF_INET6)
-        (void)setsockopt(*fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
+        (void)setsockopt(*fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only);
+    if (how & BIND_SHARED)
+        (void)setsockopt(*fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one);
     if (bind(*fd, &a.any, family == AF_INET ? sizeof a.v4 : sizeof a.v6)) {
         err = errno;
         close(*fd);
@@ -30,9 +32,9 @@ static int bind_one(int family, const uint8_t *address, uint16_t port, int *fd)
         return err;
     }
     /* Wishes: voice works without them. */
-    if (family == AF_INET)
+    if (family == AF_INET || how & BIND_BOTH)
         (void)setsockopt(*fd, IPPROTO_IP, IP_TOS, &tos, sizeof tos);
-    else
+    if (family == AF_INET6)
         (void)setsockopt(*fd, IPPROTO_IPV6, IPV6_TCLASS, &tos, sizeof tos);
     (void)setsockopt(*fd, SOL_SOCKET, SO_PRIORITY, &priority, sizeof priority);
     (void)setsockopt(*fd, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof one);
@@ -52,9 +54,9 @@ int rtp_bind_pair(struct engine *e, struct stream *s, const uint8_t *address)
         if (port < first || port + 1 > e->options.port_last || port & 1)
             port = first + engine_random(e) % pairs * 2;
         e->next_port = (uint16_t)(port + 3 > e->options.port_last ? first : port + 2);
-        err = bind_one(s->rtp.family, address, (uint16_t)port, &s->rtp.fd);
+        err = rtp_bind(s->rtp.family, address, (uint16_t)port, 0, &s->rtp.fd);
         if (!err) {
-            err = bind_one(s->rtp.family, address, (uint16_t)(port + 1), &s->rtp.rtcp_fd);
+            err = rtp_bind(s->rtp.family, address, (uint16_t)(port + 1), 0, &s->rtp.rtcp_fd);
             if (!err) {
                 s->rtp.port = (uint16_t)port;
                 return 0;

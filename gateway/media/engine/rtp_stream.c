@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include "engine.h"
-#include "law.h"
 
 enum {
     PACKET_MS_MAX = PACKET_SAMPLES_MAX / 8,
@@ -157,29 +156,12 @@ static bool packet_times(unsigned milliseconds)
     return milliseconds && milliseconds % 10 == 0 && milliseconds <= PACKET_MS_MAX;
 }
 
-static bool is_wide(const struct codec *c)
-{
-    return c->id != GM_CODEC_ULAW && c->id != GM_CODEC_ALAW;
-}
-
-/* `wide` is for a codec other than G.711 where there is none yet. */
 static void set_codec(struct engine *e, struct stream *s, const struct codec *codec, struct wide *wide)
 {
     struct rtp_part *r = &s->rtp;
-    const enum law law = codec->id == GM_CODEC_ALAW ? ALAW : ULAW;
 
-    if (r->set && (is_wide(codec) ? r->wide && r->wide->codec == codec->id : !r->wide && law == r->law))
+    if (!voice_codec_set(e, s, codec, wide))
         return;
-    if (wide) {
-        r->wide = wide;
-    } else if (is_wide(codec)) {
-        wide_reset(r->wide, codec->id);
-    } else if (r->wide) {
-        wide_free(&e->wides, r->wide);
-        r->wide = NULL;
-    }
-    r->law = s->jitter.law = law;
-    jitter_decode(&s->jitter, r->wide ? &r->wide->decoder : NULL);
     if (codec->clock != r->clock && s->packets_sent != r->packets_before) { /* RFC 7160 4.1: another clock, another SSRC */
         secure_forget(&r->secure, r->ssrc);
         begin_source(e, s);
@@ -225,12 +207,9 @@ int rtp_set(struct engine *e, struct stream *s, struct cursor *c)
     if (err == EAFNOSUPPORT || !codec || !payload_types(payload_type, dtmf) || !payload_types(receive, receive_dtmf) ||
         !packet_times(milliseconds) || direction > GM_SENDRECV || !port)
         goto out;
-    if (is_wide(codec) && !r->wide) {
-        wide = wide_new(&e->wides, codec->id);
-        err = wide ? 0 : ENOBUFS;
-        if (err)
-            goto out;
-    }
+    err = voice_codec_prepare(e, s, codec, &wide);
+    if (err)
+        goto out;
     err = set_keys(e, s, &trust);
     if (err) {
         if (wide)
@@ -355,9 +334,6 @@ void rtp_close(struct engine *e, struct stream *s)
     if (s->rtp.rtcp_fd >= 0)
         close(s->rtp.rtcp_fd);
     s->rtp.fd = s->rtp.rtcp_fd = NO_FD;
-    if (s->rtp.wide)
-        wide_free(&e->wides, s->rtp.wide);
-    s->rtp.wide = NULL;
-    s->jitter.decoder = NULL;
+    voice_codec_end(e, s);
     secure_close(&s->rtp.secure);
 }

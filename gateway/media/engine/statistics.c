@@ -80,7 +80,7 @@ static double mos_of(const struct stream *s, uint32_t lost)
     double packet = s->rtp.packet_samples / 8.0;
     double trip = s->rtp.rtcp.round_trip > 0.0 ? s->rtp.rtcp.round_trip : 0.0;
 
-    if (s->kind != GM_KIND_RTP || expected <= 0.0)
+    if (!stream_packets(s) || expected <= 0.0)
         return 0.0;
     return mos_of_rating(
         mos_rating(trip / 2.0 + packet + jitter_delay(&s->jitter), (lost + (double)s->jitter.late) / expected));
@@ -90,9 +90,9 @@ void statistics_put(const struct engine *e, const struct stream *s, struct write
 {
     const struct rtp_source *source = &s->rtp.source;
     bool rtp = s->kind == GM_KIND_RTP;
-    uint32_t lost = rtp ? rtp_source_lost(source) : 0;
+    uint32_t lost = rtp ? rtp_source_lost(source) : s->iax.lost;
     double hertz = 0.0;
-    double level = s->kind == GM_KIND_RTP || s->kind == GM_KIND_TDM ? received_level(e, s, &hertz) : SILENT_DBM0;
+    double level = stream_packets(s) || s->kind == GM_KIND_TDM ? received_level(e, s, &hertz) : SILENT_DBM0;
 
     put_le64(w, s->packets_sent);
     put_le64(w, s->octets_sent);
@@ -107,7 +107,7 @@ void statistics_put(const struct engine *e, const struct stream *s, struct write
     put_f32(w, source->jitter);
     put_f32(w, source->jitter_maximum);
     put_f32(w, rtp ? s->rtp.rtcp.round_trip : -1.0);
-    put_f32(w, rtp ? jitter_delay(&s->jitter) : 0.0);
+    put_f32(w, stream_packets(s) ? jitter_delay(&s->jitter) : 0.0);
     put_le32(w, s->rtp.rtcp.remote_lost);
     put_f32(w, s->rtp.rtcp.remote_jitter);
     put_le32(w, s->jitter.slips + s->dropped);
@@ -118,5 +118,8 @@ void statistics_put(const struct engine *e, const struct stream *s, struct write
     put_le32(w, s->rtp.secure.unauthenticated);
     put_le32(w, s->rtp.secure.replayed);
     put_le32(w, s->rtp.strangers);
-    put_source(&s->rtp.far_end, w);
+    if (s->kind == GM_KIND_IAX && s->packets_received)
+        iax_address_put(w, &s->rtp.remote);
+    else
+        put_source(&s->rtp.far_end, w);
 }

@@ -106,6 +106,7 @@ struct stream *stream_new(struct streams *t, uint32_t id, uint8_t kind)
     jitter_reset(&s->jitter, ULAW);
     memset(&s->rtp, 0, sizeof s->rtp);
     memset(&s->tdm, 0, sizeof s->tdm);
+    memset(&s->iax, 0, sizeof s->iax);
     memset(&s->file, 0, sizeof s->file);
     s->rtp.fd = s->rtp.rtcp_fd = s->tdm.fd = s->tdm.listen_fd = NO_FD;
     return s;
@@ -126,7 +127,7 @@ void stream_free(struct streams *t, struct stream *s)
 
 enum law stream_law(const struct stream *s)
 {
-    return s->kind == GM_KIND_TDM ? s->tdm.law : s->kind == GM_KIND_RTP ? s->rtp.law : ULAW;
+    return s->kind == GM_KIND_TDM ? s->tdm.law : stream_packets(s) ? s->rtp.law : ULAW;
 }
 
 const uint8_t *stream_sent(const struct stream *s)
@@ -135,5 +136,5 @@ const uint8_t *stream_sent(const struct stream *s)
         return NULL;
     if (s->kind == GM_KIND_TDM)
         return s->tdm.block;
-    return s->kind == GM_KIND_RTP && !s->rtp.wide && s->rtp.packet_samples >= SAMPLES ? s->rtp.packet + RTP_HEADER : NULL;
+    return stream_packets(s) && !s->rtp.wide && s->rtp.packet_samples >= SAMPLES ? s->rtp.packet + RTP_HEADER : NULL;
 }

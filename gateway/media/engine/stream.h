@@ -12,6 +12,7 @@
 #include "digits.h"
 #include "disk.h"
 #include "far_end.h"
+#include "iax.h"
 #include "inband.h"
 #include "jitter.h"
 #include "protocol.h"
@@ -103,6 +104,7 @@ struct stream {
     uint32_t rejected, dropped;
     struct rtp_part rtp;
     struct tdm_part tdm;
+    struct iax_part iax; /* beside .rtp, of which it uses what voice in packets has in common */
     struct inband inband;
     _Alignas(CACHE_LINE) struct jitter jitter; /* of what is received, also as history for a TDM stream */
     struct file_part file;
@@ -120,6 +122,12 @@ struct streams {
     struct stream **buckets;
     unsigned bucket_mask;
 };
+
+/* Has it voice in packets, with a jitter buffer and a codec? */
+static inline bool stream_packets(const struct stream *s)
+{
+    return s->kind == GM_KIND_RTP || s->kind == GM_KIND_IAX;
+}
 
 /* Allocates everything a stream will ever need; 0 or an errno. */
 int streams_open(struct streams *t, unsigned count, unsigned delay_max_milliseconds);

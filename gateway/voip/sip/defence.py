@@ -169,6 +169,10 @@ class Defence:
         self._sources.pop(name, None)
         return self._shut_out.pop(name, None) is not None
 
+    def closed_to(self, address: str, now: int) -> bool:
+        """Whether nothing from ``address`` is to be heard at all, whatever it has shown since."""
+        return bool(self._shut_out) and not self.known(address) and self._is_shut_out(source_of(address), now)
+
     def _is_shut_out(self, name: str, now: int) -> bool:
         found = self._shut_out.get(name)
         return found is not None and now < found.until

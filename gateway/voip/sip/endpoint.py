@@ -206,9 +206,12 @@ class SipEndpoint:
 
     def next_timer(self) -> int | None:
         """The earliest deadline, or None; at once while there is something to drain."""
-        if self._events or self._replies or self._out:
-            return self._now
-        return self.timers.next_timer()
+        return self._now if self.pending else self.timers.next_timer()
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is something to drain."""
+        return bool(self._events or self._replies or self._out)
 
     def poll(self) -> Output | None:
         """The next thing to send or do; tells leg events to their listeners on the way. None when there is no more."""

@@ -143,7 +143,7 @@ class SipLeg:
         self._reported = False
         self._status = 0
         self._statistics: Statistics | None = None
-        # The call's route demands SRTP here, whatever the peer's settings say.
+        # The call's route demands SRTP here, whatever the peer's settings say; help is called for without, too.
         self._secure_bridge = False
         # What the other side of the call has.
         self._other_codec: Codec | None = None
@@ -208,7 +208,7 @@ class SipLeg:
             self.finish(Cause.CALL_REJECTED, Location.PRIVATE_LOCAL, now, text=hindrance)
             return
         self._placed = True
-        self._secure_bridge = SECURE_MEDIA in setup.secure_bridge
+        self._secure_bridge = SECURE_MEDIA in setup.secure_bridge and not setup.emergency
         self._other_codec = setup.codec
         ways = self.ways
         if len(ways) > 1:

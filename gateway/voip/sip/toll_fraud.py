@@ -8,15 +8,28 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from typing import Protocol
 
 from gateway.core import SECOND
-from gateway.voip.sip.peers import PeerSettings
+from gateway.voip.sip.peers import Brakes
 
 log = logging.getLogger(__name__)
 
 HOUR = 3600 * SECOND
 MAX_NUMBER = 32
 """Digits by which destinations are told apart; E.164 has 15."""
+
+
+class Braked(Protocol):
+    """A trunk or phone, of whatever technology."""
+
+    @property
+    def name(self) -> str:
+        """As the configuration has it."""
+
+    @property
+    def brakes(self) -> Brakes:
+        """What it may have."""
 
 
 class _Used:
@@ -39,7 +52,7 @@ class TollFraud:
         # Of peers that have brakes only, so there are no more of them than peers.
         self._used: dict[str, _Used] = {}
 
-    def hindrance(self, peer: PeerSettings, number: str, now: int, *, own: int = 0) -> str:
+    def hindrance(self, peer: Braked, number: str, now: int, *, own: int = 0) -> str:
         """Why ``peer`` may not begin a call to ``number`` now; "" if it may, and then the call counts.
 
         ``own`` is 1 if the call is among those that stand already.
@@ -71,7 +84,7 @@ class TollFraud:
         return ""
 
     @staticmethod
-    def _told(peer: PeerSettings, used: _Used, word: str, now: int) -> str:
+    def _told(peer: Braked, used: _Used, word: str, now: int) -> str:
         text = f"{word} = {getattr(peer.brakes, word)}"
         last = used.told.get(word)
         if last is None or now - last >= HOUR:

@@ -147,7 +147,8 @@ def test_default_context_needs_no_routes() -> None:
         ("sip:hq", "expected sip:hq/NUMBER, as it is a trunk"),
         ("sip:desk/{number}", "expected sip:desk without a number, as it is a phone"),
         ("sip:nobody", "expected a [[trunk]] or [[phone]]; there is no 'nobody'"),
-        ("iax2:hq/{number}", "not yet: IAX2"),
+        ("iax2:hq/{number}", "expected sip:hq/NUMBER, as its technology is sip"),
+        ("iax2:hp/{number}", "expected a [[trunk]] of technology iax2; there is no 'hp'"),
         ("play:closed", "expected a prompt; there is no file /etc/bg/prompts/closed.wav"),
         ("tone:bussy", 'did you mean "busy"?'),
         ("goto:im/{number}", "expected a context that has a [[route]]; there is no 'im'"),
@@ -296,11 +297,8 @@ def test_packets_have_a_length_that_is_sent(ptime: int) -> None:
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        ("[iax]\nforceencryption = true\n", "3: iax.forceencryption"),
-        ("[iax]\nencryption = true\n", "3: iax.encryption"),
         (SPAN.replace("virtual:/run/bg/pstn", "dahdi:1"), "4: span[pstn].channels"),
         (SPAN + 'switch_type = "qsig"\n', "6: span[pstn].switch_type"),
-        (TRUNK.replace('"sip"', '"iax2"'), "4: trunk[hq].technology"),
         (PHONE + 'location = "remote"\n', "5: phone[desk].location"),
     ],
 )
@@ -314,7 +312,6 @@ def test_what_would_be_dangerous_to_ignore_is_an_error(body: str, says: str) -> 
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        ("[iax]\n", "2: warning: iax"),
         (TRUNK + 'allow = ["alaw", "g729"]\n', "6: warning: trunk[hq].allow[2]"),
     ],
 )

@@ -30,7 +30,7 @@ def prepared(example: Path, directory: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_there_are_examples_of_the_usual_cases() -> None:
     names = {path.stem for path in EXAMPLES}
-    assert names >= {"branch", "two-sites", "provider", "phones-behind-nat", "encrypted"}
+    assert names >= {"branch", "two-sites", "provider", "phones-behind-nat", "encrypted", "iax2"}
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)

@@ -12,6 +12,7 @@ from gateway.config.model import (
     CauseRule,
     GatewaySection,
     IaxSection,
+    IaxTrunk,
     MediaSection,
     NetworkSection,
     Phone,
@@ -68,7 +69,9 @@ def documents(draw: st.DrawFn) -> str:
             continue
         lines.append(f"[[{section}]]" if section in LISTS else f"[{section}]")
         keys = [*SECTIONS[section].__struct_fields__, "typo"]
-        for key in draw(st.lists(st.sampled_from(keys), max_size=8, unique=True)):
+        if section == "trunk":
+            keys += IaxTrunk.__struct_fields__
+        for key in draw(st.lists(st.sampled_from(sorted({*keys})), max_size=8, unique=True)):
             lines.append(f"{key} = {draw(values)}")
     return "\n".join(lines)
 

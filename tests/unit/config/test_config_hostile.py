@@ -122,7 +122,7 @@ ONE_MISTAKE: list[tuple[str | bytes, str]] = [
     (HEAD + route(to="play:../../etc/passwd"), '5: route[1].to[1] = "play:../../etc/passwd": expected play:PROMPT w'),
     (HEAD + route(to="play:hello"), '5: route[1].to[1] = "play:hello": expected a prompt; there is no file'),
     (HEAD + route(to="reject:999"), '5: route[1].to[1] = "reject:999": expected a Q.850 cause'),
-    (HEAD + route(to="iax2:a/1"), '5: route[1].to[1] = "iax2:a/1": not yet: IAX2'),
+    (HEAD + route(to="iax2:a/1"), '5: route[1].to[1] = "iax2:a/1": expected a [[trunk]] of technology iax2; there'),
     # addresses and ports
     (HEAD + "[sip]\nlisten = []\n", "3: sip.listen = []: expected at least one TRANSPORT:ADDRESS:PORT"),
     (HEAD + '[sip]\nlisten = "udp:[::]:5060"\n', '3: sip.listen = "udp:[::]:5060": expected a list, each item TRANSP'),
@@ -210,7 +210,7 @@ ONE_MISTAKE: list[tuple[str | bytes, str]] = [
     (HEAD + "[timers.q931]\nT303_seconds = 4000\n", "3: timers.q931.T303_seconds = 4000: expected 100 ms to 3600 s ("),
     (HEAD + "[timers.q931]\nT303_ms = nan\n", "3: timers.q931.T303_ms = nan: expected 100 ms to 3600 s ("),
     (HEAD + "[[cause]]\ncause = 200\n", "3: cause[1].cause = 200: expected a Q.850 cause number that is defined"),
-    (HEAD + "[iax]\nencryption = true\n", "3: iax.encryption = true: not yet: IAX2"),
+    (HEAD + "[timers.iax]\nping_ms = 5\n", "3: timers.iax.ping_ms = 5: expected 1 s to 300 s (RFC 5456 6.7.2)"),
 ]
 
 

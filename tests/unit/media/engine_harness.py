@@ -192,6 +192,12 @@ class Harness:
         self.client = MediaClient(random.Random(seed), self.settings)
         self.connect()
 
+    def second_client(self) -> MediaClient:
+        """Another client in the place of the one whose connection is closed, that knows nothing of it."""
+        self.client = MediaClient(random.Random(99), self.settings)
+        self.connect()
+        return self.client
+
     def connect(self) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.socket.connect(self.process.control)

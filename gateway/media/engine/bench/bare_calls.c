@@ -2,7 +2,10 @@
  * second one block is read from a seqpacket socket, one packet sent by UDP, one received, one block written; nothing is
  * done with them. A process beside it is the far ends.
  *
- *   bare-calls CALLS SECONDS [rtp]     prints the percentage of a core that a call costs; rtp: both of its ends are UDP
+ *   bare-calls CALLS SECONDS [rtp|trunk|secret]
+ *
+ * prints the percentage of a core that a call costs. rtp: both of its ends are UDP; trunk: one datagram each way has what all
+ * calls say in a frame of 20 ms, and all lines speak at once; secret: datagrams have the size of encrypted mini frames.
  */
 #include <netinet/in.h>
 #include <signal.h>
@@ -17,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CALLS_MAX = 512, BLOCK = 160, PACKET = 172, TICK_NS = 5000000, PHASES = 4, SETTLE_TICKS = 200 };
+enum { CALLS_MAX = 512, BLOCK = 160, PACKET = 172, SECRET = 194, ENTRY = 164, TRUNK_MAX = 8 + CALLS_MAX * ENTRY, TICK_NS = 5000000, PHASES = 4, SETTLE_TICKS = 200 };
 
 /* One socket of a call, or its far end. */
 struct end {
@@ -31,6 +34,8 @@ struct call {
 };
 
 static struct call ours[CALLS_MAX], theirs[CALLS_MAX];
+static size_t packet = PACKET;
+static bool trunk;
 
 static void die(const char *what)
 {
@@ -70,23 +75,23 @@ static void open_line(struct end *our, struct end *their)
 
 static void send_voice(const struct end *e)
 {
-    static const uint8_t voice[PACKET] = {0x80};
+    static const uint8_t voice[TRUNK_MAX] = {0x80};
 
     if (e->line)
         (void)send(e->fd, voice, BLOCK, MSG_DONTWAIT | MSG_NOSIGNAL);
     else
-        (void)sendto(e->fd, voice, PACKET, MSG_DONTWAIT, (const struct sockaddr *)&e->far, sizeof e->far);
+        (void)sendto(e->fd, voice, packet, MSG_DONTWAIT, (const struct sockaddr *)&e->far, sizeof e->far);
 }
 
 static bool receive_voice(const struct end *e)
 {
-    uint8_t voice[512];
+    static uint8_t voice[TRUNK_MAX];
     struct sockaddr_in from;
     socklen_t size = sizeof from;
 
     if (e->line)
         return recv(e->fd, voice, sizeof voice, MSG_DONTWAIT) == BLOCK;
-    return recvfrom(e->fd, voice, sizeof voice, MSG_DONTWAIT, (struct sockaddr *)&from, &size) == PACKET;
+    return recvfrom(e->fd, voice, sizeof voice, MSG_DONTWAIT, (struct sockaddr *)&from, &size) == (ssize_t)packet;
 }
 
 static void add_tick(struct timespec *next)
@@ -98,20 +103,23 @@ static void add_tick(struct timespec *next)
     }
 }
 
-/* Each call at one tick of four, as in the engine; ticks without a call are slept through. */
+/* Each call at one tick of four, as in the engine, those of a trunk at the same; ticks without a call are slept through. */
 static unsigned run(const struct call *calls, unsigned count, unsigned ticks, struct timespec *next)
 {
+    const unsigned step = trunk ? 1 : PHASES;
     unsigned missing = 0;
 
     for (unsigned tick = 0; !ticks || tick < ticks; tick++) {
         add_tick(next);
-        if (tick % PHASES >= count)
+        if (tick % PHASES >= (trunk ? 1 : count))
             continue;
         (void)clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, next, NULL);
-        for (unsigned i = tick % PHASES; i < count; i += PHASES) {
-            for (unsigned k = 0; k < 2; k++)
+        for (unsigned i = tick % PHASES; i < count; i += step) {
+            const unsigned first = trunk && i ? 1 : 0; /* the first has the datagram of all */
+
+            for (unsigned k = first; k < 2; k++)
                 missing += !receive_voice(&calls[i].ends[k]);
-            for (unsigned k = 0; k < 2; k++)
+            for (unsigned k = first; k < 2; k++)
                 send_voice(&calls[i].ends[k]);
         }
     }
@@ -128,18 +136,21 @@ static double used(void)
 
 int main(int argc, char **argv)
 {
-    const bool relay = argc == 4 && !strcmp(argv[3], "rtp");
-    unsigned count = argc == 3 || relay ? (unsigned)strtoul(argv[1], NULL, 10) : 0;
-    unsigned seconds = argc == 3 || relay ? (unsigned)strtoul(argv[2], NULL, 10) : 0;
+    const char *mode = argc == 4 ? argv[3] : "";
+    const bool relay = !strcmp(mode, "rtp"), known = relay || !strcmp(mode, "trunk") || !strcmp(mode, "secret");
+    unsigned count = argc == 3 || known ? (unsigned)strtoul(argv[1], NULL, 10) : 0;
+    unsigned seconds = argc == 3 || known ? (unsigned)strtoul(argv[2], NULL, 10) : 0;
     struct timespec next;
     unsigned missing;
     double before;
     pid_t far;
 
     if (!count || count > CALLS_MAX || !seconds || seconds > 3600) {
-        (void)fprintf(stderr, "usage: bare-calls CALLS SECONDS [rtp]\n");
+        (void)fprintf(stderr, "usage: bare-calls CALLS SECONDS [rtp|trunk|secret]\n");
         return 2;
     }
+    trunk = !strcmp(mode, "trunk");
+    packet = trunk ? 8 + (size_t)count * ENTRY : !strcmp(mode, "secret") ? SECRET : PACKET;
     for (unsigned i = 0; i < count; i++) {
         open_udp(&ours[i].ends[0], &theirs[i].ends[0]);
         (relay ? open_udp : open_line)(&ours[i].ends[1], &theirs[i].ends[1]);
@@ -156,7 +167,7 @@ int main(int argc, char **argv)
     before = used();
     missing = run(ours, count, seconds * PHASES * 50, &next);
     (void)printf("%.4f\n", (used() - before) * 100.0 / seconds / count);
-    (void)fprintf(stderr, "%u calls, %u s: %u of %u found nothing\n", count, seconds, missing, count * seconds * 100);
+    (void)fprintf(stderr, "%u calls, %u s: %u of %u found nothing\n", count, seconds, missing, (trunk ? count + 1 : 2 * count) * seconds * 50);
     (void)kill(far, SIGKILL);
     (void)waitpid(far, NULL, 0);
     return 0;

@@ -4,8 +4,8 @@
  *   media-load CONTROL DIRECTORY CALLS SECONDS [NEAR [FAR]]
  *
  * NEAR and FAR are what the two ends of each call speak: tdm, rtp, srtp (AES_CM_128_HMAC_SHA1_80), gcm (AEAD_AES_128_GCM), all
- * of them G.711; g722, opus, l16. tdm and rtp if they are not said. What is transcoded bears no time, so of these there are no
- * delays.
+ * of them G.711; g722, opus, l16; iax, iax-trunk, iax-aes: mini frames, trunk frames, encrypted mini frames of IAX2, all calls
+ * over one socket. tdm and rtp if they are not said. What is transcoded bears no time, so of these there are no delays.
  */
 #include <errno.h>
 #include <math.h>
@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "../protocol.h"
+#include "iax_ends.h"
 
 enum {
     REALTIME_PRIORITY = 10,
@@ -47,6 +48,8 @@ struct end {
     bool tdm;
     unsigned suite; /* 0: none */
     unsigned codec; /* GM_CODEC_*; 0: G.711 */
+    enum iax_kind iax;
+    unsigned index; /* of the call */
     const struct spoken *spoken;
     unsigned said;
     srtp_t out, in;
@@ -225,6 +228,44 @@ static void open_rtp(int control, uint32_t stream, struct end *end)
     ask(control, GM_SET_RTP, stream, body, 52 + 2 * GM_SRTP_KEY_BYTES, reply);
 }
 
+static void open_iax_socket(int control)
+{
+    const uint8_t loopback[4] = {127, 0, 0, 1};
+    uint8_t body[GM_BODY_MAX] = {4}, reply[GM_BODY_MAX];
+
+    (void)iax_listen();
+    memcpy(body + 4, loopback, sizeof loopback);
+    ask(control, GM_OPEN_IAX_SOCKET, IAX_SOCKET, body, 20 + LABEL, reply);
+    iax_aim((uint16_t)(reply[4] | reply[5] << 8));
+}
+
+static void open_iax(int control, uint32_t stream, const struct end *end)
+{
+    const bool secret = end->iax == IAX_SECRET;
+    uint8_t body[GM_BODY_MAX] = {4}, reply[GM_BODY_MAX];
+    const uint8_t loopback[4] = {127, 0, 0, 1};
+    struct timespec t;
+
+    if (!end->index)
+        open_iax_socket(control);
+    put(body, IAX_SOCKET, 4);
+    ask(control, GM_OPEN_IAX, stream, body, 4 + LABEL, reply);
+    memset(body, 0, sizeof body);
+    body[0] = 4;
+    body[2] = GM_SENDRECV;
+    body[3] = (uint8_t)(end->iax == IAX_TRUNK ? GM_IAX_TRUNK : secret ? GM_IAX_ENCRYPTED : 0);
+    memcpy(body + 4, loopback, sizeof loopback);
+    put(body + 20, iax_listen(), 2);
+    put(body + 22, IAX_OUR_CALL + end->index, 2);
+    put(body + 24, IAX_THEIR_CALL + end->index, 2);
+    put(body + 26, UINT16_MAX, 2);
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    put(body + 28, (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000, 8);
+    body[36] = body[37] = secret ? IAX_KEY_OCTETS : 0;
+    memset(body + 40, IAX_KEY_OCTET, 2UL * IAX_KEY_OCTETS);
+    ask(control, GM_SET_IAX, stream, body, 40 + 2 * IAX_KEY_OCTETS, reply);
+}
+
 static void set_up(int control, const char *directory, unsigned index)
 {
     const int one = 1;
@@ -233,12 +274,16 @@ static void set_up(int control, const char *directory, unsigned index)
     for (uint32_t i = 0; i < 2; i++) {
         struct end *end = &calls[index].ends[i];
 
-        if (end->tdm)
+        end->index = index;
+        if (end->iax)
+            open_iax(control, index * 2 + i + 1, end);
+        else if (end->tdm)
             open_tdm(control, index * 2 + i + 1, end, directory);
         else
             open_rtp(control, index * 2 + i + 1, end);
-        (void)setsockopt(end->fd, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof one);
-        end->stamp = index * 12345;
+        if (!end->iax)
+            (void)setsockopt(end->fd, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof one);
+        end->stamp = end->iax ? 0 : index * 12345;
     }
     put(body, index * 2 + 2, 4);
     ask(control, GM_CONNECT, index * 2 + 1, body, 4, reply);
@@ -262,6 +307,11 @@ static void send_voice(struct end *end, int64_t now)
     end->next += FRAME_US;
     if (end->tdm) {
         (void)send(end->fd, packet + HEADER, FRAME, MSG_DONTWAIT | MSG_NOSIGNAL);
+        return;
+    }
+    if (end->iax) {
+        iax_speak(end->iax, end->index, end->stamp, packet + HEADER);
+        end->stamp += FRAME_US / 1000;
         return;
     }
     for (int i = 0; i < 4; i++)
@@ -288,6 +338,24 @@ static int64_t arrival(struct msghdr *m)
     return now_us();
 }
 
+static void note_delay(const uint8_t *voice, int64_t at, struct delays *d)
+{
+    int64_t sent = 0;
+
+    for (int i = 0; i < STAMP_BYTES; i++)
+        sent |= (int64_t)voice[i] << (8 * i);
+    sent = at - sent;
+    if (sent >= 0 && sent < 1000000 && d->count < MEASURES)
+        d->microseconds[d->count++] = (int)sent;
+}
+
+static struct delays *iax_delays;
+
+static void hear_iax(const uint8_t *voice, int64_t at)
+{
+    note_delay(voice, at, iax_delays);
+}
+
 static bool receive_voice(const struct end *end, struct delays *d)
 {
     _Alignas(4) uint8_t packet[2048];
@@ -296,7 +364,6 @@ static bool receive_voice(const struct end *end, struct delays *d)
     struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
     ssize_t got = recvmsg(end->fd, &m, MSG_DONTWAIT);
     int size = (int)got, header = end->tdm ? 0 : HEADER;
-    int64_t sent = 0;
 
     if (got < 0)
         return false;
@@ -304,11 +371,7 @@ static bool receive_voice(const struct end *end, struct delays *d)
         return true;
     if (size != header + FRAME || end->codec)
         return true;
-    for (int i = 0; i < STAMP_BYTES; i++)
-        sent |= (int64_t)packet[header + i] << (8 * i);
-    sent = arrival(&m) - sent;
-    if (sent >= 0 && sent < 1000000 && d->count < MEASURES)
-        d->microseconds[d->count++] = (int)sent;
+    note_delay(packet + header, arrival(&m), d);
     return true;
 }
 
@@ -343,6 +406,28 @@ static double cpu_of(int pid)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+/* What a call has to say and to hear at this moment. */
+static void look_at(struct call *c, int64_t now, struct delays delays[2])
+{
+    for (int way = 0; way < 2; way++) {
+        if (c->ends[way].next > now)
+            continue;
+        send_voice(&c->ends[way], now_us());
+    }
+    if (c->next_look > now)
+        return;
+    c->next_look = now + FRAME_US;
+    for (int way = 0; way < 2; way++) {
+        struct end *end = &c->ends[way];
+
+        iax_delays = &delays[way];
+        if (end->iax && !end->index)
+            iax_take(end->iax, arrival, hear_iax);
+        while (!end->iax && receive_voice(end, &delays[way]))
+            ;
+    }
+}
+
 /* Sleeps between looks instead of waiting on the sockets: being woken would be charged to the engine. */
 static void run(unsigned count, int64_t until, struct delays delays[2])
 {
@@ -350,19 +435,9 @@ static void run(unsigned count, int64_t until, struct delays delays[2])
     int64_t now;
 
     while ((now = now_us()) < until) {
-        for (unsigned i = 0; i < count; i++) {
-            struct call *c = &calls[i];
-
-            for (int way = 0; way < 2; way++)
-                if (c->ends[way].next <= now)
-                    send_voice(&c->ends[way], now_us());
-            if (c->next_look > now)
-                continue;
-            c->next_look = now + FRAME_US;
-            for (int way = 0; way < 2; way++)
-                while (receive_voice(&c->ends[way], &delays[way]))
-                    ;
-        }
+        for (unsigned i = 0; i < count; i++)
+            look_at(&calls[i], now, delays);
+        iax_ship();
         (void)nanosleep(&pause, NULL);
     }
 }
@@ -416,14 +491,17 @@ static void say_in(unsigned codec, struct spoken *to)
 
 static void take_kind(const char *word, struct end *end)
 {
+    const enum iax_kind *iax = iax_kind_of(word);
+
+    end->iax = iax ? *iax : IAX_NONE;
     end->tdm = !strcmp(word, "tdm");
     end->codec = !strcmp(word, "g722")   ? GM_CODEC_G722
                  : !strcmp(word, "opus") ? GM_CODEC_OPUS
                  : !strcmp(word, "l16")  ? GM_CODEC_L16
                                          : 0;
     end->suite = !strcmp(word, "srtp") ? GM_AES_CM_128_HMAC_SHA1_80 : !strcmp(word, "gcm") ? GM_AEAD_AES_128_GCM : 0;
-    if (!end->tdm && !end->suite && !end->codec && strcmp(word, "rtp") != 0) {
-        (void)fprintf(stderr, "media-load: \"%s\", expected tdm, rtp, srtp, gcm, g722, opus or l16\n", word);
+    if (!iax && !end->tdm && !end->suite && !end->codec && strcmp(word, "rtp") != 0) {
+        (void)fprintf(stderr, "media-load: \"%s\", expected tdm, rtp, srtp, gcm, g722, opus, l16 or iax[-trunk|-aes]\n", word);
         exit(2);
     }
 }
@@ -456,6 +534,7 @@ int main(int argc, char **argv)
     const char *words[2] = {"tdm", "rtp"};
     int control, pid;
     unsigned count;
+    int64_t start;
     double seconds, before, used;
 
     if (argc < 5 || argc > 7) {
@@ -480,9 +559,13 @@ int main(int argc, char **argv)
     for (unsigned i = 0; i < count; i++)
         set_up(control, argv[2], i);
     (void)sched_setscheduler(0, SCHED_FIFO, &priority); /* if allowed: others on the machine do not disturb the measure */
+    start = now_us();
     for (unsigned i = 0; i < count; i++) {
-        calls[i].ends[0].next = now_us() + (int64_t)(i * 7919U % FRAME_US);
-        calls[i].ends[1].next = now_us() + (int64_t)(i * 6271U % FRAME_US);
+        /* Those of a trunk come at once, in one frame, and their lines speak at once, as the channels of a span do. */
+        const bool trunk = calls[i].ends[0].iax == IAX_TRUNK || calls[i].ends[1].iax == IAX_TRUNK;
+
+        calls[i].ends[0].next = start + (trunk ? 0 : (int64_t)(i * 7919U % FRAME_US));
+        calls[i].ends[1].next = start + (trunk ? FRAME_US / 3 : (int64_t)(i * 6271U % FRAME_US));
     }
     run(count, now_us() + 2000000, delays); /* settle */
     delays[0].count = delays[1].count = 0;

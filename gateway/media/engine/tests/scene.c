@@ -318,7 +318,7 @@ unsigned count_events(uint8_t event, uint32_t stream)
 
 void scene_open(void)
 {
-    struct options options = {.control = control_path, .streams = 4, .files = 1, .wide = 2, .port_first = 42000, .port_last = 42999,
+    struct options options = {.control = control_path, .streams = 96, .files = 1, .wide = 2, .port_first = 42000, .port_last = 42999,
                               .silence_milliseconds = 500, .grace_seconds = 1, .delay_milliseconds = 200};
     struct sockaddr_un a;
 

@@ -6,7 +6,7 @@
 #include "../engine.h"
 #include "check.h"
 
-enum { RTP = 1, TDM = 2, STEP_US = 500, FRAMES_MAX = 4096, IDLE = 0xff, ON_WAY = 1024, EVENTS_MAX = 64, PACKET_ROOM = 2048,
+enum { RTP = 1, TDM = 2, STEP_US = 500, FRAMES_MAX = 4096, IDLE = 0xff, ON_WAY = 1024, EVENTS_MAX = 1024, PACKET_ROOM = 2048,
        OCTETS_MAX = CODED_PAYLOAD_MAX };
 
 struct heard {

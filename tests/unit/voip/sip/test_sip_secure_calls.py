@@ -228,6 +228,18 @@ def test_route_that_demands_secure_media_makes_it_required() -> None:
     assert notes.released is not None
 
 
+def test_emergency_call_goes_on_in_clear_where_a_route_demands_what_the_far_end_has_not() -> None:
+    both = pair(OPTIONAL, NO)
+    setup = altered(simple_setup(), secure_bridge=frozenset({SECURE_MEDIA}), emergency=True)
+    leg, _, _, _ = both.answered_call(setup)
+    assert not leg.secure_media
+    hang_up(leg, both)
+    both = pair(OPTIONAL, OPTIONAL)
+    leg, _, _, _ = both.answered_call(setup)
+    assert leg.secure_media
+    hang_up(leg, both)
+
+
 def test_request_in_a_tls_dialog_that_comes_by_udp_is_refused() -> None:
     both = pair(REQUIRED, REQUIRED)
     leg, _, _, far_notes = both.answered_call()
