@@ -24,6 +24,7 @@ from gateway.media.api import (
 )
 from gateway.media.client import EngineSettings, MediaClient, Transmit
 from gateway.media.engine_process import BINARY, EngineProcess
+from tests.interop.program import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[3]
 FRAME = 160
@@ -270,7 +271,7 @@ class Harness:
     def statistics(self, stream: int) -> Statistics:
         before = len(self.replies)
         self.client.statistics(stream, self.replies.append)
-        assert self.run(2.0, lambda: len(self.replies) > before)
+        assert self.run(PATIENCE, lambda: len(self.replies) > before)
         reply = self.replies[-1]
         assert isinstance(reply, Statistics), reply
         return reply
@@ -285,7 +286,7 @@ class Harness:
         tdm = self.client.open_tdm(line.path, law, "pri", self.on_opened)
         self.client.connect(rtp, tdm)
         self.client.set_rtp(rtp, peer.settings(dtmf))
-        assert self.run(2.0, lambda: rtp in self.opened and tdm in self.opened and line.connection is not None)
+        assert self.run(PATIENCE, lambda: rtp in self.opened and tdm in self.opened and line.connection is not None)
         peer.to = self.port_of(rtp)
         return peer, line, rtp, tdm
 
@@ -302,10 +303,10 @@ class Harness:
 def comes_through(
     harness: Harness, at: TdmFarEnd | RtpPeer, hertz: float, *, frames: int = 20, purity: float = 0.98
 ) -> bool:
-    """Whether ``frames`` in a row of a clean tone arrive within three seconds: this machine may stall now and then."""
+    """Whether ``frames`` in a row of a clean tone arrive in time: this machine may stall now and then."""
 
     def clean() -> bool:
         audio = at.audio()[-FRAME * frames :]
         return len(audio) == FRAME * frames and strength(audio, hertz) > purity
 
-    return harness.run(3.0, clean)
+    return harness.run(PATIENCE, clean)

@@ -8,6 +8,7 @@ import time
 from struct import pack, unpack_from
 
 from gateway.media.api import Codec, IaxVoiceSettings, Law, Opened
+from tests.interop.program import PATIENCE
 from tests.unit.media.engine_harness import FRAME, Harness, TdmFarEnd, strength
 
 OUR_CALL = 7
@@ -100,7 +101,7 @@ class IaxScene:
             self.peer.to = (far, self.port)
             return
         self.socket = harness.client.open_iax_socket(local, 0, "iax", harness.on_opened)
-        assert harness.run(2.0, lambda: self.socket in harness.opened)
+        assert harness.run(PATIENCE, lambda: self.socket in harness.opened)
         opened = harness.opened[self.socket]
         assert isinstance(opened, Opened)
         self.port = opened.port
@@ -130,7 +131,7 @@ class IaxScene:
         tdm = harness.client.open_tdm(line.path, Law.ULAW, "pri", harness.on_opened)
         harness.client.connect(iax, tdm)
         harness.client.set_iax(iax, settings or self.settings())
-        assert harness.run(2.0, lambda: {iax, tdm} <= set(harness.opened) and line.connection is not None)
+        assert harness.run(PATIENCE, lambda: {iax, tdm} <= set(harness.opened) and line.connection is not None)
         return iax, tdm, line
 
     def clean_at_peer(self, hertz: float, frames: int = 20) -> bool:
@@ -140,4 +141,4 @@ class IaxScene:
             audio = self.peer.audio()[-FRAME * frames :]
             return len(audio) == FRAME * frames and strength(audio, hertz) > 0.98
 
-        return self.harness.run(3.0, clean)
+        return self.harness.run(PATIENCE, clean)

@@ -17,6 +17,7 @@ from gateway.media.api import (
     Statistics,
 )
 from gateway.media.client import EngineSettings, MediaClient
+from tests.interop.program import PATIENCE
 from tests.unit.media.engine_harness import (
     FRAME,
     SILENCE_ULAW,
@@ -75,7 +76,7 @@ def test_loss_duplicates_and_reordering_are_counted(harness: Harness) -> None:
 def test_rtcp_says_what_was_received_and_bye_at_the_end(harness: Harness) -> None:
     peer, _, rtp, _ = harness.call()
     harness.each_frame.append(lambda: peer.send_frame(SILENCE_ULAW))
-    assert harness.run(4.0, lambda: bool(peer.reports))
+    assert harness.run(PATIENCE, lambda: bool(peer.reports))
     report = peer.reports[0]
     assert report[:2] == b"\x81\xc8", "a sender report with one block"
     assert unpack_from("!I", report, 28)[0] == peer.ssrc
@@ -91,7 +92,7 @@ def test_rtcp_says_what_was_received_and_bye_at_the_end(harness: Harness) -> Non
     assert statistics.remote_jitter == pytest.approx(10.0)
     assert 0 <= statistics.round_trip < 5000
     harness.client.close(rtp)
-    assert harness.run(1.0, lambda: peer.reports[-1][-8:-6] == b"\x81\xcb")
+    assert harness.run(PATIENCE, lambda: peer.reports[-1][-8:-6] == b"\x81\xcb")
 
 
 def test_close_answers_with_the_last_counters(harness: Harness) -> None:
@@ -99,7 +100,7 @@ def test_close_answers_with_the_last_counters(harness: Harness) -> None:
     harness.each_frame.append(lambda: peer.send_frame(SILENCE_ULAW))
     harness.run(0.3)
     harness.client.close(rtp, harness.replies.append)
-    assert harness.run(1.0, lambda: bool(harness.replies))
+    assert harness.run(PATIENCE, lambda: bool(harness.replies))
     last = harness.replies[0]
     assert isinstance(last, Statistics)
     assert last.packets_received > 10
@@ -113,7 +114,7 @@ def test_streams_outlive_their_client_and_are_adopted_again(harness: Harness) ->
     harness.socket.close()
     harness.client.lost(harness.now())
     harness.connect()
-    assert harness.run(1.0, lambda: EngineReady(False) in harness.events)
+    assert harness.run(PATIENCE, lambda: EngineReady(False) in harness.events)
     assert EngineLost() in harness.events
     line.received.clear()
     harness.run(0.5)
@@ -132,7 +133,7 @@ def test_another_client_finds_streams_by_their_labels_and_the_rest_end(tmp_path:
         harness.client = MediaClient(random.Random(99), harness.settings)
         harness.events.clear()
         harness.connect()
-        assert harness.run(1.0, lambda: EngineReady(False) in harness.events)
+        assert harness.run(PATIENCE, lambda: EngineReady(False) in harness.events)
         kept = {entry.label: entry for entry in harness.client.kept}
         assert kept["sip"].stream == rtp
         assert kept["sip"].peer == tdm
@@ -142,7 +143,7 @@ def test_another_client_finds_streams_by_their_labels_and_the_rest_end(tmp_path:
         harness.run(0.5)
         harness.each_frame.append(harness.drain)
         # 5 s of grace at least for a client that is there: then the RTP stream ends, the line goes on.
-        assert harness.run(7.0, lambda: rtp_is_gone(harness.port_of(rtp)))
+        assert harness.run(PATIENCE, lambda: rtp_is_gone(harness.port_of(rtp)))
         line.received.clear()
         harness.run(0.3)
         assert len(line.received) >= 10
@@ -177,11 +178,11 @@ def test_ports_run_out_as_a_clear_failure_and_come_back(tmp_path: Path) -> None:
     harness = Harness(tmp_path, settings=EngineSettings((28000, 28007), 500, 5), seed=7)
     try:
         streams = [harness.client.open_rtp("127.0.0.1", "sip", harness.on_opened) for _ in range(5)]
-        assert harness.run(1.0, lambda: len(harness.opened) == 5)
+        assert harness.run(PATIENCE, lambda: len(harness.opened) == 5)
         failures = [reply for reply in harness.opened.values() if isinstance(reply, Failure)]
         assert [failure.code for failure in failures] == [errno.EADDRINUSE]
         harness.client.close(streams[0])
         again = harness.client.open_rtp("127.0.0.1", "sip", harness.on_opened)
-        assert harness.run(1.0, lambda: again in harness.opened)
+        assert harness.run(PATIENCE, lambda: again in harness.opened)
     finally:
         harness.close()

@@ -22,6 +22,7 @@ from gateway.media.api import (
     Tone,
     ToneStep,
 )
+from tests.interop.program import PATIENCE
 from tests.interop.tone import measure_tone
 from tests.unit.media.engine_harness import (
     Harness,
@@ -32,6 +33,8 @@ from tests.unit.media.engine_harness import (
 
 pytestmark = pytest.mark.realtime
 
+LOOKS = 200
+"""At whether a tone is clean: about PATIENCE in all."""
 PAYLOAD_TYPES = {Codec.ULAW: 0, Codec.ALAW: 8, Codec.G722: 9, Codec.OPUS: 107, Codec.L16: 118}
 
 
@@ -58,14 +61,16 @@ def far_end(harness: Harness) -> tuple[TdmFarEnd, int]:
     rtp = harness.client.open_rtp("127.0.0.1", "far", harness.on_opened)
     tdm = harness.client.open_tdm(line.path, Law.ULAW, "line", harness.on_opened)
     harness.client.connect(rtp, tdm)
-    assert harness.run(2.0, lambda: rtp in harness.opened and tdm in harness.opened and line.connection is not None)
+    assert harness.run(
+        PATIENCE, lambda: rtp in harness.opened and tdm in harness.opened and line.connection is not None
+    )
     return line, rtp
 
 
 def bridge(harness: Harness, first: Codec, second: Codec, milliseconds: int = 20) -> Bridge:
     ends = far_end(harness), far_end(harness)
     ours = [harness.client.open_rtp("127.0.0.1", "sip", harness.on_opened) for _ in range(2)]
-    assert harness.run(2.0, lambda: all(stream in harness.opened for stream in ours))
+    assert harness.run(PATIENCE, lambda: all(stream in harness.opened for stream in ours))
     harness.client.connect(*ours)
     for (_, theirs), our, codec in zip(ends, ours, (first, second), strict=True):
         for stream, other in ((theirs, our), (our, theirs)):
@@ -99,7 +104,7 @@ def test_a_tone_goes_both_ways_between_two_codecs(harness: Harness, first: Codec
     assert comes_through(harness, call.lines[1], 1004)
     assert comes_through(harness, call.lines[0], 700)
     for stream, hertz in zip(call.ours, (1004, 700), strict=True):
-        assert any(measured(harness, stream, hertz) for _ in range(20)), harness.statistics(stream)
+        assert any(measured(harness, stream, hertz) for _ in range(LOOKS)), harness.statistics(stream)
         assert (harness.statistics(stream).rejected, harness.statistics(stream).lost) == (0, 0)
 
 
@@ -126,7 +131,7 @@ def spoken_to(harness: Harness, codec: Codec, milliseconds: int = 20, srtp: tupl
     """A far end of one of our RTP streams, which is wired to nothing yet."""
     line, theirs = far_end(harness)
     ours = harness.client.open_rtp("127.0.0.1", "sip", harness.on_opened)
-    assert harness.run(2.0, lambda: ours in harness.opened)
+    assert harness.run(PATIENCE, lambda: ours in harness.opened)
     for stream, other, keys in ((ours, theirs, 0), (theirs, ours, 1)):
         port = harness.port_of(other)
         settings = RtpSettings("127.0.0.1", port, port + 1, codec, PAYLOAD_TYPES[codec])
@@ -147,7 +152,7 @@ def test_a_tone_is_played_in_it_and_it_is_recorded(harness: Harness, codec: Code
     harness.client.connect(side.ours, stream)
     assert comes_through(harness, side.line, 425)
     recorder = harness.client.open_recorder(str(tmp_path / "call.wav"), "recorder", harness.on_opened)
-    assert harness.run(2.0, lambda: recorder in harness.opened)
+    assert harness.run(PATIENCE, lambda: recorder in harness.opened)
     harness.client.connect(side.ours, recorder)
     tone = Sine(1004)
     harness.each_frame.append(lambda: side.line.send(tone.frame()))
@@ -182,7 +187,7 @@ def test_digits_cross_codecs_as_events_once(harness: Harness) -> None:
     call = bridge(harness, Codec.OPUS, Codec.ULAW)
     harness.client.send_digits(call.theirs[0], "159#")
     expected = "159#"
-    assert harness.run(4.0, lambda: digits(harness, call.theirs[1]) == expected)
+    assert harness.run(PATIENCE, lambda: digits(harness, call.theirs[1]) == expected)
     assert digits(harness, call.ours[0]) == expected
 
 

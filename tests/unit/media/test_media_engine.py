@@ -25,6 +25,7 @@ from gateway.media.api import (
     StreamLost,
     WentSilent,
 )
+from tests.interop.program import PATIENCE
 from tests.unit.media.engine_harness import (
     FRAME,
     SILENCE_ULAW,
@@ -207,12 +208,12 @@ def test_one_way_audio_is_reported_within_two_seconds_and_its_end(harness: Harne
     harness.each_frame.append(speak)
     harness.run(0.4)
     speaking = False
-    assert harness.run(3.0, lambda: any(isinstance(event, WentSilent) for event in harness.events))
+    assert harness.run(PATIENCE, lambda: any(isinstance(event, WentSilent) for event in harness.events))
     silent = [event for event in harness.events if isinstance(event, WentSilent)]
     assert [event.stream for event in silent] == [rtp]
     assert 500 <= silent[0].milliseconds <= 1500
     speaking = True
-    assert harness.run(1.0, lambda: HeardAgain(rtp) in harness.events)
+    assert harness.run(PATIENCE, lambda: HeardAgain(rtp) in harness.events)
     assert not any(isinstance(event, WentSilent) and event.stream == tdm for event in harness.events)
 
 
@@ -240,23 +241,23 @@ def test_a_cut_line_is_told_once_and_heals(harness: Harness) -> None:
     assert sum(isinstance(event, StreamLost) and event.stream == tdm for event in harness.events) == 1
     healed = TdmFarEnd(Path(line.path))
     harness.lines[0] = healed
-    assert harness.run(1.5, lambda: len(healed.received) > 10)
+    assert harness.run(PATIENCE, lambda: len(healed.received) > 10)
 
 
 def test_a_line_nobody_listens_at_yet_is_retried(harness: Harness, tmp_path: Path) -> None:
     tdm = harness.client.open_tdm(str(tmp_path / "later"), Law.ULAW, "pri", harness.on_opened)
-    assert harness.run(1.0, lambda: any(isinstance(event, StreamLost) for event in harness.events))
+    assert harness.run(PATIENCE, lambda: any(isinstance(event, StreamLost) for event in harness.events))
     assert isinstance(harness.opened[tdm], Opened)
     line = TdmFarEnd(tmp_path / "later")
     harness.lines.append(line)
-    assert harness.run(1.5, lambda: len(line.received) > 5)
+    assert harness.run(PATIENCE, lambda: len(line.received) > 5)
 
 
 def test_a_line_that_is_there_a_moment_late_costs_a_few_frames_and_is_not_called_lost(
     harness: Harness, tmp_path: Path
 ) -> None:
     tdm = harness.client.open_tdm(str(tmp_path / "late"), Law.ULAW, "pri", harness.on_opened)
-    assert harness.run(1.0, lambda: tdm in harness.opened)
+    assert harness.run(PATIENCE, lambda: tdm in harness.opened)
     line = TdmFarEnd(tmp_path / "late")
     harness.lines.append(line)
     assert harness.run(0.3, lambda: len(line.received) > 0)
@@ -268,21 +269,21 @@ def test_listening_end_serves_one_far_end_after_the_other(harness: Harness, tmp_
     tdm = harness.client.open_tdm(str(path), Law.ULAW, "exchange", harness.on_opened, listen=True)
     echo = harness.client.open_echo("echo", harness.on_opened)
     harness.client.connect(tdm, echo)
-    assert harness.run(1.0, lambda: tdm in harness.opened)
+    assert harness.run(PATIENCE, lambda: tdm in harness.opened)
     for hertz in (500, 900):
         line, tone = TdmFarEnd(path, connect=True), Sine(hertz)
         harness.lines.append(line)
         harness.each_frame[:] = [lambda line=line, tone=tone: line.send(tone.frame())]  # type: ignore[misc]
-        assert harness.run(2.0, lambda line=line: len(line.received) > 30)  # type: ignore[misc]
+        assert harness.run(PATIENCE, lambda line=line: len(line.received) > 30)  # type: ignore[misc]
         assert comes_through(harness, line, hertz, frames=10, purity=0.95)
         second = TdmFarEnd(path, connect=True)
         harness.lines.append(second)
-        assert harness.run(1.0, lambda second=second: second.connection is None)  # type: ignore[misc]
+        assert harness.run(PATIENCE, lambda second=second: second.connection is None)  # type: ignore[misc]
         harness.each_frame.clear()
         line.hang_up()
         harness.run(0.2)
     harness.client.close(tdm)
-    assert harness.run(1.0, lambda: not path.exists())
+    assert harness.run(PATIENCE, lambda: not path.exists())
 
 
 def test_rtp_echo_returns_what_it_gets(harness: Harness) -> None:
@@ -291,7 +292,7 @@ def test_rtp_echo_returns_what_it_gets(harness: Harness) -> None:
     rtp = harness.client.open_rtp("127.0.0.1", "sip", harness.on_opened)
     harness.client.connect(rtp, harness.client.open_echo("echo", harness.on_opened))
     harness.client.set_rtp(rtp, peer.settings())
-    assert harness.run(1.0, lambda: rtp in harness.opened)
+    assert harness.run(PATIENCE, lambda: rtp in harness.opened)
     peer.to = harness.port_of(rtp)
     tone = Sine(1004)
     harness.each_frame.append(lambda: peer.send_frame(tone.frame()))
@@ -309,7 +310,7 @@ def test_two_lines_are_bridged_without_a_buffer(harness: Harness, tmp_path: Path
     harness.client.connect(*streams)
     tone = Sine(1004)
     harness.each_frame.append(lambda: lines[0].send(tone.frame()))
-    assert harness.run(3.0, lambda: len(lines[1].received) > 40)
+    assert harness.run(PATIENCE, lambda: len(lines[1].received) > 40)
     assert harness.statistics(streams[1]).send_level == pytest.approx(-9.05, abs=0.6)
     assert all(block == SILENCE_ULAW for _, block in lines[0].received)
 
@@ -321,7 +322,7 @@ def test_two_sip_sides_are_bridged_and_digits_are_relayed(harness: Harness) -> N
     harness.client.connect(*streams)
     for stream, peer in zip(streams, peers, strict=True):
         harness.client.set_rtp(stream, peer.settings())
-    assert harness.run(1.0, lambda: len(harness.opened) == 2)
+    assert harness.run(PATIENCE, lambda: len(harness.opened) == 2)
     for stream, peer in zip(streams, peers, strict=True):
         peer.to = harness.port_of(stream)
     tone = Sine(1004)
@@ -331,7 +332,7 @@ def test_two_sip_sides_are_bridged_and_digits_are_relayed(harness: Harness) -> N
     harness.each_frame.clear()
     for end, duration in ((0, 160), (0, 320), (1, 480), (1, 480), (1, 480)):
         peers[0].send(pack("!BBH", 3, 0x80 * end | 10, duration), 101)
-    assert harness.run(1.0, lambda: sum(end for *_, end, _ in peers[1].events()) == 3)
+    assert harness.run(PATIENCE, lambda: sum(end for *_, end, _ in peers[1].events()) == 3)
     assert sum(marker for marker, *_ in peers[1].events()) == 1
     assert [e for e in harness.events if isinstance(e, DigitHeard)] == [DigitHeard(streams[0], "3", 60)]
 
@@ -342,12 +343,12 @@ def test_ipv6_carries_voice(harness: Harness) -> None:
         peer.settimeout(2.0)
         rtp = harness.client.open_rtp("::1", "sip", harness.on_opened)
         harness.client.set_rtp(rtp, RtpSettings("::1", peer.getsockname()[1], 9, Codec.ALAW, 8))
-        assert harness.run(1.0, lambda: rtp in harness.opened)
+        assert harness.run(PATIENCE, lambda: rtp in harness.opened)
         packet = peer.recv(2048)
         assert (packet[0], packet[1] & 0x7F, len(packet)) == (0x80, 8, 12 + FRAME)
         assert packet[12:] == b"\xd5" * FRAME
         peer.sendto(packet, ("::1", harness.port_of(rtp)))
-        assert harness.run(1.0, lambda: FirstPacket(rtp) in harness.events)
+        assert harness.run(PATIENCE, lambda: FirstPacket(rtp) in harness.events)
 
 
 def test_packets_of_ten_and_thirty_milliseconds_are_made(harness: Harness) -> None:

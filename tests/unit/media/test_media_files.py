@@ -16,6 +16,7 @@ from gateway.media.api import (
     Tone,
     ToneStep,
 )
+from tests.interop.program import PATIENCE
 from tests.unit.media.engine_harness import (
     FRAME,
     SILENCE_ULAW,
@@ -42,7 +43,7 @@ def test_tone_plays_its_cadence_to_the_caller(harness: Harness) -> None:
     once = Tone((ToneStep((1000,), 60),), None)
     stream = harness.client.open_tone(once, "beep", harness.on_opened)
     harness.client.connect(tdm, stream)
-    assert harness.run(1.0, lambda: PromptEnded(stream) in harness.events)
+    assert harness.run(PATIENCE, lambda: PromptEnded(stream) in harness.events)
 
 
 def write_wav(path: Path, *, rate: int = 8000, seconds: float = 0.4) -> None:
@@ -59,7 +60,7 @@ def test_prompt_is_played_once_and_its_end_told(harness: Harness, tmp_path: Path
     write_wav(tmp_path / "prompt.wav")
     prompt = harness.client.open_prompt(str(tmp_path / "prompt.wav"), "welcome", harness.on_opened)
     harness.client.connect(tdm, prompt)
-    assert harness.run(2.0, lambda: PromptEnded(prompt) in harness.events)
+    assert harness.run(PATIENCE, lambda: PromptEnded(prompt) in harness.events)
     loud = b"".join(block for _, block in line.received if block != SILENCE_ULAW)
     assert len(loud) == pytest.approx(3200, abs=FRAME)
     assert strength(loud[FRAME : FRAME * 18], 800) > 0.98
@@ -77,7 +78,7 @@ def test_prompt_is_played_once_and_its_end_told(harness: Harness, tmp_path: Path
 def test_a_bad_prompt_is_a_clear_failure(harness: Harness, tmp_path: Path, name: str, code: int, text: str) -> None:
     write_wav(tmp_path / "fast.wav", rate=16000)
     harness.client.open_prompt(str(tmp_path / name), "welcome", harness.on_opened)
-    assert harness.run(2.0, lambda: bool(harness.opened))
+    assert harness.run(PATIENCE, lambda: bool(harness.opened))
     failure = next(iter(harness.opened.values()))
     assert isinstance(failure, Failure)
     assert failure.code == code
@@ -93,7 +94,7 @@ def test_recorder_writes_what_it_hears(harness: Harness, tmp_path: Path) -> None
     harness.each_frame.append(lambda: line.send(tone.frame()))
     harness.run(1.0)
     harness.client.close(recorder)
-    assert harness.run(1.0, lambda: not_open(path))
+    assert harness.run(PATIENCE, lambda: not_open(path))
     with wave.open(str(path), "rb") as file:
         assert (file.getnchannels(), file.getframerate(), file.getsampwidth()) == (1, 8000, 2)
         data = file.readframes(file.getnframes())
@@ -109,7 +110,7 @@ def not_open(path: Path) -> bool:
 
 def test_a_disk_that_is_full_fails_the_recorder(harness: Harness) -> None:
     harness.client.open_recorder("/dev/full", "record", harness.on_opened)
-    assert harness.run(2.0, lambda: bool(harness.opened))
+    assert harness.run(PATIENCE, lambda: bool(harness.opened))
     failure = next(iter(harness.opened.values()))
     assert isinstance(failure, Failure)
     assert failure.code == errno.ENOSPC

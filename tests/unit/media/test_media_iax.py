@@ -29,6 +29,7 @@ from gateway.media.api import (
     WentSilent,
 )
 from gateway.voip.iax.crypt import Cipher
+from tests.interop.program import PATIENCE
 from tests.unit.media.engine_harness import FRAME, SILENCE_ULAW, Harness, Sine, comes_through, strength
 from tests.unit.media.iax_far_end import OUR_CALL, THEIR_CALL, IaxScene
 
@@ -53,9 +54,9 @@ def test_full_frames_come_and_go_as_they_are(scene: IaxScene) -> None:
     harness, peer = scene.harness, scene.peer
     peer.send(NEW)
     expected = IaxFrame(scene.socket, "127.0.0.1", peer.port, NEW)
-    assert harness.run(2.0, lambda: expected in harness.events)
+    assert harness.run(PATIENCE, lambda: expected in harness.events)
     harness.client.send_iax(scene.socket, "127.0.0.1", peer.port, NEW[::-1])
-    assert harness.run(2.0, lambda: bool(peer.take()))
+    assert harness.run(PATIENCE, lambda: bool(peer.take()))
     assert peer.received[0][1] == NEW[::-1]
     assert harness.statistics(scene.socket).packets_received == 1
 
@@ -108,7 +109,7 @@ def test_voice_of_many_calls_goes_in_one_trunk_frame(scene: IaxScene) -> None:
             for entries, hertz in zip(of_each, (700, 1004, 1633), strict=True)
         )
 
-    assert harness.run(4.0, clean)
+    assert harness.run(PATIENCE, clean)
     assert not peer.minis()
     full = [data for _, data in peer.received if len(data) == 8 + 3 * (4 + FRAME)]
     assert len(full) > 5
@@ -120,7 +121,7 @@ def test_trunk_entries_have_stamps_of_their_own_if_so_agreed(scene: IaxScene) ->
     _, _, line = scene.call(scene.settings(trunk=True, trunk_stamps=True))
     sine = Sine(700)
     harness.each_frame.append(lambda: line.send(sine.frame()))
-    assert harness.run(3.0, lambda: len(peer.entries()) > 20)
+    assert harness.run(PATIENCE, lambda: len(peer.entries()) > 20)
     stamps = [own for _, _, own, _ in peer.entries()]
     assert [after - before for before, after in pairwise(stamps)].count(20) >= 15
     assert stamps[0] == due(harness)[0].stamp + 20
@@ -140,7 +141,7 @@ def test_a_trunk_frame_is_no_longer_than_was_said(scene: IaxScene) -> None:
             line.send(voice)
 
     harness.each_frame.append(speak)
-    assert harness.run(4.0, lambda: len(peer.entries()) > 120)
+    assert harness.run(PATIENCE, lambda: len(peer.entries()) > 120)
     sizes = {len(data) for _, data in peer.received if data[:2] == b"\0\0"}
     assert max(sizes) == room
     assert len(sizes) > 1
@@ -181,7 +182,7 @@ def test_encrypted_mini_frames_are_those_of_signallings_cipher(scene: IaxScene) 
         last = peer.take()[-20:]
         return strength(b"".join(ours.decrypt(data)[4:] for _, data in last), 700) > 0.98
 
-    assert harness.run(3.0, clean)
+    assert harness.run(PATIENCE, clean)
     assert {len(data) for _, data in peer.received} == {194}
     assert harness.statistics(iax).rejected == 0
     assert ClearVoice(iax) not in harness.events
@@ -201,7 +202,7 @@ def test_clear_voice_is_told_once_and_never_heard(scene: IaxScene, trunk: bool) 
             peer.send_mini(sine.frame())
 
     harness.each_frame.append(speak)
-    assert harness.run(3.0, lambda: ClearVoice(iax) in harness.events)
+    assert harness.run(PATIENCE, lambda: ClearVoice(iax) in harness.events)
     harness.run(0.5)
     assert harness.events.count(ClearVoice(iax)) == 1
     assert set(line.audio()) == {0xFF}
@@ -214,7 +215,7 @@ def test_digits_of_the_line_are_told_and_taken_out_of_the_voice(scene: IaxScene)
     harness.each_frame.append(lambda: line.send(five.frame()))
     harness.run(0.3)
     harness.each_frame[:] = [lambda: line.send(SILENCE_ULAW)]
-    assert harness.run(3.0, lambda: any(isinstance(event, DigitHeard) for event in harness.events))
+    assert harness.run(PATIENCE, lambda: any(isinstance(event, DigitHeard) for event in harness.events))
     told = [event for event in harness.events if isinstance(event, DigitHeard)]
     assert [(event.stream, event.digit) for event in told] == [(tdm, "5")]
     loud = [payload for _, payload in peer.minis() if strength(payload, 770) > 0.3]
@@ -225,7 +226,7 @@ def test_a_far_end_that_is_silent_is_told(scene: IaxScene) -> None:
     harness, peer = scene.harness, scene.peer
     iax, _, _ = scene.call()
     peer.send_mini(Sine(700).frame())
-    assert harness.run(3.0, lambda: any(isinstance(e, WentSilent) and e.stream == iax for e in harness.events))
+    assert harness.run(PATIENCE, lambda: any(isinstance(e, WentSilent) and e.stream == iax for e in harness.events))
 
 
 def test_a_direction_that_only_sends_hears_nothing(scene: IaxScene) -> None:
@@ -233,7 +234,7 @@ def test_a_direction_that_only_sends_hears_nothing(scene: IaxScene) -> None:
     _, _, line = scene.call(scene.settings(direction=Direction.SENDONLY))
     sine = Sine(700)
     harness.each_frame.append(lambda: peer.send_mini(sine.frame()))
-    assert harness.run(3.0, lambda: len(peer.minis()) > 20)
+    assert harness.run(PATIENCE, lambda: len(peer.minis()) > 20)
     assert set(line.audio()) == {0xFF}
 
 
@@ -269,9 +270,9 @@ def test_both_families_at_one_socket(harness: Harness) -> None:
         for scene, text in ((six, f"[::1]:{six.peer.port}"), (four, f"127.0.0.1:{four.peer.port}")):
             scene.peer.send(NEW)
             expected = IaxFrame(six.socket, scene.peer.address, scene.peer.port, NEW)
-            assert harness.run(2.0, lambda expected=expected: expected in harness.events)  # type: ignore[misc]
+            assert harness.run(PATIENCE, lambda expected=expected: expected in harness.events)  # type: ignore[misc]
             harness.client.send_iax(six.socket, scene.peer.address, scene.peer.port, NEW)
-            assert harness.run(2.0, lambda scene=scene: bool(scene.peer.take()))  # type: ignore[misc]
+            assert harness.run(PATIENCE, lambda scene=scene: bool(scene.peer.take()))  # type: ignore[misc]
             number = 10 if scene is six else 20
             iax, _, line = scene.call(scene.settings(number, number + 1, trunk=scene is six))
             sine = Sine(1004)
@@ -280,7 +281,7 @@ def test_both_families_at_one_socket(harness: Harness) -> None:
             ]
             assert comes_through(harness, line, 1004, frames=10)
             assert harness.statistics(iax).source == text
-            assert harness.run(2.0, lambda scene=scene: len(scene.peer.take()) > 5)  # type: ignore[misc]
+            assert harness.run(PATIENCE, lambda scene=scene: len(scene.peer.take()) > 5)  # type: ignore[misc]
     finally:
         four.close()
         six.close()
@@ -335,7 +336,7 @@ def test_full_frames_take_none_of_the_voices_room(scene: IaxScene) -> None:
             peer.send_mini(SILENCE_ULAW)
     finally:
         os.kill(harness.process.pid, signal.SIGCONT)
-    assert harness.run(3.0, lambda: harness.statistics(iax).packets_received == 10)
+    assert harness.run(PATIENCE, lambda: harness.statistics(iax).packets_received == 10)
 
 
 def test_a_client_that_starts_anew_takes_the_socket_over(scene: IaxScene) -> None:
@@ -343,25 +344,25 @@ def test_a_client_that_starts_anew_takes_the_socket_over(scene: IaxScene) -> Non
     scene.call()
     harness.socket.close()
     again = harness.second_client()
-    assert harness.run(2.0, lambda: any(isinstance(event, EngineReady) for event in harness.events[-3:]))
+    assert harness.run(PATIENCE, lambda: any(isinstance(event, EngineReady) for event in harness.events[-3:]))
     socket_again = again.open_iax_socket("127.0.0.1", scene.port, "iax", harness.on_opened)
-    assert harness.run(2.0, lambda: socket_again in harness.opened)
+    assert harness.run(PATIENCE, lambda: socket_again in harness.opened)
     assert harness.opened[socket_again] == Opened(socket_again, "127.0.0.1", scene.port)
     scene.peer.send(NEW)
     expected = IaxFrame(socket_again, "127.0.0.1", scene.peer.port, NEW)
-    assert harness.run(2.0, lambda: expected in harness.events)
+    assert harness.run(PATIENCE, lambda: expected in harness.events)
 
 
 def test_an_address_that_is_taken_is_refused(scene: IaxScene) -> None:
     harness = scene.harness
     harness.client.open_iax_socket("127.0.0.1", scene.port, "iax", harness.on_opened)
-    assert harness.run(2.0, lambda: any(isinstance(reply, Failure) for reply in harness.opened.values()))
+    assert harness.run(PATIENCE, lambda: any(isinstance(reply, Failure) for reply in harness.opened.values()))
 
 
 def test_a_call_on_no_socket_is_refused(scene: IaxScene) -> None:
     harness = scene.harness
     harness.client.open_iax(scene.socket + 999, "iax", harness.on_opened)
-    assert harness.run(2.0, lambda: any(isinstance(reply, Failure) for reply in harness.opened.values()))
+    assert harness.run(PATIENCE, lambda: any(isinstance(reply, Failure) for reply in harness.opened.values()))
 
 
 def test_stamps_of_mini_frames_are_the_lower_half(scene: IaxScene) -> None:
@@ -370,7 +371,7 @@ def test_stamps_of_mini_frames_are_the_lower_half(scene: IaxScene) -> None:
     _, _, line = scene.call()
     sine = Sine(700)
     harness.each_frame.append(lambda: line.send(sine.frame()))
-    assert harness.run(4.0, lambda: len(due(harness)) == 2)
+    assert harness.run(PATIENCE, lambda: len(due(harness)) == 2)
     assert due(harness)[1].stamp >> 16 == 1
     harness.run(0.2)
     after = [unpack_from("!H", data, 2)[0] for _, data in peer.take()][-1]

@@ -22,6 +22,7 @@ from gateway.media.api import (
     SrtpKey,
     SrtpSuite,
 )
+from tests.interop.program import PATIENCE
 from tests.unit.media.engine_harness import (
     FRAME,
     Harness,
@@ -53,7 +54,9 @@ def side(harness: Harness) -> Side:
     rtp = harness.client.open_rtp("127.0.0.1", "sip", harness.on_opened)
     tdm = harness.client.open_tdm(line.path, Law.ULAW, "pri", harness.on_opened)
     harness.client.connect(rtp, tdm)
-    assert harness.run(2.0, lambda: rtp in harness.opened and tdm in harness.opened and line.connection is not None)
+    assert harness.run(
+        PATIENCE, lambda: rtp in harness.opened and tdm in harness.opened and line.connection is not None
+    )
     return Side(line, rtp, tdm)
 
 
@@ -93,7 +96,7 @@ def test_keys_that_do_not_fit_are_silence_and_a_new_pair_is_heard(harness: Harne
     for _ in range(2):  # once for the overlap with the key of before
         harness.client.set_rtp(far.rtp, settings_of(harness, near, alien))
         alien = Srtp(key(suite, 7), key(suite, 6))
-    assert harness.run(3.0, lambda: not any(far.line.audio()[-10 * FRAME :].replace(b"\xff", b"")))
+    assert harness.run(PATIENCE, lambda: not any(far.line.audio()[-10 * FRAME :].replace(b"\xff", b"")))
     assert harness.statistics(far.rtp).unauthenticated > 0
     secure(harness, near, far, SrtpSuite.AEAD_AES_256_GCM, 20)
     assert comes_through(harness, far.line, 1004)
@@ -144,7 +147,7 @@ def test_nothing_goes_out_in_the_clear(harness: Harness) -> None:
     peer.received.clear()
     harness.client.send_digits(rtp, "5")
     harness.each_frame += [lambda: line.send(b"\xd5" * FRAME), lambda: peer.send_frame(b"\x55" * FRAME)]
-    assert harness.run(2.0, lambda: len(peer.received) >= 30)
+    assert harness.run(PATIENCE, lambda: len(peer.received) >= 30)
     audio = [data for _, data in peer.received if data[1] & 0x7F == 0]
     assert audio
     assert all(len(data) == 12 + FRAME + 10 and b"\xd5" * 4 not in data for data in audio)
