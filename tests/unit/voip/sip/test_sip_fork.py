@@ -6,7 +6,7 @@ import gc
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.cause import Cause
@@ -452,11 +452,13 @@ _STATUSES = st.sampled_from((100, 180, 183, 199, 200, 302, 404, 408, 480, 484, 4
     ),
     hang_up=st.one_of(st.none(), st.integers(0, 14)),
 )
+@example(count=2, steps=[*[(0, 100, False, 3.0)] * 6, *[(0, 100, False, 5.0)] * 3, (1, 200, False, 0.0)], hang_up=None)
 def test_whatever_the_places_say_there_is_one_answer_at_most_one_end_and_nothing_left(
     count: int, steps: list[tuple[int, int, bool, float]], hang_up: int | None
 ) -> None:
     places = Places(count)
     leg = places.call()
+    begun = places.now
     final: dict[int, int] = {}
     cancelled: set[int] = set()
     acknowledged: dict[int, int] = {}
@@ -467,11 +469,14 @@ def test_whatever_the_places_say_there_is_one_answer_at_most_one_end_and_nothing
                 cancelled.add(number)
             acknowledged[number] = acknowledged.get(number, 0) + words.count("ACK")
 
+    said: set[int] = set()
     for at, (place, status, early, wait) in enumerate(steps):
         number = place % count
         if hang_up == at:
             leg.release(Cause.NORMAL_CALL_CLEARING, places.now)
-        if number not in final:
+        # Who says not a word for so long is given up (RFC 3261 17.1.1.2, timer B).
+        if number not in final and (number in said or places.now - begun < 31 * SECOND):
+            said.add(number)
             wins = status == 200 and not {"Answered", "Released"} & set(places.notes.names())
             wins = wins and (hang_up is None or at < hang_up)
             places.say(number, status, sdp() if status == 200 or (status == 183 and early) else b"")
