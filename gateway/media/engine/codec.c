@@ -32,3 +32,11 @@ unsigned codec_duration(const struct codec *c, const uint8_t *payload, size_t si
     }
     return samples > CODED_SAMPLES_MAX ? 0 : (unsigned)samples;
 }
+
+void codec_swap(uint8_t *to, const uint8_t *from, size_t size)
+{
+    for (size_t i = 0; i + 1 < size; i += 2) {
+        to[i] = from[i + 1];
+        to[i + 1] = from[i];
+    }
+}

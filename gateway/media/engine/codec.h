@@ -27,5 +27,7 @@ struct codec {
 const struct codec *codec_find(unsigned id);
 /* How much of SAMPLE_RATE a payload lasts, 0 if it is malformed or longer than CODED_SAMPLES_MAX. */
 unsigned codec_duration(const struct codec *c, const uint8_t *payload, size_t size);
+/* L16 in the other byte order. */
+void codec_swap(uint8_t *to, const uint8_t *from, size_t size);
 
 #endif

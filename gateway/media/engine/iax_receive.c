@@ -41,14 +41,6 @@ static void refuse_stranger(const struct iax_socket *k)
 
 /* -- voice of a call -- */
 
-static void swap_octets(uint8_t *to, const uint8_t *from, size_t size)
-{
-    for (size_t i = 0; i + 1 < size; i += 2) {
-        to[i] = from[i + 1];
-        to[i + 1] = from[i];
-    }
-}
-
 static bool narrow(unsigned codec)
 {
     return codec == GM_CODEC_ULAW || codec == GM_CODEC_ALAW;
@@ -87,7 +79,7 @@ static void hear(struct engine *e, struct stream *s, const uint8_t *payload, siz
     stamp *= SAMPLE_RATE / 1000;
     rtp_source_time(&s->rtp.source, stamp, arrival);
     if (codec == GM_CODEC_L16) {
-        swap_octets(swapped, payload, size);
+        codec_swap(swapped, payload, size);
         payload = swapped;
     }
     if (s->rtp.wide)

@@ -119,14 +119,6 @@ static bool keep_time(struct engine *e, struct iax_part *x, uint32_t sample)
     return false;
 }
 
-static void swap_octets(uint8_t *to, const uint8_t *from, size_t size)
-{
-    for (size_t i = 0; i + 1 < size; i += 2) {
-        to[i] = from[i + 1];
-        to[i + 1] = from[i];
-    }
-}
-
 void iax_transmit(struct engine *e, struct stream *s, const uint8_t *payload, size_t size, uint32_t sample)
 {
     struct iax_part *x = &s->iax;
@@ -135,7 +127,7 @@ void iax_transmit(struct engine *e, struct stream *s, const uint8_t *payload, si
     if (!x->socket || size > sizeof swapped || !keep_time(e, x, sample))
         return;
     if (s->rtp.payload_type == GM_CODEC_L16) { /* slin16 goes as chan_iax2 has it in memory, little-endian */
-        swap_octets(swapped, payload, size);
+        codec_swap(swapped, payload, size);
         payload = swapped;
     }
     if (!x->said || x->said_codec != s->rtp.payload_type || x->said_upper != x->stamp >> 16) {

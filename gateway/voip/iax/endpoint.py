@@ -35,11 +35,11 @@ from gateway.voip.iax.registration import Registration
 from gateway.voip.iax.session import Session
 from gateway.voip.iax.sockets import Sockets
 from gateway.voip.iax.timers import TIMERS, IaxTimer
+from gateway.voip.reach import Reach
 from gateway.voip.sip.address import NetworkFacts
 from gateway.voip.sip.defence import Defence
 from gateway.voip.sip.flow import Resolve
 from gateway.voip.sip.names import Answer, Names
-from gateway.voip.sip.qualify import Reach
 from gateway.voip.sip.suspects import Suspects
 from gateway.voip.sip.toll_fraud import TollFraud
 

@@ -11,10 +11,10 @@ from gateway.leg import SECURE_MEDIA, Setup
 from gateway.voip.iax.binding_store import Binding
 from gateway.voip.iax.host import Path
 from gateway.voip.iax.peers import CallTokens, Encryption, PeerSettings
+from gateway.voip.reach import Reach
 from gateway.voip.sip.flow import Resolve, literal_address
 from gateway.voip.sip.names import Names
 from gateway.voip.sip.peers import NO_BRAKES, Brakes
-from gateway.voip.sip.qualify import Reach
 from gateway.voip.sip.toll_fraud import TollFraud
 
 if TYPE_CHECKING:

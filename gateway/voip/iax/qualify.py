@@ -14,7 +14,7 @@ from gateway.core import MILLISECOND, SECOND
 from gateway.voip.iax.frame import Command, FrameType, FullFrame, parse_full
 from gateway.voip.iax.host import Path, Timed
 from gateway.voip.iax.timers import IaxTimer
-from gateway.voip.sip.qualify import Reach
+from gateway.voip.reach import Reach, Reachability
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Surroundings(Protocol):
         """The call number is not needed any more."""
 
 
-class Watch:
+class Watch(Reachability):
     """One far end. ``way`` says where it is; ``changed`` is told each change of ``state``.
 
     ``late`` and ``frequency`` are in microseconds. ``failed`` is called where it said nothing at an address.
@@ -63,14 +63,9 @@ class Watch:
         changed: Callable[[Watch, int], None],
         failed: Callable[[], None] = lambda: None,
     ) -> None:
-        self.name = name
-        self.state = Reach.UNKNOWN
-        self.round_trip: int | None = None
-        self.error = ""
-        self.next_ask: int | None = None
+        super().__init__(name, late, log)
         self._where = where
         self._way = way
-        self._late = late
         self._frequency = frequency
         self._changed = changed
         self._failed_at = failed
@@ -171,7 +166,7 @@ class Watch:
 
     def _answered(self, taken: int, now: int) -> None:
         self._let_go(now)
-        self._set_state(Reach.LAGGED if taken > self._late else Reach.REACHABLE, taken, "", now)
+        self._answered_after(taken, now)
         self._ask_at(now + int(self._frequency * self._where.rng.uniform(0.9, 1.0)))
 
     def _failed(self, error: str, now: int) -> None:
@@ -188,36 +183,5 @@ class Watch:
         self._where.stop(self, _REPEAT)
         self._where.stop(self, _ANSWER)
 
-    def _set_state(self, state: Reach, round_trip: int | None, error: str, now: int) -> None:
-        if round_trip is not None:
-            self.round_trip = round_trip
-        self.error = error
-        if state is self.state:
-            return
-        if log.isEnabledFor(logging.DEBUG):
-            log.debug("qualify of %s: %s -> %s", self.name, self.state.value, state.value)
-        before, self.state = self.state, state
-        if state is Reach.UNREACHABLE:
-            log.warning("%s is unreachable: %s", self.name, error)
-        elif state is Reach.LAGGED:
-            log.warning(
-                "%s is lagged: it took %d ms to answer, expected at most %d",
-                self.name,
-                (self.round_trip or 0) // MILLISECOND,
-                self._late // MILLISECOND,
-            )
-        elif round_trip is None:
-            log.warning("%s is reachable again: it sent something", self.name)
-        else:
-            level = logging.INFO if before is Reach.UNKNOWN else logging.WARNING
-            log.log(level, "%s is reachable: it took %d ms to answer", self.name, round_trip // MILLISECOND)
+    def _tell(self, now: int) -> None:
         self._changed(self, now)
-
-    def as_json(self, now: int) -> dict[str, object]:
-        """What an operator is shown."""
-        return {
-            "reach": self.state.value,
-            "round_trip_ms": None if self.round_trip is None else self.round_trip / MILLISECOND,
-            "next_ask_seconds": None if self.next_ask is None else max(self.next_ask - now, 0) / SECOND,
-            "error": self.error,
-        }

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.core import MILLISECOND, SECOND, TimerQueue
+from gateway.voip.reach import Reach
 from gateway.voip.sip.far_end_timers import FarEndTimer, durations
 from gateway.voip.sip.flow import (
     ADDRESS,
@@ -28,7 +29,7 @@ from gateway.voip.sip.message import Response
 from gateway.voip.sip.names import Answer
 from gateway.voip.sip.outbound import Outbound
 from gateway.voip.sip.peers import PeerKind, PeerSettings, PeerTable
-from gateway.voip.sip.qualify import Reach, Watch
+from gateway.voip.sip.qualify import Watch
 from gateway.voip.sip.registration import Registration, Timed
 from gateway.voip.sip.suspects import Suspects
 from gateway.voip.sip.targets import Domain, Locator, Target, addresses_answer

@@ -11,13 +11,13 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from gateway.core import MILLISECOND, SECOND
+from gateway.voip.reach import Reach
 from gateway.voip.sip.binding_store import StoreBindings, restored, stored
 from gateway.voip.sip.errors import SipError
 from gateway.voip.sip.flow import TLS, Flow
 from gateway.voip.sip.location import Binding, Location, Moved
 from gateway.voip.sip.message import Request
 from gateway.voip.sip.peers import PeerSettings
-from gateway.voip.sip.qualify import Reach
 from gateway.voip.sip.registrar import Registrar
 from gateway.voip.sip.timers import SipTimer
 from gateway.voip.sip.transaction import ServerTransaction

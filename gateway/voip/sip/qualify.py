@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from enum import Enum
 
-from gateway.core import MILLISECOND, SECOND
+from gateway.core import SECOND
+from gateway.voip.reach import Reach, Reachability
 from gateway.voip.sip.composed import ComposedRequest, field_lines
 from gateway.voip.sip.dialog import new_call
 from gateway.voip.sip.far_end_timers import FarEndTimer
@@ -27,16 +27,7 @@ _UNUSABLE = frozenset({408, 502, 503, 504})
 """What a proxy answers for a server behind it that does not: calls would fare no better."""
 
 
-class Reach(Enum):
-    """Asterisk's words, and what is said before the first answer."""
-
-    UNKNOWN = "unknown"
-    REACHABLE = "reachable"
-    LAGGED = "lagged"
-    UNREACHABLE = "unreachable"
-
-
-class Watch:
+class Watch(Reachability):
     """One far end that is asked by OPTIONS. ``uri`` is its Request-URI; ``ways`` says by which flows, best first.
 
     ``late`` and ``frequency`` are in microseconds. ``changed`` is told each change of ``state``. ``looking_up``: there
@@ -55,15 +46,10 @@ class Watch:
         routes: Callable[[Flow], Sequence[str]] = lambda _flow: (),
         looking_up: Callable[[], bool] = bool,
     ) -> None:
-        self.name = name
-        self.state = Reach.UNKNOWN
-        self.round_trip: int | None = None
-        self.error = ""
-        self.next_ask: int | None = None
+        super().__init__(name, late, log)
         self._where = where
         self._uri = uri
         self._ways = ways
-        self._late = late
         self._frequency = frequency
         self._changed = changed
         self._routes = routes
@@ -166,7 +152,7 @@ class Watch:
         self._transaction = None
         self._where.works(transaction.flow)
         taken = now - self._asked
-        self._set_state(Reach.LAGGED if taken > self._late else Reach.REACHABLE, taken, "", now)
+        self._answered_after(taken, now)
         self._ask_at(now + int(self._frequency * self._where.rng.uniform(0.9, 1.0)))
 
     def on_trouble(self, transaction: ClientTransaction, trouble: Trouble, now: int) -> None:
@@ -181,37 +167,5 @@ class Watch:
             self._where.dead(self._transaction.flow, now)
         self._ask_next(now, error)
 
-    def _set_state(self, state: Reach, round_trip: int | None, error: str, now: int) -> None:
-        if round_trip is not None:
-            self.round_trip = round_trip
-        self.error = error
-        if state is self.state:
-            return
-        if log.isEnabledFor(logging.DEBUG):
-            log.debug("qualify of %s: %s -> %s", self.name, self.state.value, state.value)
-        before, self.state = self.state, state
-        if state is Reach.UNREACHABLE:
-            log.warning("%s is unreachable: %s", self.name, error)
-        elif state is Reach.LAGGED:
-            log.warning(
-                "%s is lagged: it took %d ms to answer, expected at most %d",
-                self.name,
-                (self.round_trip or 0) // MILLISECOND,
-                self._late // MILLISECOND,
-            )
-        elif round_trip is None:
-            log.warning("%s is reachable again: it sent something", self.name)
-        else:
-            # The first time is what everybody expects.
-            level = logging.INFO if before is Reach.UNKNOWN else logging.WARNING
-            log.log(level, "%s is reachable: it took %d ms to answer", self.name, round_trip // MILLISECOND)
+    def _tell(self, now: int) -> None:
         self._changed(self, now)
-
-    def as_json(self, now: int) -> dict[str, object]:
-        """What an operator is shown."""
-        return {
-            "reach": self.state.value,
-            "round_trip_ms": None if self.round_trip is None else self.round_trip / MILLISECOND,
-            "next_ask_seconds": None if self.next_ask is None else max(self.next_ask - now, 0) / 1e6,
-            "error": self.error,
-        }

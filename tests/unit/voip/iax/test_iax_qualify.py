@@ -10,8 +10,8 @@ from gateway.core import MILLISECOND, SECOND
 from gateway.voip.iax.frame import Command, FrameType, FullFrame
 from gateway.voip.iax.peers import PeerSettings
 from gateway.voip.iax.qualify import Watch
+from gateway.voip.reach import Reach
 from gateway.voip.sip.names import Answer
-from gateway.voip.sip.qualify import Reach
 from tests.unit.voip.iax.iax_wire import PEER, STRANGER, WORD, Wire
 
 FAR = PeerSettings(name="far", host=PEER, secret=WORD, qualify=2 * SECOND, qualifyfreq=60 * SECOND)

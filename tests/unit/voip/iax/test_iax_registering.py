@@ -13,8 +13,8 @@ from gateway.identity import Number
 from gateway.leg import Setup
 from gateway.media.api import IaxFrame
 from gateway.voip.iax.peers import AuthMethod, PeerSettings
+from gateway.voip.reach import Reach
 from gateway.voip.sip.address import NetworkFacts
-from gateway.voip.sip.qualify import Reach
 from tests.unit.voip.iax.iax_wire import WORD, Caller, Wire
 
 HQ, BRANCH = "192.0.2.1", "203.0.113.80"

@@ -9,13 +9,13 @@ import pytest
 
 from gateway.core import SECOND
 from gateway.leg import Released
+from gateway.voip.reach import Reach
 from gateway.voip.sip.far_end_settings import FarEndSettings
 from gateway.voip.sip.flow import UDP, Flow, Resolve
 from gateway.voip.sip.leg import SipLeg
 from gateway.voip.sip.message import Request
 from gateway.voip.sip.names import Answer
 from gateway.voip.sip.peers import PeerKind, PeerSettings
-from gateway.voip.sip.qualify import Reach
 from gateway.voip.sip.targets import Domain
 from tests.unit.voip.sip.sip_far_end import FarEnd
 from tests.unit.voip.sip.sip_pair import A_ADDRESS, B_ADDRESS, Notes, simple_setup
