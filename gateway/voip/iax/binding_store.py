@@ -13,12 +13,10 @@ import msgspec
 from gateway.core import SECOND
 from gateway.voip.iax.peers import IaxListener
 from gateway.voip.sip.flow import literal_address
+from gateway.voip.stored_bindings import MAX_LEFT, VERSION, opened, passed
 
-VERSION = 1
 MAX_STORE = 8 << 20
 """Octets of a file that are read at all."""
-MAX_LEFT = 86_400
-"""Seconds that a binding can have left; more is no file of ours."""
 
 
 class StoreIaxBindings(msgspec.Struct, frozen=True):
@@ -72,23 +70,14 @@ def stored(bindings: Iterable[Binding], listeners: Sequence[IaxListener], wall: 
 
 def restored(data: bytes, listeners: Sequence[IaxListener], wall: float, now: int) -> list[Binding]:
     """The bindings of ``data`` that still stand; raises ValueError if it is no such file."""
-    if len(data) > MAX_STORE:
-        raise ValueError(f"{len(data)} octets, at most {MAX_STORE} expected")
-    try:
-        file = _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(str(error)) from None
-    if file.version != VERSION:
-        raise ValueError(f"version is {file.version}, expected {VERSION}")
-    gone_by = wall - file.written
-    # A clock that was set meanwhile tells nothing; what ends a little late does less harm than a peer nobody can call.
-    passed = int(gone_by * SECOND) if 0 <= gone_by <= MAX_LEFT else 0 if gone_by < 0 else MAX_LEFT * SECOND
+    file = opened(data, _decoder, MAX_STORE)
+    since = passed(file, wall)
     found = []
     for number, row in enumerate(file.bindings):
         address = literal_address(row.address)
         if address is None or not 0 < row.port < 65_536 or not 0 < row.left <= MAX_LEFT or row.granted <= 0:
             raise ValueError(f"binding {number} of {row.name!r} is at {row.address}:{row.port} for {row.left} s")
-        expires = now + row.left * SECOND - passed
+        expires = now + row.left * SECOND - since
         fit = [index for index, each in enumerate(listeners) if reaches(each, address)]
         same = [index for index in fit if _name(listeners[index]) == row.listener]
         listener = next(iter(same or fit), None)

@@ -18,14 +18,12 @@ from gateway.voip.sip.location import WHOLE_Q, Binding
 from gateway.voip.sip.registrar import MAX_INSTANCE, MAX_PATHS
 from gateway.voip.sip.uri import Uri
 from gateway.voip.sip.values import NameAddr
+from gateway.voip.stored_bindings import MAX_LEFT, VERSION, opened, passed
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
 MAX_STORE = 32 << 20
 """Octets of a file that are read at all."""
-MAX_LEFT = 86_400
-"""Seconds that a binding can have left; more is no file of ours."""
 
 
 class StoreBindings(msgspec.Struct, frozen=True):
@@ -105,22 +103,13 @@ def _clean(text: str) -> str:
 
 def restored(data: bytes, listeners: Sequence[Listener], wall: float, now: int) -> list[Binding]:
     """The bindings of ``data`` that still stand, the longest known first; raises ValueError if it is no such file."""
-    if len(data) > MAX_STORE:
-        raise ValueError(f"{len(data)} octets, at most {MAX_STORE} expected")
-    try:
-        file = _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(str(error)) from None
-    if file.version != VERSION:
-        raise ValueError(f"version is {file.version}, expected {VERSION}")
-    gone_by = wall - file.written
-    # A clock that was set meanwhile tells nothing; what ends a little late does less harm than phones nobody can call.
-    passed = int(gone_by * SECOND) if 0 <= gone_by <= MAX_LEFT else 0 if gone_by < 0 else MAX_LEFT * SECOND
+    file = opened(data, _decoder, MAX_STORE)
+    since = passed(file, wall)
     found = []
     for serial, row in enumerate(file.bindings):
         if not 0 < row.left <= MAX_LEFT or not 0 <= row.q <= WHOLE_Q:
             raise ValueError(f"binding {serial} of {row.name!r} has {row.left} seconds left and q {row.q}")
-        expires = now + row.left * SECOND - passed
+        expires = now + row.left * SECOND - since
         if expires <= now:
             continue
         binding = _binding(row, serial, listeners, expires)
