@@ -64,20 +64,24 @@ peers-test: ## tests against real peers: libpri, sipp, baresip, Kamailio, tshark
 	@$(BIN)/pytest -m alone tests/interop
 
 .PHONY: interop
-interop: ## more of the world: Asterisk in a root of its own, NAT between network namespaces (root, or user namespaces)
+IAX_MANGLED ?= 200000
+interop: ## more of the world: Asterisk in a root of its own, NAT between network namespaces (root, or user namespaces), IAX_MANGLED frames
 	@scripts/setup interop
 	@$(MAKE) --no-print-directory engine peers
 	@echo "== the world outside"
 	@$(BIN)/pytest tests/outside
+	@echo "== $(IAX_MANGLED) mangled frames of IAX2 at the real socket"
+	@IAX_MANGLED=$(IAX_MANGLED) $(BIN)/pytest -s tests/interop/test_iax_mangled.py
 
 .PHONY: simulate
 SEEDS ?= 2000
 CALLS ?= 500
 IAX_SEEDS ?= 400
 IAX_CALLS ?= 100
-simulate: setup ## a branch in virtual time: SEEDS runs of CALLS calls with faults (1,000,000 calls as set), and IAX_SEEDS with IAX2 trunks (1,000,000 mangled frames)
+IAX_EACH ?= 2000
+simulate: setup ## a branch in virtual time: SEEDS runs of CALLS calls with faults (1,000,000 calls as set), and IAX_SEEDS with IAX2 trunks and IAX_EACH mangled frames (1,000,000)
 	@$(BIN)/python -m tests.simulation.run --seeds $(SEEDS) --calls $(CALLS)
-	@$(BIN)/python -m tests.simulation.run --iax --mangled 2000 --seeds $(IAX_SEEDS) --calls $(IAX_CALLS)
+	@$(BIN)/python -m tests.simulation.run --iax --mangled $(IAX_EACH) --seeds $(IAX_SEEDS) --calls $(IAX_CALLS)
 
 .PHONY: bench
 bench: setup-test ## measure CPU per call and per standing call, beside others, set-up delay and memory; writes docs/bench.md (QUICK=1: a look)
@@ -101,6 +105,12 @@ c-fuzz: ## octets that nobody should send to the media engine, by libFuzzer of c
 	@$(MAKE) -s -C gateway/media/engine BUILD=$(BUILD)/engine-fuzz FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz
 
 fuzz: c-fuzz
+
+.PHONY: generate
+generate: ## write anew what is made of the code: D-Bus introspection and policy, gatewayctl(1)
+	@$(BIN)/python -m gateway.provision.bus.introspect
+	@$(BIN)/python -m gateway.provision.bus.policy > overlay/usr/share/dbus-1/system.d/org.branchgateway.Gateway1.conf
+	@$(BIN)/python -m gateway.cli.gatewayctl.manpage > docs/man/gatewayctl.1
 
 .PHONY: clean
 clean: ## remove what was built and run-time state; the virtual environment stays

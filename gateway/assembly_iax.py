@@ -43,6 +43,8 @@ def _peer(trunk: model.IaxTrunk, section: model.IaxSection, directory: Path) -> 
         name=trunk.name,
         host=trunk.host.host,
         port=trunk.host.port or DEFAULT_PORT,
+        # Who writes a port means that one (RFC 3263 4.1 in spirit).
+        srv=trunk.host.port is None and trunk.host.address is None and not trunk.host.dynamic,
         dynamic=trunk.host.dynamic,
         context=trunk.context,
         # Who has nothing to prove says no name: one that the far end does not know is refused.

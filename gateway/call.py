@@ -218,6 +218,7 @@ class Call(TransferringCall):
         if self._switch.directrtpsetup:
             leg.begin_with(self.incoming)
         leg.place(setup, now)
+        self._switch.touch(self)
         return True
 
     def _give_up(self, cause: Cause, now: int) -> bool:
@@ -236,6 +237,8 @@ class Call(TransferringCall):
 
     def on_leg(self, leg: Leg, event: LegEvent, now: int) -> None:
         """Take one event of one of the legs."""
+        if self.state is State.ANSWERED:
+            self._switch.touch(self)
         if isinstance(event, words.MediaChanged):
             self._watch(event.stream)
             if leg is self.incoming or leg is self.outgoing or self._transfer is not None:
@@ -314,6 +317,10 @@ class Call(TransferringCall):
                 leg.identify(party, now)
             case words.Notified(description):
                 leg.notify(description, now)
+            case words.Text(text):
+                send = getattr(leg, "text", None)
+                if send is not None:
+                    send(text, now)
             case _:
                 log.debug("call %s: nothing to do for %r", self.identity, event)
 

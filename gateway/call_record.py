@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from gateway.call import Call
+from gateway.call_history import History
 from gateway.cause import Cause
-from gateway.leg import NotOffered
+from gateway.leg import NotOffered, Setup
 from gateway.record import (
     AttemptRecord,
     CallRecord,
@@ -37,17 +38,23 @@ def refusal_record(identity: str, refused: NotOffered, now: int, clock: WallCloc
 
 def record_of(call: Call, clock: WallClock) -> CallRecord:
     """The record of ``call``, which must have ended."""
-    history, setup = call.history, call.setup
+    return record_from(call.identity, call.source, call.context, call.setup, call.history, clock)
+
+
+def record_from(
+    identity: str, source: str, context: str, setup: Setup, history: History, clock: WallClock
+) -> CallRecord:
+    """The record of a call with that ``history``, which must have ended."""
     started = clock.at(history.started)
     ended = clock.at(history.ended)
     if started is None or ended is None:
-        raise ValueError(f"call {call.identity} has not ended")
+        raise ValueError(f"call {identity} has not ended")
     attempts = history.attempts
     return CallRecord(
-        id=call.identity,
+        id=identity,
         start=started,
-        source=call.source,
-        context=call.context,
+        source=source,
+        context=context,
         dialled=setup.called.digits,
         cause=int(history.cause if history.cause is not None else Cause.NORMAL_UNSPECIFIED),
         released_by=history.released_by,

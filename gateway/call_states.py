@@ -100,5 +100,8 @@ class Switch(Protocol):
     def unwatch(self, stream: int) -> None:
         """No more media events of ``stream``."""
 
+    def touch(self, call: VoicedCall) -> None:
+        """The call is other than it was: what is kept of it for the next start (``gateway.survival``) is too old."""
+
     def ended(self, call: Call, now: int) -> None:
         """The call is over, both legs are gone; take its record."""

@@ -181,3 +181,4 @@ class VoicedCall:
         if self._verbose:
             log.debug("call %s: %s -> %s", self.identity, self.state.value, state.value)
         self.state = state
+        self._switch.touch(self)

@@ -6,8 +6,8 @@ All decisions are in ``switch.py``; here are sockets, files, the clock and signa
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
+import os
 import random
 import signal
 import stat
@@ -21,24 +21,39 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
+from gateway import event_loop
 from gateway.assembly import span_directory, tls_settings
+from gateway.background import Background
 from gateway.call_record import record_of, refusal_record
+from gateway.capture.captures import Captures
+from gateway.capture.ring import Ring
+from gateway.collector import keep_what_is_there
 from gateway.config import ConfigError, Configuration, examine, read_text
+from gateway.config.keeper import ConfigurationKeeper
+from gateway.config.model import Span
+from gateway.config.store import Store, StoreError
+from gateway.config.store_import import boot_identity, open_store
 from gateway.control_socket import CommandError, ControlServer, plainly, text_of
-from gateway.huge_pages import gather
+from gateway.health import engine_checks, summary
+from gateway.inheritance import Inheritance
 from gateway.log_lines import log_to
-from gateway.media.api import EngineReady, IaxMediaEvent, MediaEvent
+from gateway.media.api import EngineReady, IaxMediaEvent, MediaEvent, VoiceCopied
 from gateway.media.client import EngineSettings, MediaClient
 from gateway.media.connection import EngineConnection
 from gateway.media.engine_keeper import EngineKeeper
 from gateway.media.engine_process import EngineProcess
+from gateway.prepared import Prepared
 from gateway.pri.span.endpoint import SpanError, monotonic_microseconds
+from gateway.pri.span.hotplug import HotPlug, SpanPresence
 from gateway.pri.span.layer1 import CountersRead, LineChanged
 from gateway.pri.span.virtual import VirtualSpan
+from gateway.provision.bus.runner import Provisioning
 from gateway.provision.wan import WanWatcher
 from gateway.randomness import PooledRandom
+from gateway.reconfigure import Reconfiguration
 from gateway.record import CallRecord, RecordWriter, WallClock
 from gateway.run_lock import sole_user
+from gateway.service import Check, Service, notifier_of, watchdog_seconds
 from gateway.state_file import StateFile
 from gateway.status import status_of
 from gateway.switch import CallEnded, CallRefused, SpanEvent, SpanFrame, Switch
@@ -54,6 +69,7 @@ from gateway.voip.sip.tls import Tls, TlsFileError
 from gateway.voip.sip.transport import ListenError, SipTransport, local_address_for
 
 if TYPE_CHECKING:
+    from gateway.metrics_server import ServedMetrics
     from gateway.tls_watch import TlsWatch
 
 log = logging.getLogger("gateway")
@@ -61,11 +77,10 @@ log = logging.getLogger("gateway")
 STATUS_SOCKET = "status.sock"
 BINDINGS_FILE = "bindings.json"
 IAX_BINDINGS_FILE = "iax-bindings.json"
+HAND_OVER = signal.SIGUSR2
+"""Tells the gateway to end and leave its calls to the next start."""
 END_SECONDS = 2.0
 """How long the end of the program waits for far ends to agree that their calls are over."""
-COLLECT_AFTER = 10_000
-"""Objects made and not gone again until the collector looks at them: those of more than a hundred calls."""
-COLLECT_OLDER = (20, 10)
 
 
 class Daemon:
@@ -78,7 +93,9 @@ class Daemon:
         rng: random.Random | None = None,
         trace: IO[str] | None = None,
         clock: Callable[[], int] = monotonic_microseconds,
+        store: Store | None = None,
     ) -> None:
+        """With a ``store``, which ``configuration`` is of, the configuration can be changed while it runs."""
         self.configuration = configuration
         self.clock = clock
         self._trace = trace
@@ -95,6 +112,7 @@ class Daemon:
         self.records = RecordWriter(
             gateway.records_path, gateway.records_megabytes * 1024 * 1024, gateway.records_files
         )
+        ring = Ring(gateway.capture_megabytes << 20) if gateway.capture_megabytes else None
         self.switch = Switch(
             configuration,
             self.media,
@@ -102,21 +120,14 @@ class Daemon:
             local_for=local_address_for,
             wall_clock=time.time,
             tracer=None if trace is None else self._write_trace,
+            ring=ring,
         )
+        self.inheritance = Inheritance(gateway.run_dir, self.switch, self.media)
         self.engine = EngineConnection(
             self.media, str(configuration.media_control), clock, self._media_event, self.drain
         )
-        self.spans = {
-            span.name: VirtualSpan(
-                span_directory(span),
-                span.line,
-                partial(self._frame, span.name),
-                partial(self._line, span.name),
-                name=span.name,
-                after=self.drain,
-            )
-            for span in configuration.spans
-        }
+        self.hotplug = HotPlug(self._presence)
+        self.spans = {span.name: self._new_span(span) for span in configuration.spans}
         self.tls = _tls_watch(configuration)
         self.sip = SipTransport(
             self.switch.sip.settings.listeners,
@@ -126,10 +137,25 @@ class Daemon:
             handshakes=Handshakes(self.switch.sip.defence.known),
             admit=self.switch.sip.admits,
         )
+        self.captures: Captures | None = None
+        if ring is not None:
+            self.captures = Captures(
+                ring, self.switch, self.sip, local_for=local_address_for, clock=clock, tap=self._tap
+            )
+        self.service = Service(
+            notifier_of(),
+            partial(summary, self.switch, self.spans),
+            watchdog=watchdog_seconds(os.environ, os.getpid()),
+            checks=engine_checks(self.media, self.drain),
+        )
+        self.metrics = _metrics(self)
         self.bindings = StateFile(gateway.state_path / BINDINGS_FILE, "registrations")
         self.iax_bindings = StateFile(gateway.state_path / IAX_BINDINGS_FILE, "IAX2 registrations")
         self.wan = WanWatcher(configuration.network.wan, clock, self._network)
         self.status = ControlServer(gateway.run_dir / STATUS_SOCKET, self._command)
+        self.keeper = None if store is None else self._keeper(store)
+        self.provisioning = Provisioning(self, gateway.bus, self.keeper)
+        self.service.checks.append(Check("D-Bus", self.provisioning.answers))
         self.listeners: tuple[Listener, ...] = ()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: int | None = None
@@ -141,26 +167,36 @@ class Daemon:
         """Open everything; nothing stays open if something cannot be had."""
         self._loop = asyncio.get_running_loop()
         self.configuration.gateway.run_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+        self.records.prepare()
+        self._restore_bindings()
         try:
+            await self.inheritance.take_up(self.engine.start, self.clock, self._wall, self._record, self.records.recent)
             self.listeners = await self.sip.start()
+            if self.captures is not None:
+                self.captures.listeners = self.listeners
             await self.status.start()
+            if self.metrics is not None:
+                await self.metrics.start()
+            self.hotplug.start()
             for span in self.spans.values():
                 span.start()
         except BaseException:
             await self.close()
             raise
-        self.records.prepare()
-        self._restore_bindings()
         self.engine.start()
         if self.tls is not None:
             self.tls.start()
         # First, so that nobody is told an address that is none outside.
         await self.wan.start()
         await self.sip.attach(_SipReceiver(self))
+        if self.keeper is not None:
+            self.keeper.start()
+        self.provisioning.start()
         self.drain()
 
     async def end(self, patience: float = END_SECONDS) -> None:
         """End the calls, with both sides told and a record of each, in ``patience`` seconds at most; then close."""
+        self.service.stopping()
         self._quiet = asyncio.Event()
         calls = len(self.switch.calls)
         if calls:
@@ -174,23 +210,87 @@ class Daemon:
         self.drain()
         await self.close()
 
+    async def hand_over(self) -> None:
+        """Leave all calls as they are to the program after this one, which is to begin at once; then close."""
+        self.service.stopping()
+        log.warning("%d calls are handed over, as the gateway is to begin anew", len(self.switch.calls))
+        self.switch.sip.phones.store_now(self.clock())
+        if self.switch.iax is not None:
+            self.switch.iax.registrar.store_now(self.clock())
+        self.drain()
+        await self.close()
+
+    @property
+    def ending(self) -> bool:
+        """Whether its calls are being ended."""
+        return self._quiet is not None
+
     async def close(self) -> None:
-        """Let go of everything, at once."""
+        """Let go of everything, at once; calls that stand are kept for the next start."""
+        self.inheritance.close(keep=bool(self.switch.calls))
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._loop = None
+        await self.provisioning.close()
+        if self.keeper is not None:
+            await self.keeper.close()
         await self.wan.close()
         self.sip.close()
         if self.tls is not None:
             self.tls.close()
+        self.hotplug.close()
         for span in self.spans.values():
             span.close()
         self.engine.close()
         await self.status.close()
+        if self.metrics is not None:
+            await self.metrics.close()
         await self.bindings.close()
         await self.iax_bindings.close()
         self.records.close()
+        await self.service.close()
+
+    def _new_span(self, span: Span) -> VirtualSpan:
+        end = VirtualSpan(
+            span_directory(span),
+            span.line,
+            partial(self._frame, span.name),
+            partial(self._line, span.name),
+            name=span.name,
+            after=self.drain,
+        )
+        self.hotplug.watch(span.name, str(span.channels), end)
+        return end
+
+    def _keeper(self, store: Store) -> ConfigurationKeeper:
+        background = Background()
+        applier = Reconfiguration(self.switch, self.clock, self, background)
+        return ConfigurationKeeper(store, applier, self.clock, boot=boot_identity(), background=background)
+
+    # -- what a Reconfiguration asks (gateway.reconfigure.Surroundings) --
+
+    def close_span(self, name: str) -> None:
+        """Let go of the line of a span."""
+        self.spans.pop(name).close()
+        self.hotplug.forget(name)
+
+    def open_span(self, span: Span) -> None:
+        """Begin with the line of a span that the switch has already."""
+        self.spans[span.name] = self._new_span(span)
+        self.spans[span.name].start()
+
+    def reconfigured(self, fresh: Prepared) -> str:
+        """The switch has taken ``fresh`` up; what else of it waits for a start of the gateway, or nothing."""
+        self.configuration = fresh.configuration
+        waits = ""
+        if fresh.tls is not None:
+            if self.tls is None:
+                waits = "TLS, which nothing used so far, is set up when the gateway is started anew"
+            else:
+                self.tls.take_up(fresh.tls)
+        self.drain()
+        return waits
 
     def _restore_bindings(self) -> None:
         self._restore(self.bindings, self.switch.sip.phones.restore)
@@ -218,8 +318,14 @@ class Daemon:
             log.warning(
                 "span %s: layer 1 alarm %s%s", span, event.alarm.value, f" ({event.reason})" if event.reason else ""
             )
+            self.provisioning.line_changed(span, event.alarm.value, event.reason)
             self.switch.line_state(span, event.alarm, now)
             self.drain()
+
+    def _presence(self, event: SpanPresence) -> None:
+        text = "is there" if event.present else "is gone"
+        log.info("span %s: %s %s", event.name or "of a card", event.channels, text)
+        self.provisioning.event("info", "span", event.name, f"{event.channels} {text}")
 
     def _network(self, facts: NetworkFacts, now: int) -> None:
         if self._loop is not None and self.sip.drop_stale():
@@ -233,8 +339,18 @@ class Daemon:
         self.switch.network(facts, self.clock())
         self.drain()
 
+    def _tap(self, stream: int, on: bool) -> None:
+        self.media.tap(stream, on)
+        self.drain()
+
     def _media_event(self, event: MediaEvent | IaxMediaEvent, now: int) -> None:
-        if isinstance(event, EngineReady):
+        if isinstance(event, VoiceCopied):
+            if self.captures is not None:
+                self.captures.heard(event)
+            return
+        if isinstance(event, EngineReady) and self.captures is not None:
+            self.captures.engine_ready()
+        if isinstance(event, EngineReady) and not self.inheritance.engine_answers():
             # Their calls are of an earlier start and nobody here knows them; their channels are wanted for new ones.
             closed = self.media.close_kept()
             if closed:
@@ -253,6 +369,9 @@ class Daemon:
         loop = self._loop
         if loop is None:
             return
+        if self.inheritance.waiting:
+            self.engine.drain()
+            return
         self.switch.enter(self.clock())
         poll, sip, spans, engine = self.switch.poll, self.sip, self.spans, self.engine
         while True:
@@ -261,11 +380,14 @@ class Daemon:
                 if isinstance(output, SpanFrame):
                     spans[output.span].send_frame(output.frame)
                 elif isinstance(output, CallEnded):
+                    if self.captures is not None:
+                        self.captures.ended(output.call)
                     self._record(record_of(output.call, self._wall()))
                 elif isinstance(output, CallRefused):
                     self._record(refusal_record(output.identity, output.refused, output.now, self._wall()))
                 elif isinstance(output, SpanEvent):
                     log.info("span %s: %s", output.span, output.event)
+                    self.provisioning.span_event(output.span, output.event)
                 elif isinstance(output, StoreBindings):
                     self.bindings.keep(output.data)
                 elif isinstance(output, StoreIaxBindings):
@@ -273,9 +395,15 @@ class Daemon:
                 else:
                     sip.perform(output)
                 output = poll()
-            # The engine's client last, as the switch asks it for voice; what it has to tell may make the switch speak.
+            # The engine's client last, as the switch asks it for voice; what it has to tell may make the switch speak,
+            # and what that asks goes out together with the rest.
+            if engine.tell():
+                continue
+            # First: what far ends of IAX2 have heard of us must never be forgotten.
+            self.inheritance.note()
             if not engine.drain():
                 break
+        self.inheritance.note()
         if self._quiet is not None and self.switch.quiet:
             self._quiet.set()
         at = self.switch.next_timer()
@@ -297,6 +425,8 @@ class Daemon:
 
     def _record(self, record: CallRecord) -> None:
         self.records.write(record)
+        if self.metrics is not None:
+            self.metrics.ended(record)
         log.info(
             "call %s from %s to %s: cause %d, released by %s, %.1f s",
             record.id,
@@ -305,7 +435,16 @@ class Daemon:
             record.cause,
             record.released_by,
             record.talk_seconds,
+            extra={
+                "source": record.source,
+                "caller": record.caller.get("number"),
+                "dialled": record.dialled,
+                "cause": record.cause,
+                "released_by": record.released_by,
+                "talk_seconds": record.talk_seconds,
+            },
         )
+        self.provisioning.call_ended(record)
         self.status.tell({"event": "call ended", "id": record.id, "cause": record.cause})
 
     def _write_trace(self, line: TraceLine) -> None:
@@ -320,8 +459,10 @@ class Daemon:
 
     def reload_tls(self) -> None:
         """Take up certificate, key and CA as they are now; calls and connections go on."""
+        self.service.reloading()
         if self.tls is not None:
             self.tls.reload()
+        self.service.reloaded()
 
     def _tls_status(self) -> dict[str, object] | None:
         if self.tls is None:
@@ -364,6 +505,17 @@ def _tls_watch(configuration: Configuration) -> TlsWatch | None:
     return TlsWatch(Tls(settings))
 
 
+def _metrics(daemon: Daemon) -> ServedMetrics | None:
+    """What hands metrics out, if anybody is to have them."""
+    listen = daemon.configuration.gateway.metrics
+    if listen is None:
+        return None
+    # Late: a gateway of which nobody asks for metrics need not have prometheus_client in memory.
+    from gateway.metrics_server import ServedMetrics
+
+    return ServedMetrics(listen, daemon)
+
+
 class _SipReceiver:
     """What the SIP sockets feed: the switch."""
 
@@ -380,32 +532,28 @@ class _SipReceiver:
         self._switch.looked_up(question, answer, now)
 
 
-def keep_what_is_there() -> None:
-    """Take what start-up made out of the collector's rounds, which held all calls up for 20 to 30 ms at a time.
-
-    Calls end without leaving cycles, so rounds only walk over what lives: fewer of them than by default. What stays
-    goes into huge pages, where it is found faster.
-    """
-    gc.collect()
-    gc.freeze()
-    gather()
-    gc.set_threshold(COLLECT_AFTER, *COLLECT_OLDER)
-
-
-async def _run(configuration: Configuration, trace: IO[str] | None, start_engine: bool) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+async def _run(configuration: Configuration, trace: IO[str] | None, start_engine: bool, store: Store | None) -> None:
+    end: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
+    for number in (signal.SIGINT, signal.SIGTERM, HAND_OVER):
+        asyncio.get_running_loop().add_signal_handler(number, _tell, end, number)
     with sole_user(configuration.gateway.run_dir):
-        await _run_alone(configuration, trace, start_engine, stop)
+        await _run_alone(configuration, trace, start_engine, end, store)
+
+
+def _tell(end: asyncio.Future[signal.Signals], number: signal.Signals) -> None:
+    if not end.done():
+        end.set_result(number)
 
 
 async def _run_alone(
-    configuration: Configuration, trace: IO[str] | None, start_engine: bool, stop: asyncio.Event
+    configuration: Configuration,
+    trace: IO[str] | None,
+    start_engine: bool,
+    end: asyncio.Future[signal.Signals],
+    store: Store | None,
 ) -> None:
     async with EngineKeeper(EngineProcess(configuration.media_control)) if start_engine else nullcontext() as keeper:
-        daemon = Daemon(configuration, trace=trace)
+        daemon = Daemon(configuration, trace=trace, store=store)
         await daemon.start()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, daemon.reload_tls)
         keep_what_is_there()
@@ -413,7 +561,12 @@ async def _run_alone(
         log.info(
             "%s is up: %s", configuration.gateway.name, ", ".join([*(_where(one) for one in daemon.listeners), *iax])
         )
-        await stop.wait()
+        daemon.service.ready()
+        if await end is HAND_OVER:
+            if keeper is not None:
+                keeper.leave()
+            await daemon.hand_over()
+            return
         if keeper is not None:
             keeper.no_more()
         await daemon.end()
@@ -440,9 +593,27 @@ def _read(path: Path) -> Configuration:
     return configuration
 
 
+def _open(directory: Path, first: Path | None) -> tuple[Store, Configuration]:
+    """The store in ``directory`` and what is to run; ends the program if there is nothing that could."""
+    try:
+        store = open_store(directory.absolute(), monotonic_microseconds(), time.time(), first=first)
+    except (StoreError, ConfigError) as error:
+        click.echo(f"gateway: {error}", err=True)
+        sys.exit(1)
+    configuration = store.configuration
+    if configuration is None:
+        raise RuntimeError("an open store has something to run")
+    for problem in configuration.warnings:
+        click.echo(str(problem), err=True)
+    if store.degraded:
+        click.echo(f"{directory}: warning: {store.degraded}", err=True)
+    return store, configuration
+
+
 @click.command(
     help="The branch telephone gateway: calls between PRI lines, SIP and IAX2.\n\n"
-    "With --config it runs until SIGINT or SIGTERM; with --check it starts nothing.\n\n"
+    "With --config or --store it runs until SIGINT or SIGTERM; with --check it starts nothing. SIGUSR2 ends it, too, "
+    "but leaves its calls as they are to the next start, which is to follow at once.\n\n"
     "\b\nExit status:\n"
     "  0  ended as told; or nothing is wrong with the file (it may have warnings)\n"
     "  1  the file has errors, each told as FILE:LINE: KEY = VALUE: what was expected;\n"
@@ -451,6 +622,13 @@ def _read(path: Path) -> Configuration:
 )
 @click.option(
     "--config", "config", type=click.Path(path_type=Path), metavar="FILE", help="Run with this configuration file."
+)
+@click.option(
+    "--store",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Run the active version of the configurations kept there; an empty one begins with that of --config.",
 )
 @click.option(
     "--check", "check", type=click.Path(path_type=Path), metavar="FILE", help="Say what is wrong with a file."
@@ -464,22 +642,33 @@ def _read(path: Path) -> Configuration:
 @click.option("--start-engine", is_flag=True, help="Start a media engine of our own (else it must run already).")
 @click.option("--verbose", "-v", is_flag=True, help="Log protocol state changes.")
 @click.version_option(package_name="branch-gateway")
-def main(config: Path | None, check: Path | None, trace: Path | None, start_engine: bool, verbose: bool) -> None:
+def main(
+    config: Path | None,
+    directory: Path | None,
+    check: Path | None,
+    trace: Path | None,
+    start_engine: bool,
+    verbose: bool,
+) -> None:
     """Check a configuration, or run the gateway until SIGINT or SIGTERM."""
     log_to(sys.stderr, logging.DEBUG if verbose else logging.INFO)
     path = check or config
-    if path is None or (check and config):
-        raise click.UsageError("expected either --config FILE or --check FILE")
-    configuration = _read(path)
+    if (path is None and directory is None) or (check and (config or directory)):
+        raise click.UsageError("expected --config FILE, --store DIR or --check FILE")
+    store: Store | None = None
+    if directory is not None:
+        store, configuration = _open(directory, config)
+    elif path is not None:
+        configuration = _read(path)
     if check:
         return
     try:
         configuration.gateway.run_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
         if trace is None:
-            asyncio.run(_run(configuration, None, start_engine))
+            event_loop.run(_run(configuration, None, start_engine, store))
         else:
             with trace.open("w", encoding="utf-8") as file:
-                asyncio.run(_run(configuration, file, start_engine))
+                event_loop.run(_run(configuration, file, start_engine, store))
     except (ListenError, SpanError, TlsFileError, RuntimeError, OSError) as error:
         click.echo(f"gateway: {plainly(error)}", err=True)
         sys.exit(1)

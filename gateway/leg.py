@@ -72,7 +72,8 @@ class Setup(msgspec.Struct, frozen=True):
     ``alternatives``: there is another way to go, so that a far end that says nothing at all is not waited for long.
     ``codec`` is that of the caller's voice, None where it has no choice: the same on the other side saves work.
     ``referred_by``: the URI of who transferred the caller here (RFC 3892), "" if nobody did. ``emergency``: a call for
-    help, whatever its number has become on the way: no limit of ours stops it.
+    help, whatever its number has become on the way: no limit of ours stops it. ``identity``: what gateways on its way
+    know the call by, so that one to which it comes back knows it again; "" where none has named it yet.
     """
 
     called: Number
@@ -88,6 +89,7 @@ class Setup(msgspec.Struct, frozen=True):
     codec: Codec | None = None
     referred_by: str = ""
     emergency: bool = False
+    identity: str = ""
 
     @property
     def speech(self) -> bool:
@@ -237,6 +239,12 @@ class Released(msgspec.Struct, frozen=True):
     forward: Forward | None = None
 
 
+class Text(msgspec.Struct, frozen=True):
+    """The far end sent a text for people to read, in the call. Where the other leg has no ``text`` it ends here."""
+
+    text: str
+
+
 class Leaving(msgspec.Struct, frozen=True):
     """The far end of an answered leg hung up. ``released`` follows when the last counters of its voice are here."""
 
@@ -257,6 +265,7 @@ LegEvent = (
     | MediaChanged
     | Identified
     | Notified
+    | Text
     | Leaving
     | Released
 )
@@ -270,6 +279,13 @@ class Listener(Protocol):
 
     def on_leg(self, leg: Leg, event: LegEvent, now: int) -> None:
         """Take one event of ``leg``. The last event of any leg is one Released, after which it stays silent."""
+
+
+class Texting(Protocol):
+    """What a leg has besides, if its technology knows texts within a call."""
+
+    def text(self, text: str, now: int) -> None:
+        """Send the far end a text."""
 
 
 class Leg(Protocol):

@@ -9,6 +9,8 @@ import logging
 import time
 from typing import TextIO
 
+from gateway.journal import handler_for
+
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -48,10 +50,13 @@ class LineFormatter(logging.Formatter):
 
 
 def log_to(stream: TextIO, level: int) -> None:
-    """Let the whole program log to ``stream`` from ``level`` on, unless it logs somewhere already."""
+    """Let the whole program log to ``stream`` from ``level`` on, unless it logs somewhere already.
+
+    Where ``stream`` is systemd's journal, records go there with their fields.
+    """
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     # What the logging HOWTO names for leaving out the search for the caller's source line.
     logging._srcfile = None
-    handler = logging.StreamHandler(stream)
+    handler = handler_for(stream)
     handler.setFormatter(LineFormatter())
     logging.basicConfig(level=level, handlers=[handler])

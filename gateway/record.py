@@ -6,6 +6,7 @@ anything about calls; a record that cannot be written is counted and the calls g
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -28,12 +29,21 @@ log = logging.getLogger(__name__)
 
 MAX_LINE = 64 * 1024
 VERSION = 1
+RECENT = 1 << 20
+"""Octets of the file that are looked through for calls which have their record."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIMES = ("start", "routed", "ringing", "answer", "end")
 _ROUNDED = tuple(field.name for field in msgspec.structs.fields(Statistics) if field.type is float)
 _to_round = itemgetter(*_ROUNDED)
 _encoder = msgspec.json.Encoder()
+
+
+class _Identified(msgspec.Struct, frozen=True):
+    id: str
+
+
+_identify = msgspec.json.Decoder(_Identified).decode
 
 
 class RecordError(ValueError):
@@ -330,7 +340,9 @@ class RecordWriter:
         self.errors = 0
         self._max_bytes = max_bytes
         self._files = files
+        self._name = str(path)
         self._descriptor: int | None = None
+        self._identity = (0, 0)
         self._size = 0
         self._failing = False
         self._torn = False
@@ -359,6 +371,22 @@ class RecordWriter:
         self.written += 1
         return True
 
+    def recent(self) -> frozenset[str]:
+        """The identities in the last records of the file, about a thousand; none if it cannot be read."""
+        if not self.path.is_file():
+            return frozenset()
+        try:
+            with self.path.open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - RECENT))
+                lines = file.read(RECENT).splitlines()
+        except OSError:
+            return frozenset()
+        found = set()
+        for line in lines:
+            with contextlib.suppress(msgspec.DecodeError):
+                found.add(_identify(line).id)
+        return frozenset(found)
+
     def close(self) -> None:
         """Close the file; a further write opens it again."""
         if self._descriptor is not None:
@@ -372,7 +400,7 @@ class RecordWriter:
         self.close()
 
     def _append(self, line: bytes) -> None:
-        if self._descriptor is not None and self._moved(self._descriptor):
+        if self._descriptor is not None and self._moved():
             self.close()
         descriptor = self._open()
         if self._size and self._size + len(line) > self._max_bytes:
@@ -392,16 +420,19 @@ class RecordWriter:
         if self._descriptor is None:
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
             self._descriptor = os.open(self.path, flags, 0o640)
-            self._size = os.fstat(self._descriptor).st_size
+            status = os.fstat(self._descriptor)
+            self._identity = status.st_dev, status.st_ino
+            self._size = status.st_size
             self._torn = self._size > 0 and os.pread(self._descriptor, 1, self._size - 1) != b"\n"
         return self._descriptor
 
-    def _moved(self, descriptor: int) -> bool:
+    def _moved(self) -> bool:
         """Whether others (logrotate) have moved or removed the file that is open."""
         try:
-            return not os.path.samestat(self.path.stat(), os.fstat(descriptor))
+            status = os.stat(self._name)  # noqa: PTH116 - after every call; a Path takes twice as long
         except FileNotFoundError:
             return True
+        return (status.st_dev, status.st_ino) != self._identity
 
     def _rotate(self) -> None:
         for number in range(self._files, 0, -1):

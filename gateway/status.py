@@ -39,7 +39,7 @@ def _span(switch: Switch, name: str, span: SpanEnd, now: int) -> dict[str, objec
         "alarm_seconds": (now - layer1.since) / 1e6,
         "bounces": layer1.recent_bounces(now),
         "counters": layer1.counters.as_json(),
-        "findings": [finding.text for finding in _findings(trunk, span, now)],
+        "findings": [finding.text for finding in findings_of(trunk, span, now)],
         "data_link": trunk.up,
         "switch_type": trunk.settings.switch_type,
         "side": trunk.settings.side.value,
@@ -47,7 +47,7 @@ def _span(switch: Switch, name: str, span: SpanEnd, now: int) -> dict[str, objec
     }
 
 
-def _findings(trunk: PriTrunk, span: SpanEnd, now: int) -> tuple[Finding, ...]:
+def findings_of(trunk: PriTrunk, span: SpanEnd, now: int) -> tuple[Finding, ...]:
     """What an operator should look for, if anything is wrong."""
     layer1 = span.layer1
     if span.alarm is not Alarm.NONE:

@@ -19,7 +19,9 @@ import msgspec
 from gateway.assembly import cause_rules, music_on_hold, pri_settings, sip_settings
 from gateway.assembly_iax import iax_settings
 from gateway.call import Call, Purpose
+from gateway.call_survival import CallState, revived
 from gateway.call_voice import VoicedCall
+from gateway.capture.ring import Ring, Wire
 from gateway.cause import Cause
 from gateway.config.model import Configuration
 from gateway.core import SECOND, TimerQueue
@@ -37,7 +39,9 @@ from gateway.media.api import (
 )
 from gateway.media.tones import HOLD_TONE, tones_for
 from gateway.pri.lapd import Transmit
+from gateway.pri.settings import PriSettings
 from gateway.pri.span.layer1 import Alarm
+from gateway.pri.survival import PriSurvival
 from gateway.pri.trunk import PriTrunk, TrunkOutput
 from gateway.routing.callers import CallerIds
 from gateway.routing.dialplan import Destination, DialPlan, LegDestination, Route, Routing
@@ -49,15 +53,20 @@ from gateway.voip.sip.binding_store import StoreBindings
 from gateway.voip.sip.endpoint import SipEndpoint
 from gateway.voip.sip.flow import Close, Flow, Resolve, Send
 from gateway.voip.sip.names import Answer
+from gateway.voip.sip.survival import SipSurvival
 from gateway.ways import Ways
 
 if TYPE_CHECKING:
+    from gateway.prepared import Prepared
+    from gateway.survival import Engine, Technology
     from gateway.trace_iax import IaxTrace
     from gateway.voip.iax.endpoint import IaxEndpoint
 
 log = logging.getLogger(__name__)
 
+_LAPD, _SIP = int(Wire.LAPD), int(Wire.SIP)
 MAX_CALLS = 1000
+_OF_IAX = (IaxFrame, IaxVoiceDue, ClearVoice)
 ENGINE_WAIT = 10 * SECOND
 """How long calls wait for a media engine that went away; without one they have no voice and are ended."""
 
@@ -109,6 +118,7 @@ class Switch:
         *,
         local_for: Callable[[str], str] | None = None,
         tracer: Tracer | None = None,
+        ring: Ring | None = None,
         max_calls: int = MAX_CALLS,
         wall_clock: Callable[[], float] | None = None,
     ) -> None:
@@ -116,6 +126,7 @@ class Switch:
         self.dial_plan = DialPlan(configuration)
         self.calls: dict[str, Call] = {}
         self.tracer = tracer
+        self.ring = ring
         self._media = media
         self._rules = cause_rules(configuration)
         self._caller_ids = CallerIds(configuration)
@@ -134,6 +145,8 @@ class Switch:
         self._voiceless: list[Call] = []
         self._ended: deque[CallEnded | CallRefused] = deque()
         self._serial = 0
+        self.touched: dict[str, None] = {}
+        """Calls that are other than they were kept (``gateway.survival``); whoever keeps them empties it."""
         # Calls of one start of the daemon are told from those of another without a clock.
         self._epoch = f"{rng.getrandbits(32):08x}"
         self._now = 0
@@ -141,16 +154,9 @@ class Switch:
         # their next deadline when they are done.
         self._awake: dict[str, None] = {}
         self._looks: dict[str, int] = {}
-        self.trunks: Mapping[str, PriTrunk] = {
-            span.name: PriTrunk(
-                pri_settings(span, configuration),
-                media,
-                rng,
-                self._offered,
-                partial(self._awake.__setitem__, span.name, None),
-                self._not_offered,
-            )
-            for span in configuration.spans
+        self._rng = rng
+        self.trunks: dict[str, PriTrunk] = {
+            span.name: self._new_trunk(pri_settings(span, configuration)) for span in configuration.spans
         }
         settings = sip_settings(configuration, self._rules)
         if local_for is None:
@@ -169,10 +175,23 @@ class Switch:
             )
         self.sip.unproven.leads_to_help = self._leads_to_help
         self._phones = frozenset(phone.name for phone in configuration.phones)
+        self._closed: frozenset[str] = frozenset()
         self.sip.left_by = self._left_by
         self._iax_trace: IaxTrace | None = None
         self.iax = self._iax_endpoint(rng, wall_clock)
         self._ways = Ways(configuration, self.trunks, self.sip, self.iax)
+        self.sip.on_changed = self._leg_changed
+        self._survivals: dict[str, Technology] = {name: PriSurvival(trunk) for name, trunk in self.trunks.items()}
+        self._survivals["sip"] = SipSurvival(self.sip)
+        if self.iax is not None:
+            from gateway.voip.iax.survival import IaxSurvival
+
+            self.iax.on_changed = self._leg_changed
+            self._survivals["iax2"] = IaxSurvival(self.iax)
+
+    def _new_trunk(self, settings: PriSettings) -> PriTrunk:
+        wake = partial(self._awake.__setitem__, settings.name, None)
+        return PriTrunk(settings, self._media, self._rng, self._offered, wake, self._not_offered)
 
     def _iax_endpoint(self, rng: random.Random, wall_clock: Callable[[], float] | None) -> IaxEndpoint | None:
         settings = iax_settings(self.configuration)
@@ -189,6 +208,7 @@ class Switch:
             media = cast(Media, self._iax_trace)
         iax = IaxEndpoint(settings, media, rng, self._offered, on_not_offered=self._not_offered, wall_clock=wall_clock)
         iax.left_by = self._left_by
+        iax.ring = self.ring
         if self._iax_trace is not None:
             self._iax_trace.endpoint = iax
         return iax
@@ -198,6 +218,8 @@ class Switch:
     def receive_frame(self, span: str, frame: bytes, now: int) -> None:
         """A frame came in on the D channel of ``span``."""
         self._now = now
+        if self.ring is not None:
+            self.ring.note(now, _LAPD, True, span, frame)
         if self.tracer is not None:
             line = trace_frame(now, span, True, frame)
             if line is not None:
@@ -212,6 +234,8 @@ class Switch:
     def receive_sip(self, data: bytes, flow: Flow, now: int) -> None:
         """A datagram or bytes of a stream came in on ``flow``."""
         self._now = now
+        if self.ring is not None:
+            self.ring.note(now, _SIP, True, flow, data)
         if self.tracer is not None:
             line = trace_sip(now, str(flow), True, data)
             if line is not None:
@@ -247,7 +271,7 @@ class Switch:
     def media_event(self, event: MediaEvent | IaxMediaEvent, now: int) -> None:
         """The media engine told something that is no reply."""
         self._now = now
-        if isinstance(event, IaxVoiceDue | IaxFrame | ClearVoice):
+        if isinstance(event, _OF_IAX):
             if self.iax is not None:
                 if self._iax_trace is not None and isinstance(event, IaxFrame):
                     self._iax_trace.received(event, now)
@@ -342,6 +366,8 @@ class Switch:
                     output = trunk.poll()
                     if output is not None:
                         if isinstance(output, Transmit) and self.tracer is None:
+                            if self.ring is not None:
+                                self.ring.note(self._now, _LAPD, False, name, output.frame)
                             return SpanFrame(name, output.frame)
                         return self._from_trunk(name, output)
                     del awake[name]
@@ -355,8 +381,10 @@ class Switch:
                 if wanted is not None:
                     return wanted
             # Those who heard SIP's legs, or those of IAX2, may have made a trunk or SIP speak.
-            if not awake and not self.sip.pending:
+            if not awake and (self.iax is None or not self.sip.pending):
                 return self._ended.popleft() if self._ended else None
+        if self.ring is not None and isinstance(sip, Send):
+            self.ring.note(self._now, _SIP, False, sip.flow, sip.data)
         if self.tracer is not None and isinstance(sip, Send):
             line = trace_sip(self._now, str(sip.flow), False, sip.data)
             if line is not None:
@@ -384,6 +412,8 @@ class Switch:
 
     def _from_trunk(self, name: str, output: TrunkOutput) -> SwitchOutput:
         if isinstance(output, Transmit):
+            if self.ring is not None:
+                self.ring.note(self._now, _LAPD, False, name, output.frame)
             if self.tracer is not None:
                 line = trace_frame(self._now, name, False, output.frame)
                 if line is not None:
@@ -414,7 +444,13 @@ class Switch:
             offered.context, offered.setup.called.digits
         )
         self.calls[identity] = call
-        if full or self._closing:
+        if (
+            full
+            or self._closing
+            or (
+                offered.source in self._closed and not self._leads_to_help(offered.context, offered.setup.called.digits)
+            )
+        ):
             if full:
                 log.error("more than %d calls: one from %s is refused", self._max_calls, offered.source)
             call.hang_up(now, Cause.SWITCHING_EQUIPMENT_CONGESTION, "gateway")
@@ -433,6 +469,12 @@ class Switch:
         if not isinstance(call, Call) or self._closing or not call.take_place(replaced, leg, offered, now):
             return None
         return call
+
+    def offer(self, leg: Leg, offered: Offered, now: int) -> str:
+        """Take a call that the owner itself begins on ``leg``; its identity."""
+        self._now = now
+        call = self._offered(leg, offered, now)
+        return call.identity if isinstance(call, Call) else ""
 
     def hang_up(self, identity: str, now: int) -> bool:
         """End a call; False if there is none of that identity."""
@@ -453,6 +495,13 @@ class Switch:
         if self.iax is not None:
             self.iax.leave(now)
 
+    def abandon(self, identity: str, now: int) -> None:
+        """Give up waiting for the legs of a call that is being released, if it is still there."""
+        self._now = now
+        call = self.calls.get(identity)
+        if call is not None:
+            call.abandon(now)
+
     def abandon_calls(self, now: int) -> None:
         """Give up waiting for the legs of calls that are being released, so that each call has its record."""
         self._now = now
@@ -467,6 +516,84 @@ class Switch:
     def explain(self, context: str, called: str) -> list[str]:
         """How the dial plan would route ``called``, a step a line."""
         return self.dial_plan.explain(context, called)
+
+    # -- for the program after this one, and from the one before (gateway.survival.Heir) --
+
+    def touch(self, call: VoicedCall) -> None:
+        """``call`` is other than it was."""
+        self.touched[call.identity] = None
+
+    def _leg_changed(self, leg: Leg) -> None:
+        call = leg.listener
+        if isinstance(call, Call):
+            self.touched[call.identity] = None
+
+    def technology_of(self, technology: str, source: str) -> Technology | None:
+        """Who keeps and revives the legs of ``technology`` from ``source``; None if that is not configured."""
+        if technology == "pri":
+            return self._survivals.get(source)
+        return self._survivals.get(technology)
+
+    def inherit(self, engine: Engine) -> None:
+        """Calls of before are about to be gone on with; ``engine`` has what is theirs."""
+        if self.iax is not None:
+            self.iax.inherit(engine)
+
+    def inherited(self, now: int) -> None:
+        """Those that go on have been adopted."""
+        if self.iax is not None:
+            self.iax.inherited(now)
+
+    def adopt(self, state: CallState, incoming: Leg, outgoing: Leg, now: int) -> Call:
+        """A call of the program before this one goes on."""
+        self._now = now
+        call = self.calls[state.identity] = revived(state, self, incoming, outgoing, now)
+        self.touch(call)
+        return call
+
+    # -- another configuration --
+
+    def take_up(self, fresh: Prepared, renewed: frozenset[str], now: int) -> None:
+        """Let ``fresh`` be in force from now on; calls that are up go on as they are.
+
+        The spans ``renewed`` start anew; they, and those that ``fresh`` has no more, must have no calls.
+        """
+        self._now = now
+        self.configuration = fresh.configuration
+        self.dial_plan = fresh.dial_plan
+        self._rules = fresh.rules
+        self._caller_ids = fresh.caller_ids
+        self._tones = fresh.tones
+        self._music = fresh.music
+        self._phones = fresh.phones
+        self.sip.take_up(fresh.sip, now)
+        if self.iax is not None and fresh.iax is not None:
+            self.iax.take_up(fresh.iax, now)
+        self._take_up_spans(fresh.spans, renewed)
+        self._ways = Ways(fresh.configuration, self.trunks, self.sip, self.iax)
+        self._ways.closed = self._closed
+
+    def _take_up_spans(self, spans: Mapping[str, PriSettings], renewed: frozenset[str]) -> None:
+        for name in [name for name in self.trunks if name not in spans or name in renewed]:
+            del self.trunks[name], self._survivals[name]
+            self._awake.pop(name, None)
+            if self._looks.pop(name, None) is not None:
+                self._timers.stop(name)
+        for name, settings in spans.items():
+            trunk = self.trunks.get(name)
+            if trunk is None:
+                trunk = self.trunks[name] = self._new_trunk(settings)
+                self._survivals[name] = PriSurvival(trunk)
+            else:
+                trunk.take_up(settings)
+
+    def is_phone(self, name: str) -> bool:
+        """Whether the peer of that name is a phone."""
+        return name in self._phones
+
+    def close_parts(self, names: frozenset[str]) -> None:
+        """Let no call begin over the spans, trunks and phones of ``names``, and over all others again."""
+        self._closed = self._ways.closed = names
 
     # -- what a Call asks (gateway.call.Switch) --
 
@@ -540,6 +667,7 @@ class Switch:
     def ended(self, call: Call, now: int) -> None:
         """The call is over."""
         self.calls.pop(call.identity, None)
+        self.touched[call.identity] = None
         self._ended.append(CallEnded(call, now))
 
     # -- for operators and tests --

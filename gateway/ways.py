@@ -37,6 +37,8 @@ class Ways:
         sip: SipEndpoint,
         iax: IaxEndpoint | None,
     ) -> None:
+        self.closed: frozenset[str] = _NOTHING
+        """Spans, trunks and phones that no call begins over, but for help."""
         self._sip = sip
         self._iax = iax
         self._groups = {
@@ -81,7 +83,11 @@ class Ways:
         """A fresh outgoing leg, or why there can be none."""
         match destination:
             case PriDestination():
-                return self._open_pri(destination, now)
+                return self._open_pri(destination, now, emergency=emergency)
+            case IaxDestination(peer) | TrunkDestination(peer) | PhoneDestination(peer) if (
+                peer in self.closed and not emergency
+            ):
+                return Cause.DESTINATION_OUT_OF_ORDER
             case IaxDestination(peer):
                 if self._iax is None:
                     return Cause.NO_ROUTE_TO_DESTINATION
@@ -99,7 +105,7 @@ class Ways:
             case TrunkDestination(peer) | PhoneDestination(peer):
                 return wanted - self._sip.facts_of(peer)
 
-    def _open_pri(self, destination: PriDestination, now: int) -> Leg | Cause:
+    def _open_pri(self, destination: PriDestination, now: int, *, emergency: bool) -> Leg | Cause:
         """A leg on the channel that the group's hunt finds; 38 if none of its spans works, 34 if all are taken."""
         group = self._groups.get(destination.group)
         if group is None:
@@ -109,7 +115,9 @@ class Ways:
             up = any(self._trunk_of[id(table)].up for table in group.tables)
             return Cause.NO_CIRCUIT_AVAILABLE if up else Cause.NETWORK_OUT_OF_ORDER
         table, channel = found
-        leg = self._trunk_of[id(table)].new_leg(destination.hunt, now, channel)
+        trunk = self._trunk_of[id(table)]
+        closed = trunk.name in self.closed and not emergency
+        leg = Cause.NO_CIRCUIT_AVAILABLE if closed else trunk.new_leg(destination.hunt, now, channel)
         if isinstance(leg, Cause):
             table.release(channel.timeslot, self)
         return leg

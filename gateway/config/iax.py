@@ -13,7 +13,7 @@ from gateway.config.model import IaxAuth, IaxSection, IaxTrunk, Insecure, Techno
 from gateway.config.private_keys import fault_of_mode
 from gateway.config.problems import KeyPath
 from gateway.config.values import is_file
-from gateway.voip.iax.peers import DEFAULT_PORT, CallTokens, Encryption
+from gateway.voip.iax.peers import DEFAULT_PORT, MAX_LISTENERS, CallTokens, Encryption
 
 MAX_KEY_FILE = 64 * 1024
 
@@ -66,6 +66,10 @@ def _section(reader: Reader, draft: Draft) -> None:
         return
     if not iax.listen:
         reader.error(("iax", "listen"), "expected at least one udp:ADDRESS:PORT", [])
+    if len(iax.listen) > MAX_LISTENERS:
+        reader.error(
+            ("iax", "listen", MAX_LISTENERS), f"expected at most {MAX_LISTENERS}", str(iax.listen[MAX_LISTENERS])
+        )
     written = draft.written("iax")
     if not isinstance(written, dict):
         return
@@ -266,6 +270,12 @@ class _TrunkChecks:
             return
         if address.is_unspecified or address.is_multicast:
             self._error("host", "expected an address that calls can go to")
+            return
+        if address.version == 6 and address.is_link_local:
+            text = (
+                "expected a global or unique local address: a link-local one is on every link, and no key says on which"
+            )
+            self._error("host", text)
             return
         if not any(listen.reaches(address) for listen in listens):
             text = f'expected "udp:[::]:4569", say, among listen of [iax]: {listens[0]} does not reach '

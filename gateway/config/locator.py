@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import tomllib
 from bisect import bisect_right
+from collections.abc import Iterable
 
 from gateway.config.problems import KeyPath
 
@@ -32,6 +33,10 @@ class Locator:
         self._text = text = text.replace("\r\n", "\n")
         self._starts = [0, *(found.end() for found in re.finditer("\n", text))]
         self._lines: dict[KeyPath, int] = {(): 1}
+        self._values: dict[KeyPath, tuple[int, int]] = {}
+        self._pairs: dict[KeyPath, int] = {}
+        self._headers: list[tuple[int, int, KeyPath]] = []
+        self._comments: list[tuple[int, int]] = []
         self._array_sizes: dict[KeyPath, int] = {}
         self._at = 0
         self._read()
@@ -46,13 +51,57 @@ class Locator:
         """All that was found."""
         return dict(self._lines)
 
+    @property
+    def text(self) -> str:
+        """What was read, with line ends of one character."""
+        return self._text
+
+    def value(self, path: KeyPath) -> tuple[int, int] | None:
+        """Where the value at ``path`` begins in ``text`` and where it ends; None if no one value is written there."""
+        return self._values.get(path)
+
+    def pair(self, path: KeyPath) -> int | None:
+        """Where the key begins that a value at ``path`` is written with; None if there is none."""
+        return self._pairs.get(path)
+
+    def headers(self) -> list[tuple[int, int, KeyPath]]:
+        """Where each ``[table]`` and ``[[table]]`` begins and where its brackets end, with the path of the table."""
+        return list(self._headers)
+
+    def values(self) -> dict[KeyPath, tuple[int, int]]:
+        """Where every value begins and ends."""
+        return dict(self._values)
+
+    def comments(self) -> list[tuple[int, int]]:
+        """Where comments begin and end, each from its ``#`` to the end of its line."""
+        return list(self._comments)
+
+    def edited(self, edits: Iterable[tuple[int, int, str]]) -> str:
+        """``text`` with other words from where each edit begins to where it ends; no two of them may overlap."""
+        pieces: list[str] = []
+        at = 0
+        for start, end, written in sorted(edits):
+            pieces += (self._text[at:start], written)
+            at = end
+        return "".join((*pieces, self._text[at:]))
+
     def _mark(self, path: KeyPath, at: int) -> None:
         self._lines.setdefault(path, bisect_right(self._starts, at))
 
     def _skip(self, pattern: re.Pattern[str]) -> None:
         found = pattern.match(self._text, self._at)
         if found:
+            if pattern is _BLANK:
+                self._note_comments(found.end())
             self._at = found.end()
+
+    def _note_comments(self, end: int) -> None:
+        at = self._text.find("#", self._at, end)
+        while at >= 0:
+            line_end = self._text.find("\n", at, end)
+            line_end = end if line_end < 0 else line_end
+            self._comments.append((at, line_end))
+            at = self._text.find("#", line_end, end)
 
     def _next(self, text: str) -> bool:
         if self._text.startswith(text, self._at):
@@ -80,6 +129,11 @@ class Locator:
         keys = self._key()
         self._skip(_SPACE)
         self._next("]]" if array else "]")
+        path: KeyPath = self._named(keys, start, array=array)
+        self._headers.append((start, self._at, path))
+        return path
+
+    def _named(self, keys: list[str], start: int, *, array: bool) -> KeyPath:
         path: KeyPath = ()
         for key in keys[:-1]:
             path = self._inside((*path, key))
@@ -119,12 +173,14 @@ class Locator:
         for key in self._key():
             path = (*path, key)
             self._mark(path, start)
+        self._pairs[path] = start
         self._skip(_SPACE)
         self._next("=")
         self._skip(_SPACE)
         self._value(path)
 
     def _value(self, path: KeyPath) -> None:
+        start = self._at
         if self._next("["):
             self._array(path)
         elif self._next("{"):
@@ -132,7 +188,8 @@ class Locator:
         else:
             found = _STRING.match(self._text, self._at) or _SCALAR.match(self._text, self._at)
             if found:
-                self._at = found.end()
+                self._at = found.start() + len(found[0].rstrip())
+        self._values[path] = (start, self._at)
 
     def _array(self, path: KeyPath) -> None:
         index = 0

@@ -21,6 +21,7 @@ from gateway.config.values import (
     CallerId,
     Channels,
     Listen,
+    MetricsListen,
     Network,
     PeerHost,
     PortRange,
@@ -42,6 +43,7 @@ from gateway.config.values import (
     read_keepalive,
     read_listen,
     read_localnet,
+    read_metrics,
     read_nat,
     read_network,
     read_pattern,
@@ -193,6 +195,15 @@ class GatewaySection(Struct, frozen=True, kw_only=True):
     records: Annotated[Path | None, FilePath()] = None
     records_megabytes: Annotated[int, Meta(ge=1, le=100_000)] = 10
     records_files: Annotated[int, Meta(ge=1, le=1000)] = 5
+    capture_megabytes: Annotated[int, Meta(ge=0, le=1024)] = 16
+    metrics: Annotated[MetricsListen | None, Reads(read_metrics)] = None
+    bus: Annotated[
+        str,
+        Meta(
+            pattern=r"^(system|none|unix:path=/[-0-9A-Za-z_/.%]{1,300})\Z",
+            description='"system", "none" or unix:path= and the path of a socket',
+        ),
+    ] = "system"
 
     @property
     def state_path(self) -> Path:

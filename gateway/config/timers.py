@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from enum import Enum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gateway.config.fields import Reader
 from gateway.config.model import SipSection, Timers
@@ -67,6 +67,25 @@ def read_timers(reader: Reader, raw: object, path: KeyPath, *, voip: bool = True
     )
     check_together(reader, path, timers)
     return timers
+
+
+def named_timers(timers: Timers) -> dict[str, int | str]:
+    """What ``timers`` sets, by its dotted key without unit: ``{"q931.T303": "4 s", "q921.N200": 3}``."""
+    return {
+        f"{protocol}.{timer_name(key, rows[key])}": value if is_counter(rows[key]) else _duration(value)
+        for protocol, values, rows in _protocols(timers)
+        for key, value in values.items()
+        if key in rows
+    }
+
+
+def _protocols(timers: Timers) -> tuple[tuple[str, Mapping[Any, int], Mapping[Any, TimerRow]], ...]:
+    return (
+        ("q921", timers.q921, LAPD_TIMERS),
+        ("q931", timers.q931, USER_TIMERS),
+        ("sip", timers.sip, SIP_ROWS),
+        ("iax", timers.iax, IAX_TIMERS),
+    )
 
 
 def with_session_timers(timers: Timers, sip: SipSection) -> Timers:

@@ -79,6 +79,18 @@ class Listen:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsListen:
+    """Where metrics are handed out: a Unix socket, or a port of this host that nobody outside reaches."""
+
+    path: Path | None = None
+    address: Address | None = None
+    port: int = 0
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}" if self.path is not None else host_port(str(self.address), self.port)
+
+
+@dataclass(frozen=True, slots=True)
 class PeerHost:
     """Where a trunk or phone is: an address or a name, and a port if one is written. ``dynamic``: it registers."""
 
@@ -126,6 +138,10 @@ class Qualify:
     """How a peer is watched: ``milliseconds`` of answer time until it counts as lagged; None is not at all."""
 
     milliseconds: int | None
+
+
+STRUCK = "***"
+"""What interfaces write in place of a password that they do not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +244,28 @@ def read_udp_listen(raw: object) -> Listen:
     return listen
 
 
+def read_metrics(raw: object) -> MetricsListen | None:
+    """``none``, ``ADDRESS:PORT`` of loopback, or ``unix:`` and an absolute path."""
+    expected = 'expected "none", a loopback address and port such as "127.0.0.1:9470", or "unix:" and an absolute path'
+    if not isinstance(raw, str):
+        raise ValueError(expected)
+    if raw == "none":
+        return None
+    if raw.startswith("unix:"):
+        path = Path(raw[5:])
+        if not path.is_absolute() or len(bytes(path)) > MAX_SOCKET_PATH or "\0" in raw:
+            raise ValueError(f"{expected} of at most {MAX_SOCKET_PATH} octets")
+        return MetricsListen(path)
+    try:
+        host, port = _split_port(raw)
+        address = ip_address(host)
+    except ValueError:
+        raise ValueError(expected) from None
+    if port is None or not address.is_loopback or (address.version == 6 and not raw.startswith("[")):
+        raise ValueError(expected)
+    return MetricsListen(None, address, read_port(port))
+
+
 def read_host(raw: object) -> PeerHost:
     """``HOST`` or ``HOST:PORT`` with an address or a name, or ``dynamic``."""
     expected = 'expected an address or a name, with ":PORT" if need be, or "dynamic"'
@@ -243,7 +281,9 @@ def read_host(raw: object) -> PeerHost:
         named = False
     except ValueError:
         named = True
-    if "%" in host or (named and (not _HOST.match(host) or _looks_like_ipv4(host))):
+    if "%" in host and not named:
+        raise ValueError(f"{expected}; a link-local address with its interface is no place for calls")
+    if named and (not _HOST.match(host) or _looks_like_ipv4(host)):
         raise ValueError(expected)
     return PeerHost(host, None if port is None else read_port(port))
 
@@ -425,6 +465,8 @@ def read_cause(raw: object) -> Cause:
 
 def read_secret(raw: object) -> Secret:
     """A string, or a table with the path of a file."""
+    if raw == STRUCK:
+        raise ValueError(f'expected a password; "{STRUCK}" stands for one that was not told')
     if isinstance(raw, str) and raw:
         return Secret(text=raw)
     if isinstance(raw, dict) and list(raw) == ["file"] and isinstance(raw["file"], str) and raw["file"]:

@@ -294,6 +294,10 @@ class IaxFrame:
     port: int
     data: bytes
 
+    def __repr__(self) -> str:
+        # It may have a password in it.
+        return f"IaxFrame({self.socket}, {self.address}:{self.port}, {len(self.data)} octets)"
+
 
 @dataclass(frozen=True, slots=True)
 class IaxVoiceDue:
@@ -315,9 +319,27 @@ class ClearVoice:
     stream: int
 
 
+@dataclass(frozen=True, slots=True)
+class VoiceCopied:
+    """A copy for captures: an RTP packet in clear that ``stream`` received (``inward``) or sent.
+
+    ``at``: microseconds of CLOCK_MONOTONIC; ``local`` and ``remote`` are addresses and ports.
+    """
+
+    stream: int
+    at: int
+    inward: bool
+    local: tuple[str, int]
+    remote: tuple[str, int]
+    data: bytes
+
+    def __repr__(self) -> str:
+        return f"VoiceCopied({self.stream}, {len(self.data)} octets)"
+
+
 IaxMediaEvent = IaxFrame | IaxVoiceDue | ClearVoice
 StreamEvent = DigitHeard | FirstPacket | WentSilent | HeardAgain | PromptEnded | StreamLost
-MediaEvent = StreamEvent | EngineLost | EngineReady | IaxMediaEvent
+MediaEvent = StreamEvent | EngineLost | EngineReady | IaxMediaEvent | VoiceCopied
 
 OnOpened = Callable[[Opened | Failure], None]
 OnStatistics = Callable[[Statistics | Failure], None]

@@ -39,6 +39,7 @@ from gateway.media.api import (
     RtpSettings,
     StreamLost,
     Tone,
+    VoiceCopied,
     WentSilent,
 )
 from gateway.media.wire import HEADER_BYTES, PACKET_MAX, ListEntry, Opcode, WireError
@@ -198,6 +199,15 @@ class MediaClient:
             self.close(entry.stream)
         return len(kept)
 
+    def ask(self, on_reply: Callable[[Failure | None], None]) -> None:
+        """Ask the engine for a sign of life; None if it gives one."""
+
+        def replied(reply: bytes | Failure) -> None:
+            on_reply(reply if isinstance(reply, Failure) else None)
+
+        # Of streams beyond the last: the shortest question that there is an answer to.
+        self._request(Opcode.LIST, 0, wire.LIST.pack(0xFFFF_FFFF), replied)
+
     # -- sans-I/O --
 
     def receive(self, packet: bytes, now: int) -> None:
@@ -241,6 +251,21 @@ class MediaClient:
             self._out.clear()
             self._out_size = 0
             return Transmit(data)
+        return self._events.popleft() if self._events else None
+
+    def tap(self, stream: int, on: bool) -> None:
+        """Have what goes over an RTP stream copied, as ``VoiceCopied``, or no more; of ``wire.TAPS_MAX`` at once."""
+        self._send(Opcode.TAP, stream, wire.TAP.pack(on))
+
+    @property
+    def tells(self) -> bool:
+        """Whether ``hear`` has something for others."""
+        return bool(self._events or self.refused)
+
+    def hear(self) -> MediaEvent | None:
+        """The next event, without sending what is to be sent: whoever hears it may have requests to go along."""
+        while self.refused:
+            self.refused.popleft()()
         return self._events.popleft() if self._events else None
 
     # -- Media --
@@ -539,4 +564,5 @@ _EVENTS: dict[int, Callable[[int, bytes], MediaEvent]] = {
     Opcode.EVENT_IAX_FRAME: _iax_frame,
     Opcode.EVENT_IAX_VOICE: _iax_voice,
     Opcode.EVENT_IAX_CLEAR: lambda stream, _: ClearVoice(stream),
+    Opcode.EVENT_TAP: lambda stream, body: VoiceCopied(stream, *wire.tap_of(body)),
 }

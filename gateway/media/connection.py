@@ -51,7 +51,9 @@ class EngineConnection:
         self._complained = False
 
     def start(self) -> None:
-        """Connect, now or as soon as the engine is there. Needs a running loop."""
+        """Connect, now or as soon as the engine is there; once. Needs a running loop."""
+        if self._loop is not None:
+            return
         self._loop = asyncio.get_running_loop()
         self._connect()
 
@@ -125,6 +127,7 @@ class EngineConnection:
                 return
             if self._socket is None or not waiting(self._socket):
                 break
+        self.tell()
         self._after()
 
     def _expired(self) -> None:
@@ -136,6 +139,16 @@ class EngineConnection:
             self.client.handle_timer(self._clock())
             self._after()
         self._set_timer()
+
+    def tell(self) -> bool:
+        """Hand on what the client has to tell and send nothing yet, ``drain`` does; True if there was anything."""
+        client = self.client
+        if not client.tells:
+            return False
+        now = self._clock()
+        while (event := client.hear()) is not None:
+            self._on_event(event, now)
+        return True
 
     def drain(self) -> bool:
         """Send and hand on everything the client has; call after making requests. True if others were told anything."""

@@ -51,6 +51,7 @@ class EngineKeeper:
         self._since = 0.0
         self._restarting: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
+        self._left = False
 
     @property
     def pid(self) -> int | None:
@@ -74,6 +75,9 @@ class EngineKeeper:
         if self._restarting is not None:
             # Not cancelled: an engine that is being started would be left behind.
             await self._restarting
+        if self._left:
+            self._unwatch()
+            return
         if self._foreign is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._foreign, signal.SIGTERM)
@@ -83,6 +87,11 @@ class EngineKeeper:
     def no_more(self) -> None:
         """The program is about to end: an engine that ends from now on is not started again."""
         self._stopping.set()
+
+    def leave(self) -> None:
+        """The program is about to end, and the engine goes on for the one after it."""
+        self._left = True
+        self.no_more()
 
     def _watch(self) -> None:
         loop = asyncio.get_running_loop()

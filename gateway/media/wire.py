@@ -6,7 +6,6 @@ Bytes only: nothing here knows a request's meaning or keeps state.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from struct import Struct
@@ -39,6 +38,8 @@ IAX_TRUNK_STAMPS = 2
 IAX_ENCRYPTED = 4
 STATISTICS_LEAST_BYTES = 100
 STATISTICS_BYTES = 132
+TAPS_MAX = 32
+TAP_HEADER = 48
 STEP_MILLISECONDS_MAX = 3_600_000
 DIGIT_MILLISECONDS_MAX = 60_000
 
@@ -66,6 +67,7 @@ class Opcode(IntEnum):
     OPEN_IAX = 18
     SET_IAX = 19
     IAX_VOICE = 20
+    TAP = 21
     EVENT_DIGIT = 0x40
     EVENT_FIRST = 0x41
     EVENT_SILENT = 0x42
@@ -75,6 +77,7 @@ class Opcode(IntEnum):
     EVENT_IAX_FRAME = 0x46
     EVENT_IAX_VOICE = 0x47
     EVENT_IAX_CLEAR = 0x48
+    EVENT_TAP = 0x49
     REPLY = 0x80
 
 
@@ -121,6 +124,8 @@ SET_IAX = Struct("<BBBB16sHHHHqBBxx16s16s")
 IAX_VOICE = Struct("<IB3x")
 EVENT_DIGIT = Struct("<IB3x")
 EVENT_SILENT = Struct("<I")
+TAP = Struct("<B3x")
+EVENT_TAP = Struct("<BBHHxxq16s16s")
 
 
 SRTP_KEY_LENGTHS = {
@@ -165,8 +170,9 @@ def message(opcode: int, request: int, stream: int, body: bytes = b"") -> bytes:
     return HEADER.pack(MAGIC, VERSION, opcode, request, stream, len(body)) + body
 
 
-def messages(packet: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-    """Yield (opcode, request, stream, body) of each message in ``packet``; raises WireError at the first bad one."""
+def messages(packet: bytes) -> list[tuple[int, int, int, bytes]]:
+    """(opcode, request, stream, body) of each message in ``packet``; raises WireError if one of them is bad."""
+    found = []
     at, size = 0, len(packet)
     while at < size:
         if size - at < HEADER_BYTES:
@@ -179,8 +185,9 @@ def messages(packet: bytes) -> Iterator[tuple[int, int, int, bytes]]:
         at += HEADER_BYTES
         if length > BODY_MAX or length > size - at:
             raise WireError(f"body of {length} octets, {size - at} left, {BODY_MAX} allowed")
-        yield opcode, request, stream, packet[at : at + length]
+        found.append((opcode, request, stream, packet[at : at + length]))
         at += length
+    return found
 
 
 def address_bytes(address: str) -> tuple[int, bytes]:
@@ -271,6 +278,16 @@ def iax_frame_of(body: bytes) -> tuple[str, int, bytes]:
     if family == 4:
         return socket.inet_ntop(socket.AF_INET, address[:4]), port, body[IAX_ADDRESS.size :]
     return socket.inet_ntop(socket.AF_INET6, address), port, body[IAX_ADDRESS.size :]
+
+
+def tap_of(body: bytes) -> tuple[int, bool, tuple[str, int], tuple[str, int], bytes]:
+    """(microseconds, received, our address and port, theirs, RTP packet) of a copy; raises WireError."""
+    if len(body) < EVENT_TAP.size:
+        raise WireError(f"copy of a packet of {len(body)} octets")
+    family, inward, port, far_port, at, near, far = EVENT_TAP.unpack_from(body)
+    size, kind = (4, socket.AF_INET) if family == 4 else (16, socket.AF_INET6)
+    local, remote = socket.inet_ntop(kind, near[:size]), socket.inet_ntop(kind, far[:size])
+    return at, bool(inward), (local, port), (remote, far_port), body[EVENT_TAP.size :]
 
 
 def tone_body(tone: Tone, label: bytes) -> bytes:

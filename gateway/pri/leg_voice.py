@@ -100,6 +100,11 @@ class VoicedLeg:
         """True once Released was told, or is about to be."""
         return self._over
 
+    @property
+    def voiceless(self) -> bool:
+        """True once its stream is closed: the call is being cleared."""
+        return self._closed
+
     def tell(self, event: LegEvent) -> None:
         """Queue an event for the listener."""
         if not self._over:
@@ -118,6 +123,19 @@ class VoicedLeg:
         if self._counters is not None:
             record["media"] = self._counters.by_name()
         return record
+
+    # -- for the program after this one --
+
+    @property
+    def inband(self) -> bool:
+        """Whether the far end said that there is something to hear."""
+        return self._inband
+
+    def stand(self, stream: int, *, inband: bool) -> None:
+        """It was answered before this program began; ``stream`` is its voice."""
+        self.stream = stream
+        self._placed = True
+        self._inband = inband
 
     # -- the end --
 

@@ -31,6 +31,7 @@ from gateway.pri.q931.primitives import (
     SendData,
 )
 from gateway.pri.q931.states import CLEARING
+from gateway.pri.q931.timers import timer_values
 from gateway.pri.q931.variant import Line3
 from gateway.pri.settings import Numbering, PriSettings
 from gateway.pri.span.layer1 import Alarm
@@ -152,17 +153,7 @@ class PriTrunk:
         self.legs: dict[Q931Call, PriLeg] = {}
         self.failed_legs: deque[VoicedLeg] = deque()
         """Legs without voice, which ``handle_timer`` ends: it is due as long as there are any."""
-        self.shortest_timer = min(
-            *self.lapd.durations,
-            *self.q931.durations.values(),
-            *(
-                length
-                for length in (settings.interdigit, settings.name_wait, settings.inband_hold, self.patience)
-                if length
-            ),
-            settings.audit,
-            COUNTERS_WAIT,
-        )
+        self.shortest_timer = self._shortest()
         """Microseconds that every timer begun from now on runs at least: ``next_timer`` changes for nothing sooner."""
         self._on_offer = on_offer
         self._wake = wake
@@ -179,6 +170,29 @@ class PriTrunk:
         # When the next error of the data link may be told, and how many were not.
         self._next_error = 0
         self._untold_errors = 0
+
+    def _shortest(self) -> int:
+        settings = self.settings
+        lengths = (settings.interdigit, settings.name_wait, settings.inband_hold, self.patience)
+        return min(
+            *self.lapd.durations,
+            *self.q931.durations.values(),
+            *(length for length in lengths if length),
+            settings.audit,
+            COUNTERS_WAIT,
+        )
+
+    def take_up(self, settings: PriSettings) -> None:
+        """Let ``settings`` hold for calls from now on.
+
+        Name, line, side, switch type, law, timeslots and timers of the data link must be as they were.
+        """
+        self.settings = settings
+        self.neutral_numbering = settings.numbering.neutral
+        self.patience = settings.patience
+        side = settings.side
+        self.q931.durations.update(timer_values(side, self.variant.timers[side], settings.q931_timers))
+        self.shortest_timer = self._shortest()
 
     # -- state --
 
@@ -293,8 +307,12 @@ class PriTrunk:
         return self._new_leg(call, incoming=False)
 
     def _new_leg(self, call: Q931Call, *, incoming: bool) -> PriLeg:
-        self._serial += 1
-        leg = PriLeg(self, call, self._serial, incoming=incoming)
+        return self.revive_leg(call, self._serial + 1, incoming=incoming)
+
+    def revive_leg(self, call: Q931Call, serial: int, *, incoming: bool) -> PriLeg:
+        """A leg for ``call``, which may be one that the program before this one had; ``serial`` is in its name."""
+        self._serial = max(self._serial, serial)
+        leg = PriLeg(self, call, serial, incoming=incoming)
         self.legs[call] = leg
         call.user = leg
         return leg

@@ -14,8 +14,10 @@ import time
 from collections import defaultdict, deque
 from pathlib import Path
 
+from gateway import event_loop
+from gateway.collector import keep_what_is_there
 from gateway.config import load
-from gateway.daemon import Daemon, keep_what_is_there
+from gateway.daemon import Daemon
 from gateway.media.engine_process import EngineProcess
 from gateway.voip.sip.flow import Close, Flow, Resolve, Send
 
@@ -110,4 +112,4 @@ async def _run(configuration_file: Path, output: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_run(Path(sys.argv[1]), Path(sys.argv[2])))
+    event_loop.run(_run(Path(sys.argv[1]), Path(sys.argv[2])))

@@ -15,9 +15,11 @@ from pathlib import Path
 
 from tests.bench.bare import bare_calls
 from tests.bench.beside import calls_beside, delay_rows, guarded_calls_beside, voice_beside
+from tests.bench.bus_objects import bus_objects
 from tests.bench.engine_load import engine_load
 from tests.bench.iax_beside import iax_calls, iax_voice
 from tests.bench.processes import machine, percentile, share_stolen, stolen, tree, used
+from tests.bench.reconfiguration import reconfiguration_rows
 from tests.bench.registrations import ROUNDS as REGISTERING_ROUNDS
 from tests.bench.registrations import registrations
 from tests.bench.row import Row
@@ -258,6 +260,8 @@ async def measure(directory: Path, quick: bool) -> list[Row]:
         ("the same encrypted", lambda where: iax_voice(where, seconds, encrypted=True)),
         ("TLS handshakes", tls_handshakes),
         ("registrations", lambda where: phone_registrations(where, rounds)),
+        ("a thousand objects on D-Bus", objects_on_bus),
+        ("another configuration, while it runs", reconfiguration_rows),
         *((f"{count} standing calls", _standing(count)) for count in (1, 30, 240)),
         ("standing SIP to SIP calls beside others", lambda where: voice_beside(where, seconds, secure=False)),
         ("the same with SRTP on one side", lambda where: voice_beside(where, seconds, secure=True)),
@@ -309,6 +313,12 @@ async def tls_handshakes(directory: Path) -> list[Row]:
 async def phone_registrations(directory: Path, rounds: int) -> list[Row]:
     """Registrations a second of one core."""
     return [Row(what, value) for what, value in await registrations(directory, rounds)]
+
+
+async def objects_on_bus(directory: Path) -> list[Row]:
+    """What the event loop spends on whoever looks at a gateway with a thousand phones."""
+    await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True)
+    return [Row(what, value, goal) for what, value, goal in await bus_objects(directory)]
 
 
 def _standing(count: int) -> Callable[[Path], Awaitable[list[Row]]]:

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.live import Live
 
 from gateway.pri.span.endpoint import MAX_PATH
+from tests.demo import private_bus
 from tests.demo.calls import Outcome, from_exchange, from_phone
 from tests.demo.ladder import ladder
 from tests.demo.processes import DemoError
@@ -37,6 +38,8 @@ Join in with your own softphone on this machine (no registration needed, nothing
            {phone} the demonstration's phone · 600 echo in the gateway · 601 milliwatt in the gateway
 Let the exchange call you:  {python} -m tests.demo.command '{directory}/exchange.sock' call {softphone_did}
 Cut and mend the line:      … cut    … mend    … alarm yellow
+Look into it:  {python.parent}/gatewayctl --bus '{bus}' status
+               … phones    … spans    … calls    … events    … test-call internal 95550106    … --help
 Files: {directory}/gateway.toml, gateway.log, exchange.log, trace.jsonl, calls.jsonl
 Ctrl-C ends everything.
 """
@@ -81,6 +84,7 @@ async def run(directory: Path, once: bool) -> int:
                 phone=PHONE,
                 did=DID,
                 directory=directory,
+                bus=private_bus.address_of(directory),
                 python=Path(sys.executable),
             )
         )

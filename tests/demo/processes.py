@@ -29,11 +29,11 @@ class Service:
         self._process = process
 
     @classmethod
-    async def start(cls, name: str, arguments: list[str], log: Path) -> Service:
-        """Run ``python -m`` something; ``log`` gets all it says."""
+    async def start(cls, name: str, arguments: list[str], log: Path, *, program: str = sys.executable) -> Service:
+        """Run ``python -m`` something, or another program; ``log`` gets all it says."""
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, *arguments, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output
+                program, *arguments, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output
             )
         return cls(name, process, log)
 
@@ -50,6 +50,10 @@ class Service:
     def tail(self) -> str:
         """The last lines of its log."""
         return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-15:])
+
+    async def ended(self) -> int:
+        """Wait until it ends by itself; its exit status."""
+        return await asyncio.wait_for(self._process.wait(), END_SECONDS)
 
     async def stop(self) -> None:
         """End it and wait for it."""

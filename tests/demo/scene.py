@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.provision.certificates import KeyKind, make_box, make_ca
+from tests.demo import private_bus
 from tests.demo.processes import Control, DemoError, Service
 from tests.interop.baresip import Baresip
 from tests.interop.program import free_port
@@ -33,6 +34,7 @@ schema = 1
 name = "demo"
 country = "us"
 run_dir = "{run_dir}"
+bus = "{bus}"
 
 [sip]
 listen = ["udp:127.0.0.1:{sip_port}", "tcp:127.0.0.1:{sip_port}", "tls:127.0.0.1:{tls_port}"]
@@ -164,6 +166,7 @@ class Scene:
         (directory / "gateway.toml").write_text(
             _CONFIGURATION.format(
                 run_dir=directory,
+                bus=private_bus.address_of(directory),
                 span=span,
                 sip_port=sip_port,
                 tls_port=tls_port,
@@ -177,6 +180,7 @@ class Scene:
         services: list[Service] = []
         opened: list[Control | Baresip] = []
         try:
+            services.append(await private_bus.start(directory))
             exchange_service = await Service.start(
                 "exchange",
                 _arguments(
@@ -239,7 +243,7 @@ class Scene:
                 return
             if asyncio.get_running_loop().time() > deadline:
                 what = f"the line did not come up: {status['spans']}" if registered else "the phone did not register"
-                raise DemoError(f"{what}\n{self.services[1].tail()}")
+                raise DemoError(f"{what}\n{self.services[-1].tail()}")
             await asyncio.sleep(0.05)
 
     async def registration(self) -> str:

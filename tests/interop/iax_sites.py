@@ -131,6 +131,7 @@ class Sites:
         far_secret: str = SECRET,
         near_extra: str = "",
         trace: bool = False,
+        grace: int = 3,
     ) -> None:
         self.wire = wire = Wire()
         products = []
@@ -148,7 +149,7 @@ class Sites:
                 route=far_route if number else "",
             )
             extra += "" if number else near_extra
-            products.append(Product(place, extra=extra, number=number + 1, trace=trace))
+            products.append(Product(place, extra=extra, number=number + 1, trace=trace, grace=grace))
         self.near, self.far = products
         self._stack = contextlib.AsyncExitStack()
 

@@ -26,6 +26,7 @@ schema = 1
 name = "product"
 run_dir = "{directory}"
 records = "{records}"
+{section}
 [sip]
 listen = ["udp:127.0.0.1:{sip_port}", "tcp:127.0.0.1:{sip_port}"{listen}]
 {sip}
@@ -82,7 +83,7 @@ def _without_iax(status: Mapping[str, Any]) -> bool:
 
 
 class Product:
-    """A running product. ``exchange`` False leaves the spans' far ends to the test."""
+    """A running product. ``exchange`` False leaves the spans' far ends to the test; ``section``: lines of [gateway]."""
 
     def __init__(
         self,
@@ -94,6 +95,7 @@ class Product:
         side: str = "user",
         exchange: bool = True,
         extra: str = "",
+        section: str = "",
         sip: str = "",
         media: str = "",
         trunk: str = "",
@@ -121,6 +123,7 @@ class Product:
                 directory=directory,
                 records=records,
                 sip_port=self.sip_port,
+                section=section,
                 far_host=far_host,
                 far_port=self.far_port,
                 sip=sip,
@@ -232,6 +235,14 @@ class Product:
         await self.gateway.close()
         os.kill(self.gateway_pid, signal.SIGKILL)
         await self.services["gateway"].stop()
+
+    async def hand_over_gateway(self) -> None:
+        """SIGUSR2 to the Python side, which leaves its calls to the next start, and the engine too."""
+        self._orphans += _children(self.gateway_pid)
+        await self.gateway.close()
+        os.kill(self.gateway_pid, signal.SIGUSR2)
+        status = await self.services["gateway"].ended()
+        assert status == 0, self.log
 
     async def stop_gateway(self) -> None:
         """SIGTERM to the Python side, which ends with its engine."""

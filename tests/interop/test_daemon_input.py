@@ -333,4 +333,4 @@ def test_the_program_tells_how_it_is_used() -> None:
         [sys.executable, "-m", "gateway"], capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert done.returncode == 2
-    assert "expected either --config FILE or --check FILE" in done.stderr
+    assert "expected --config FILE, --store DIR or --check FILE" in done.stderr

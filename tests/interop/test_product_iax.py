@@ -176,7 +176,8 @@ async def test_a_call_that_must_be_encrypted_fails_where_the_other_side_does_not
 async def test_a_wrong_password_calls_nobody(tmp_path: Path) -> None:
     async with Sites(tmp_path, near_secret="another password") as sites:  # noqa: S106 - a test's
         record = await refused(sites, sites.near)
-        assert record["attempts"][0]["cause"] == 21, record
+        assert record["attempts"][0]["cause"] == 57, record
+        assert "refuses our user name" in sites.near.log
         assert sites.far.records() == []
         assert "has another password or key" in sites.far.log
 

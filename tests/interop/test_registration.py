@@ -10,9 +10,9 @@ import pytest
 
 from gateway.core import SECOND
 from gateway.leg import Answered, Released
+from gateway.voip.registering import RegistrationState
 from gateway.voip.sip.far_end_settings import FarEndSettings, RegistrationSettings
 from gateway.voip.sip.peers import PeerSettings
-from gateway.voip.sip.registration import RegistrationState
 from gateway.voip.sip.resolver import Resolver
 from gateway.voip.sip.targets import Domain
 from tests.interop.dns_server import DnsServer

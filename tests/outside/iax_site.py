@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.interop.tone import HeardTone, measure_tone
 from tests.outside.asterisk import Asterisk
+from tests.outside.ended_calls import EXTENSIONS
 
 MILLIWATT_HZ = 1004
 SECRET = "apples"  # noqa: S105 - of a test's own Asterisk on loopback
@@ -39,21 +40,7 @@ DIALPLAN = """\
 [incoming]
 exten => _X.,1,UserEvent(offered,Number: ${EXTEN},Caller: ${CALLERID(num)},Name: ${CALLERID(name)},Pres: ${CALLERID(pres)},Codec: ${CHANNEL(audioreadformat)})
 same => n,Goto(${EXTEN:-2},1)
-exten => 01,1,Hangup(1)
-exten => 17,1,Busy(1)
-exten => 18,1,Hangup(18)
-exten => 21,1,Hangup(21)
-exten => 34,1,Congestion(1)
-exten => 38,1,Hangup(38)
-exten => 50,1,Ringing()
-same => n,Wait(20)
-exten => 51,1,Progress()
-same => n,Playtones(1004)
-same => n,Wait(20)
-exten => 52,1,Ringing()
-same => n,Wait(1)
-same => n,Answer()
-same => n,Milliwatt()
+EXTENSIONS
 exten => 60,1,Answer()
 same => n,Read(GOT,,5,,1,8)
 same => n,UserEvent(digits,Got: ${GOT})
@@ -63,8 +50,6 @@ exten => 61,1,Answer()
 same => n,Wait(2)
 same => n,Hangup(27)
 exten => 62,1,Dial(IAX2/branch/95550107,10)
-exten => 70,1,Answer()
-same => n,Echo()
 [out]
 exten => _X.,1,Set(CALLERID(num)=4165557777)
 same => n,Set(CALLERID(name)=Far Site)
@@ -80,7 +65,7 @@ same => n,SendDTMF(1550*,150,150)
 same => n,Read(GOT,,4,,1,8)
 same => n,UserEvent(digits,Got: ${GOT})
 same => n,Hangup()
-"""  # noqa: E501 - lines of the dial plan
+""".replace("EXTENSIONS\n", EXTENSIONS)  # noqa: E501 - lines of the dial plan
 
 
 def iax_conf(far: int, *, general: str = "", peer: str = "", more: str = "") -> str:

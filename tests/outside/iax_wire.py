@@ -163,7 +163,9 @@ class _Keys:
                 continue
             if not each.full or (len(data) >= FULL_HEADER and 0 < data[10] <= _LAST_KIND):
                 return replace(each, data=data)
-        return each if each.full and each.data[10:12] == bytes((rfc.IAX, rfc.NEW)) else None
+        # A NEW has no key yet, and INVAL is for a call of which nobody knows one any more.
+        clear = each.full and each.data[10:12] in (bytes((rfc.IAX, rfc.NEW)), bytes((rfc.IAX, rfc.INVAL)))
+        return each if clear else None
 
 
 def in_clear(datagrams: Iterable[Datagram], secret: str) -> list[Datagram]:

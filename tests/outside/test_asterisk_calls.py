@@ -11,6 +11,7 @@ from tests.interop.product import Product
 from tests.interop.program import free_port
 from tests.interop.scenario import lasting
 from tests.outside.asterisk import Asterisk
+from tests.outside.ended_calls import CAUSES_OUT, EXTENSIONS
 
 MILLIWATT_HZ = 1004
 SIP = """\
@@ -36,29 +37,13 @@ DIALPLAN = """\
 [incoming]
 exten => _X.,1,UserEvent(offered,Caller: ${CALLERID(num)},Pres: ${CALLERID(pres)})
 same => n,Goto(${EXTEN:-2},1)
-exten => 01,1,Hangup(1)
-exten => 17,1,Busy(1)
-exten => 18,1,Hangup(18)
-exten => 21,1,Hangup(21)
-exten => 34,1,Congestion(1)
-exten => 38,1,Hangup(38)
-exten => 50,1,Ringing()
-same => n,Wait(20)
-exten => 51,1,Progress()
-same => n,Playtones(1004)
-same => n,Wait(20)
-exten => 52,1,Ringing()
-same => n,Wait(1)
-same => n,Answer()
-same => n,Milliwatt()
+EXTENSIONS
 exten => 60,1,Answer()
 same => n,Wait(0.5)
 same => n,Transfer(SIP/95550107)
 same => n,UserEvent(transferred,Status: ${TRANSFERSTATUS})
 same => n,Echo()
 exten => 61,1,Transfer(SIP/95550107)
-exten => 70,1,Answer()
-same => n,Echo()
 [out]
 exten => _X.,1,Set(CALLERID(num)=4165557777)
 same => n,Set(CALLERID(name)=Far Site)
@@ -68,7 +53,7 @@ same => n,UserEvent(dialled,Number: ${EXTEN},Status: ${DIALSTATUS},Cause: ${HANG
 [listening]
 exten => _X.,1,Answer()
 same => n,Dial(SIP/9${EXTEN}@branch,8)
-"""
+""".replace("EXTENSIONS\n", EXTENSIONS)
 
 
 def scene(directory: Path, trunk: str = "", codecs: str = "") -> tuple[Product, Asterisk]:
@@ -87,7 +72,6 @@ async def dialled(far: Asterisk, number: str, presentation: str = "allowed") -> 
     return told["Status"], told["Cause"]
 
 
-CAUSES_OUT = {"01": 1, "17": 17, "21": 21, "34": 34, "38": 38}
 CAUSES_IN = {
     "5550102": ("BUSY", "17"),
     "5550103": ("CHANUNAVAIL", "1"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import signal
 from pathlib import Path
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.interop.program import PATIENCE
 from tests.interop.scenario import lasting
+from tests.outside.ended_calls import CAUSES_OUT
 from tests.outside.iax_scene import DIALLED, Scene
 from tests.outside.iax_site import MILLIWATT_HZ, NEW_KEY, hang_up, heard, talk
 from tests.outside.iax_wire import Datagram, kilobits_a_call, trunk_blocks
@@ -252,7 +254,6 @@ async def dialled(scene: Scene, number: str, presentation: str = "allowed") -> s
     return (await scene.far.manager.told("dialled", 15, Number=number))["Status"]
 
 
-CAUSES_OUT = {"01": 1, "17": 17, "21": 21, "34": 34, "38": 38}
 CAUSES_IN = {
     "95550102": ("BUSY", "17"),
     "95550103": ("CHANUNAVAIL", "1"),
@@ -440,6 +441,51 @@ async def test_a_wrong_password_of_ours_is_told(tmp_path: Path) -> None:
     scene.far.files["iax.conf"] = scene.far.files["iax.conf"].replace("apples", "pears")
     async with scene:
         report = await scene.product.pstn_call("4165550670")
-        # Asterisk says so with cause 50, for us to pass on.
-        assert (report["answered"], report["cause"]) == (None, 50), scene.product.log
-        assert "site does not take our user or secret" in scene.product.log
+        # Asterisk says so with cause 50, after which a caller would look for a fault of his own.
+        assert (report["answered"], report["cause"]) == (None, 57), scene.product.log
+        told = "trunk site refuses our user name (branch) or secret: No authority found (50)"
+        assert told in scene.product.log
+        status = await scene.product.gateway.command("status")
+        assert status["iax"]["peers"]["site"]["refuses_us"] == "No authority found (50)"
+
+
+@lasting(60.0)
+async def test_calls_that_begin_at_once_all_get_through_where_the_site_takes_three_at_a_time(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    scene.far.files["iax.conf"] = scene.far.files["iax.conf"].replace("maxauthreq = 100", "maxauthreq = 3")
+
+    def later(datagram: Datagram) -> None:
+        # A way of 30 ms, as between sites: on loopback each has proven itself before the next one comes.
+        again = functools.partial(scene.wire.inject, datagram.data, near=datagram.near)
+        asyncio.get_running_loop().call_later(0.03, again)
+
+    async with scene:
+        scene.wire.change = later
+        exchange = scene.product.exchange
+        begin = [exchange.command("call", called="4165550670", hold=-1) for _ in range(20)]
+        calls = [reply["call"] for reply in await asyncio.gather(*begin)]
+        await scene.product.until_answered(len(calls))
+        for call in calls:
+            await exchange.command("hangup", call=call)
+        await scene.product.until_idle()
+    assert any(b"Unauthenticated call limit reached" in each.data for each in scene.wire.sent(near=False))
+
+
+ROUND = """\
+exten => 63,1,Dial(IAX2/branch/641655506${EXTEN},10)
+same => n,Hangup(${HANGUPCAUSE})
+exten => 70,1,Answer()
+"""
+
+
+@lasting(60.0)
+async def test_call_that_the_site_sends_back_to_us_again_and_again_ends_with_cause_25(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    plan = scene.far.files["extensions.conf"]
+    scene.far.files["extensions.conf"] = plan.replace("exten => 70,1,Answer()\n", ROUND)
+    async with scene:
+        report = await scene.product.pstn_call("4165550663")
+        assert (report["answered"], report["cause"]) == (None, 25), scene.product.log
+        assert "a call to 64165550663 of 4165550199 goes round between trunk site and us" in scene.product.log
+        await scene.product.until_idle()
+        assert len(scene.product.records()) <= 4

@@ -84,3 +84,14 @@ async def test_a_modem_with_a_wrong_password_is_not_registered(tmp_path: Path) -
         status = await product.gateway.command("status")
         if status["iax"]["peers"]["m1"]["address"]:
             raise PeerError("it is registered all the same")
+
+
+@lasting(60.0)
+async def test_a_modem_that_knows_no_call_tokens_is_refused_where_they_are_required(tmp_path: Path) -> None:
+    product = Product(tmp_path, exchange=False)
+    port = free_port()
+    product.add(HEAD.format(port=port) + MODEM.format(number=1, codec="alaw").replace('"no"', '"yes"') + ROUTES)
+    async with product, await IaxModem.start("m1", port):
+        status = await product.until(lambda status: bool(status["iax"]["statistics"]["rejected"]), "a refusal")
+        assert not status["iax"]["peers"]["m1"]["address"]
+        assert not status["iax"]["statistics"]["sessions"]

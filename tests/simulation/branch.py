@@ -69,7 +69,7 @@ class Branch:
         self.story = Story()
         self.weather = Weather(latency=rng.choice((1, 5, 20)) * MILLISECOND, jitter=1 * MILLISECOND)
         self.network = Network(world, self.weather)
-        iax_shapes = choose_iax(rng) if iax else []
+        iax_shapes = choose_iax(seed) if iax else []
         self._keys = tempfile.TemporaryDirectory() if iax else None
         if self._keys is not None:
             write_keys(Path(self._keys.name))

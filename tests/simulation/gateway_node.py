@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from tests.simulation.itsp import Names
 
 ADDRESS = "10.0.0.1"
+ADDRESS_6 = "fd00::1"
+"""Where it hears IAX2 as well."""
+SECOND_IAX_PORT = 4570
 PORT = 5060
 START = 1_800_000_000
 """When the run begins, in seconds since 1970."""
@@ -116,10 +119,11 @@ class GatewayNode(Node, StreamUser):
             self._iax_event,
             lambda stream: self.world.after(CONTROL_DELAY, self._iax_first, stream),
             random.Random(self.world.seed),
-            local=ADDRESS,
             itself=False,
         )
-        self.network.join_port(ADDRESS, IAX_PORT, self._receive_iax)
+        self.network.also(ADDRESS, ADDRESS_6)
+        for port in (IAX_PORT, SECOND_IAX_PORT):
+            self.network.join_port(ADDRESS, port, partial(self._receive_iax, port))
         self.world.after(TALK_EVERY, self._speak)
 
     def _send_iax(self, source: Address, target: Address, data: bytes) -> None:
@@ -127,11 +131,11 @@ class GatewayNode(Node, StreamUser):
             self.watch_iax(target[0], -len(data))
         self.network.send(source, target, data)
 
-    def _receive_iax(self, data: bytes, source: Address) -> None:
+    def _receive_iax(self, port: int, data: bytes, source: Address) -> None:
         if self.engine.iax is not None:
             if self.watch_iax is not None:
                 self.watch_iax(source[0], len(data))
-            self.engine.iax.receive(data, source, IAX_PORT)
+            self.engine.iax.receive(data, source, port)
 
     def _iax_event(self, event: IaxMediaEvent) -> None:
         if isinstance(event, IaxFrame):

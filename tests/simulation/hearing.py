@@ -87,7 +87,7 @@ class Hearing:
             return
         far = self._in_gateway(callee)
         self.talked += 1
-        if self._directly(caller, callee):
+        if self._directly(caller, callee) or self.branch.iax.left(script):
             return
         if near is None or far is None or heard is not far:
             if self.branch.iax.is_wild(script):
@@ -145,7 +145,12 @@ class Hearing:
         near, far = self._in_gateway(side), self._in_gateway(other)
         if side.technology == "pri" and near is not None:
             self.branch.gateway.hear_digit(near, KEY)
-        if not self.branch.shape.faults and near is not None and far is not None:
+        if self.branch.shape.faults:
+            return
+        if side.technology == other.technology == "iax2":
+            # Perhaps without the gateway.
+            self.branch.world.after(TALKING_AFTER, self._key_heard, script, side, other, "")
+        elif near is not None and far is not None:
             self.branch.world.after(TALKING_AFTER, self._key_heard, script, side, other, far.label)
 
     def _key_heard(self, script: Script, side: Side, other: Side, label: str) -> None:

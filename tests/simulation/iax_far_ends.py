@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from gateway.cause import Cause
 from gateway.core import MILLISECOND, SECOND
-from gateway.voip.sip.defence import MAX_SHUT_OUT, MAX_SOURCES
+from gateway.voip.sip.defence import MAX_SHUT_OUT, MAX_SOURCES, source_of
 from tests.simulation import iax_rfc as rfc
-from tests.simulation.gateway_node import ADDRESS
+from tests.simulation.gateway_node import ADDRESS as GATEWAY_AT
 from tests.simulation.iax_mangler import Mangler
 from tests.simulation.iax_pbx import IaxPbx
-from tests.simulation.iax_shape import SITE, WILD, IaxShape, peer, terms
+from tests.simulation.iax_shape import GUEST, SITE, WILD, IaxShape, peer, terms
 from tests.simulation.iax_site import IaxSite
 from tests.simulation.iax_stranger import IMPOSTOR_AT, IaxStrangers
 from tests.simulation.iax_talk import Mood, Talk
@@ -65,17 +65,18 @@ class IaxFarEnds:
         self.impostor = self._impostor(shapes) if shapes else None
         wild = self.nodes.get(WILD)
         for pbx in self.pbxes:
-            pbx.tap = self._beside if pbx is wild else partial(self._overheard, pbx)
+            if pbx.name != GUEST:
+                # Of who proves nothing a call that is said twice is two.
+                pbx.tap = self._beside if pbx is wild else partial(self._overheard, pbx)
 
     def _far_end(self, shape: IaxShape) -> FarEnd:
         branch = self.branch
         if shape.nat is not None:
             self.nats[shape.name] = Nat(shape.nat, shape.address, f"198.52.{len(self.nats)}.1")
             branch.network.put_behind(self.nats[shape.name])
-        where = (ADDRESS, rfc.PORT)
         if shape.name == SITE:
             return IaxSite(self.world, shape.name, shape.address, branch.network, branch.story, peer(shape))
-        pbx = IaxPbx(self.world, shape.name, shape.address, where, branch.network, branch.story, terms(shape))
+        pbx = IaxPbx(self.world, shape.name, shape.address, shape.gateway, branch.network, branch.story, terms(shape))
         # What the wild one finds odd may be what became of its own frames.
         pbx.fair = not branch.shape.faults and shape.name != WILD
         if shape.dynamic:
@@ -84,17 +85,18 @@ class IaxFarEnds:
 
     def _impostor(self, shapes: list[IaxShape]) -> IaxPbx:
         """Somebody who says to be one of them, and has another password: it calls and registers again and again."""
-        shape = self._rng.choice(shapes)
+        shape = self._rng.choice([each for each in shapes if not each.guest])
         wrong = replace(
             terms(shape),
             secret="pears",  # noqa: S106 - not the one that is agreed
-            proves=rfc.MD5,
+            proves=rfc.PLAINTEXT if shape.plaintext else rfc.MD5,
+            transfer=False,
             must_be_encrypted=False,
             registers=True,
             registrar=False,
             rotates=0,
         )
-        where = (ADDRESS, rfc.PORT)
+        where = (GATEWAY_AT, shape.port)
         pbx = IaxPbx(self.world, IMPOSTOR, IMPOSTOR_AT, where, self.branch.network, self.branch.story, wrong)
         pbx.fair = False
         return pbx
@@ -123,7 +125,8 @@ class IaxFarEnds:
         found = []
         for name, shape in self.shapes.items():
             node = self.nodes[name]
-            if not shape.registers or name == WILD:
+            if not shape.registers or name == WILD or shape.of_six:
+                # No NAT is before our address of IPv6.
                 continue
             if isinstance(node, IaxPbx):
                 bound = None if node.bound is None else node.bound[0]
@@ -145,6 +148,11 @@ class IaxFarEnds:
                 found.append("somebody's call was taken with a wrong password")
         return found
 
+    @property
+    def names_calls(self) -> bool:
+        """Whether the site says of calls that go round which they are."""
+        return any(isinstance(node, IaxSite) and node.names_calls for node in self.all)
+
     def is_wild(self, script: Script) -> bool:
         """Whether the wild far end has a part in a call: then only that it ends is to be had."""
         digits = self.shapes[WILD].digits if WILD in self.shapes else "-"
@@ -165,6 +173,14 @@ class IaxFarEnds:
             "registrations over IAX2": sum(pbx.registrations + pbx.granted for pbx in self.pbxes),
             "IAX2 keys changed by the gateway": sum(pbx.told_keys for pbx in self.pbxes),
             "IAX2 keys changed by far ends": sum(pbx.rotated for pbx in self.pbxes),
+            "calls of guests over IAX2": sum(side.node == GUEST for side in answered),
+            "IAX2 calls over IPv6": sum(self.shapes[side.node].of_six for side in answered),
+            "IAX2 calls at a second port": sum(self.shapes[side.node].port != rfc.PORT for side in answered),
+            "IAX2 calls by a password in the clear": sum(self.shapes[side.node].plaintext for side in answered),
+            "IAX2 holds": sum(side.held for side in ours),
+            "IAX2 calls that went round": sum(node.rounds for node in self.all if isinstance(node, IaxSite)),
+            "IAX2 texts": sum(pbx.texts for pbx in self.pbxes),
+            "IAX2 calls that went on without the gateway": sum(pbx.joined for pbx in self.pbxes),
             "IAX2 trunk frames": part.trunks,
             "IAX2 mini frames": part.minis,
             "NATs before IAX2 far ends that forgot all": self.rebound,
@@ -210,7 +226,11 @@ class IaxFarEnds:
             found.append(f"{len(endpoint.gatekeeper)} are to prove who they are")
         if len(endpoint.defence) > MAX_SOURCES + MAX_SHUT_OUT:
             found.append(f"{len(endpoint.defence)} sources of IAX2 are remembered")
-        ours = {self.branch.network.outside(shape.address) for shape in self.shapes.values() if shape.name != WILD}
+        ours = {
+            source_of(self.branch.network.outside(each.address))
+            for each in self.shapes.values()
+            if each.name not in (WILD, GUEST)
+        }
         found += [
             f"{each} is one of us and is shut out" for each in endpoint.defence.shut_out(self.world.now) if each in ours
         ]
@@ -223,7 +243,7 @@ class IaxFarEnds:
             return []
         found: list[str] = []
         for name, shape in self.shapes.items():
-            if name == WILD:
+            if name in (WILD, GUEST):
                 continue
             ours = endpoint.peers[name]
             if shape.dynamic and ours.path(now) is None:
@@ -356,6 +376,12 @@ class IaxFarEnds:
             if (voice.source_call, voice.far_call) == numbers:
                 return stream if (voice.send_key, voice.receive_key) == keys else None
         return None
+
+    def left(self, script: Script) -> bool:
+        """Whether its far ends went on without the gateway."""
+        records = reversed(self.branch.gateway.records)
+        found = next((each for each in records if each.caller.get("number") == script.calling), None)
+        return found is not None and bool(found.incoming.get("released_from_path"))
 
     def heard(self, side: Side) -> str:
         """What a party heard last."""

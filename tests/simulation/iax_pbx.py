@@ -10,7 +10,7 @@ from collections.abc import Callable
 from gateway.cause import Cause
 from gateway.core import MILLISECOND, SECOND
 from tests.simulation import iax_rfc as rfc
-from tests.simulation.iax_proving import ProvingEnd
+from tests.simulation.iax_leaving import LeavingEnd
 from tests.simulation.iax_rfc import Full, MalformedError, Numbers
 from tests.simulation.iax_talk import Talk
 from tests.simulation.iax_voice import TALK_EVERY
@@ -18,10 +18,14 @@ from tests.simulation.story import BOREDOM, KEY, Script, Side
 from tests.simulation.world import Address
 
 PING_EVERY = 20 * SECOND
+WRITES = 0.3
+"""In so many calls it sends TEXT once."""
 
 
-class IaxPbx(ProvingEnd):
+class IaxPbx(LeavingEnd):
     """One far end."""
+
+    texts = 0
 
     def _handle(self, talk: Talk, frame: Full) -> None:
         what = frame.kind, frame.sub if frame.kind in (rfc.IAX, rfc.CONTROL) else None
@@ -31,6 +35,8 @@ class IaxPbx(ProvingEnd):
 
     def _invited(self, talk: Talk, frame: Full) -> None:
         said = frame.elements
+        if self.terms.registers and talk.address != self.gateway and self.fair:
+            self.breaches.append(f"{self.name}: registered at {self.gateway}, and was called from {talk.address}")
         calling = said.get(rfc.IE_CALLING, b"").decode("utf-8", "replace")
         called = said.get(rfc.IE_CALLED, b"").decode("utf-8", "replace")
         script = self.story.by_caller(calling) or self.story.by_called(called)
@@ -74,6 +80,8 @@ class IaxPbx(ProvingEnd):
     def _accepted(self, talk: Talk) -> None:
         talk.accepted = True
         self._later(PING_EVERY, self._ping, talk)
+        if self._rng.random() < WRITES:
+            self._later(self._rng.randrange(20) * SECOND, self._write, talk)
         if self.terms.rotates and talk.send_key:
             self._later(self.terms.rotates, self._rotate, talk)
 
@@ -135,7 +143,7 @@ class IaxPbx(ProvingEnd):
             + rfc.element(rfc.IE_CALLED, script.called)
             + rfc.element(rfc.IE_CALLING, script.calling)
             + rfc.element(rfc.IE_NAME, f"Caller {script.number}")
-            + rfc.element(rfc.IE_USERNAME, terms.name)
+            + (rfc.element(rfc.IE_USERNAME, terms.name) if terms.name else b"")
             + rfc.element(rfc.IE_FORMAT, rfc.ALAW, 4)
             + rfc.element(rfc.IE_CAPABILITY, rfc.ALAW | rfc.ULAW, 4)
         )
@@ -163,6 +171,8 @@ class IaxPbx(ProvingEnd):
             self._ack(talk, frame)
             return
         talk.proven = True
+        if self.terms.guest:
+            self.breaches.append(f"{self.name}: a guest is asked who he is: {frame}")
         if rfc.IE_ENCRYPTION in said and self.terms.encryption != "no":
             talk.send_key = talk.receive_key = rfc.call_key(said.get(rfc.IE_CHALLENGE, b""), self.terms.secret)
         elif self.terms.must_be_encrypted and self.fair:
@@ -213,15 +223,23 @@ class IaxPbx(ProvingEnd):
 
     def _hold(self, talk: Talk) -> None:
         if talk.hung_up is None:
-            if self._rng.random() < 0.5:
-                self._say(talk, rfc.CONTROL, rfc.HOLD)
+            talk.music = self._rng.random() < 0.5
+            if talk.music:
+                self._say(talk, rfc.IAX, rfc.QUELCH, rfc.element(rfc.IE_MUSICONHOLD, b""))
             else:
-                self._say(talk, rfc.IAX, rfc.QUELCH)
+                self._say(talk, rfc.CONTROL, rfc.HOLD)
 
     def _resume(self, talk: Talk) -> None:
         if talk.hung_up is None:
-            self._say(talk, rfc.CONTROL, rfc.UNHOLD)
-            self._say(talk, rfc.IAX, rfc.UNQUELCH)
+            if talk.music:
+                self._say(talk, rfc.IAX, rfc.UNQUELCH)
+            else:
+                self._say(talk, rfc.CONTROL, rfc.UNHOLD)
+
+    def _write(self, talk: Talk) -> None:
+        if talk.hung_up is None and talk.side is not None and talk.side.answered is not None:
+            self.texts += 1
+            self._say(talk, rfc.TEXT, 0, f"from {self.name}".encode())
 
     def _press(self, talk: Talk) -> None:
         if talk.hung_up is None and talk.script is not None and talk.side is not None:
@@ -300,7 +318,7 @@ class IaxPbx(ProvingEnd):
                 continue
             self._talk(talk)
             stamp = self._stamp(talk)
-            if talk.leaks or (self.terms.trunk and not talk.send_key):
+            if talk.leaks or (self.terms.trunk and not talk.send_key and not talk.joined):
                 shares.setdefault(talk.address, []).append((talk.number, stamp, self._voice_of(talk)))
                 continue
             data = rfc.mini(talk.number, stamp, self._voice_of(talk))
@@ -331,7 +349,7 @@ class IaxPbx(ProvingEnd):
                     if self.fair:
                         self.breaches.append(f"{self.name}: voice in the clear of an encrypted call")
                     return
-            elif talk.accepted and self.terms.trunk and self.fair:
+            elif talk.accepted and self.terms.trunk and self.fair and not talk.joined:
                 self.breaches.append(f"{self.name}: a mini frame where trunk frames are agreed")
         for each in rfc.read_voice(data):
             talk = self._heard_from(source, each.source)
@@ -339,7 +357,8 @@ class IaxPbx(ProvingEnd):
                 continue
             if each.trunked and talk.receive_key:
                 self.breaches.append(f"{self.name}: trunk voice in the clear of an encrypted call")
-            if each.trunked and (each.stamp is not None) is not self.terms.stamps and self.fair:
+            odd = each.trunked and (each.stamp is not None) is not self.terms.stamps
+            if odd and self.fair and not talk.joined:
                 self.breaches.append(f"{self.name}: trunk with{'' if each.stamp is not None else 'out'} stamps")
             if talk.begun:
                 talk.heard = each.voice.decode("utf-8", "replace")
@@ -386,6 +405,9 @@ _HANDLERS: dict[tuple[int, int | None], Callable[[IaxPbx, Talk, Full], None]] = 
     (rfc.IAX, rfc.POKE): IaxPbx._pinged,
     (rfc.IAX, rfc.LAGRQ): IaxPbx._lag,
     (rfc.IAX, rfc.RTKEY): IaxPbx._other_key,
+    (rfc.IAX, rfc.TXREQ): IaxPbx._txreq,
+    (rfc.IAX, rfc.TXREL): IaxPbx._txrel,
+    (rfc.IAX, rfc.TXREJ): IaxPbx._txrej,
     (rfc.IAX, rfc.QUELCH): IaxPbx._on_hold,
     (rfc.IAX, rfc.UNQUELCH): IaxPbx._off_hold,
     (rfc.IAX, rfc.REGAUTH): IaxPbx._regauth,

@@ -20,6 +20,10 @@ class ProvingEnd(TalkingEnd):
     """One far end, as far as it asks who the gateway is and says who it is itself."""
 
     @abstractmethod
+    def _talk(self, talk: Talk) -> None:
+        """Say the first voice."""
+
+    @abstractmethod
     def _invited(self, talk: Talk, frame: Full) -> None:
         """NEW came."""
 
@@ -109,7 +113,9 @@ class ProvingEnd(TalkingEnd):
         challenge = said.get(rfc.IE_CHALLENGE, b"")
         if terms.proves & offered & rfc.RSA and terms.own_key is not None:
             return rfc.element(rfc.IE_RSA, rfc.rsa_proof(challenge, terms.own_key))
-        return rfc.element(rfc.IE_MD5, rfc.md5_proof(challenge, terms.secret))
+        if terms.proves & offered & rfc.MD5 or not terms.proves & offered & rfc.PLAINTEXT:
+            return rfc.element(rfc.IE_MD5, rfc.md5_proof(challenge, terms.secret))
+        return rfc.element(rfc.IE_PASSWORD, terms.secret)
 
     # -- registrations --
 
@@ -148,11 +154,11 @@ class ProvingEnd(TalkingEnd):
     def _regack(self, talk: Talk, frame: Full) -> None:
         self._ack(talk, frame)
         granted = int.from_bytes(frame.elements.get(rfc.IE_REFRESH, b""), "big")
-        seen = frame.elements.get(rfc.IE_APPARENT, b"")
-        address = ".".join(str(octet) for octet in seen[4:8]), int.from_bytes(seen[2:4], "big")
-        shown = self.network.outside(self.address)
-        if talk.registering and address[0] != shown and self.fair:
-            self.breaches.append(f"{self.name}: seen at {address}, is at {shown}")
+        if talk.registering:
+            address = rfc.read_place(frame.elements.get(rfc.IE_APPARENT, b""))
+            shown = self.network.outside(self.address)
+            if address[0] != shown and self.fair:
+                self.breaches.append(f"{self.name}: seen at {address}, is at {shown}")
         self._over(talk, Cause.NORMAL_CALL_CLEARING, ours=True)
         self.registrations += 1
         if talk.registering and not self.stopped:
@@ -181,8 +187,7 @@ class ProvingEnd(TalkingEnd):
                 self.breaches.append(f"{self.name}: {frame} is no proof")
             self._refuse(talk, rfc.REGREJ, Cause.CALL_REJECTED)
             return
-        octets = bytes(map(int, talk.address[0].split(".")))
-        seen = b"\x02\0" + talk.address[1].to_bytes(2, "big") + octets + bytes(8)
+        seen = rfc.place(*talk.address)
         granted = min(talk.registering, self.terms.refresh)
         body = rfc.element(rfc.IE_USERNAME, self.terms.user) + rfc.element(rfc.IE_REFRESH, granted, 2)
         self._say(talk, rfc.IAX, rfc.REGACK, body + rfc.element(rfc.IE_APPARENT, seen))

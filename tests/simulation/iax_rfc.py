@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import ipaddress
 import random
 import struct
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,7 @@ UNNUMBERED = frozenset({ACK, INVAL, VNAK, TXCNT, TXACC, CALLTOKEN})
 IE_CALLED, IE_CALLING, IE_NAME, IE_USERNAME, IE_PASSWORD, IE_CAPABILITY, IE_FORMAT = 1, 2, 4, 6, 7, 8, 9
 IE_VERSION, IE_METHODS, IE_CHALLENGE, IE_MD5, IE_RSA, IE_APPARENT, IE_REFRESH = 11, 14, 15, 16, 17, 18, 19
 IE_CAUSE, IE_UNKNOWN, IE_CAUSECODE, IE_ENCRYPTION, IE_TOKEN = 22, 23, 42, 43, 54
+IE_CALLNO, IE_MUSICONHOLD, IE_TRANSFERID, IE_VARIABLE = 21, 26, 27, 52
 PLAINTEXT, MD5, RSA = 1, 2, 4
 ULAW, ALAW = 4, 8
 AES128 = 1
@@ -158,6 +160,27 @@ def element(kind: int, value: bytes | str | int, octets: int = 0) -> bytes:
     return bytes([kind, len(value)]) + value
 
 
+_FAMILIES = {4: (2, 4), 16: (10, 8)}
+"""Linux has IPv4 as 2 and IPv6 as 10; where the address begins."""
+
+
+def place(address: str, port: int) -> bytes:
+    """8.6.17: a sockaddr as the octets of its host, which has the least one first."""
+    octets = ipaddress.ip_address(address).packed
+    family, begin = _FAMILIES[len(octets)]
+    head = bytes([family, 0]) + port.to_bytes(2, "big")
+    return (head + bytes(begin - 4) + octets).ljust(16 if len(octets) == 4 else 28, b"\0")
+
+
+def read_place(data: bytes) -> tuple[str, int]:
+    """The address and port in it; MalformedError if there is none."""
+    for length, (family, begin) in _FAMILIES.items():
+        if family in data[:2] and len(data) >= begin + length:
+            address = ipaddress.ip_address(data[begin : begin + length])
+            return str(address), int.from_bytes(data[2:4], "big")
+    raise MalformedError(f"no address: {data.hex()}")
+
+
 def md5_proof(challenge: bytes, secret: str) -> bytes:
     """8.6.15: in hexadecimal."""
     return hashlib.md5(challenge + secret.encode(), usedforsecurity=False).hexdigest().encode()
@@ -208,6 +231,17 @@ def unsealed(data: bytes, key: bytes) -> bytes:
     if padding > len(plain):
         raise MalformedError("more padding than there is")
     return data[:clear] + plain[padding:]
+
+
+def without(data: bytes, kind: int) -> bytes:
+    """A full frame in clear without the elements of that kind."""
+    kept, rest = bytearray(data[:12]), data[12:]
+    while rest:
+        end = 2 + rest[1]
+        if rest[0] != kind:
+            kept += rest[:end]
+        rest = rest[end:]
+    return bytes(kept)
 
 
 def looks_sealed(data: bytes) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gateway.core import MILLISECOND
 from tests.simulation import iax_rfc as rfc
-from tests.simulation.gateway_node import ADDRESS
+from tests.simulation.gateway_node import ADDRESS, ADDRESS_6
 from tests.simulation.guard import STRANGERS_PREFIX
 from tests.simulation.world import Address
 
@@ -79,7 +79,8 @@ class IaxStrangers:
     def _send(self, source: Address, data: bytes, after: int) -> None:
         if data:
             self.sent += 1
-            self.world.after(after, self.far_ends.branch.network.send, source, (ADDRESS, rfc.PORT), data)
+            target = (ADDRESS_6 if ":" in source[0] else ADDRESS, rfc.PORT)
+            self.world.after(after, self.far_ends.branch.network.send, source, target, data)
 
     def _frame(self, sub: int, user: str, more: bytes = b"", number: int | None = None) -> bytes:
         body = rfc.element(rfc.IE_USERNAME, user) + more

@@ -9,6 +9,7 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
@@ -18,6 +19,9 @@ from tests.simulation import iax_rfc as rfc
 from tests.simulation.iax_rfc import Full, MalformedError, Numbers, Waiting
 from tests.simulation.story import Script, Side, Story
 from tests.simulation.world import Address, Network, World
+
+if TYPE_CHECKING:
+    from tests.simulation.iax_leaving import Elsewhere
 
 LINGER = 10 * SECOND
 AGAIN_LEAST = 5 * SECOND
@@ -46,6 +50,9 @@ class Terms:
     tokens: bool = True
     registers: bool = False
     registrar: bool = False
+    guest: bool = False
+    """It says no name and has no password, and is asked for none."""
+    transfer: bool = False
     rotates: int = 0
     """Microseconds after which a call's key is changed; 0 is never."""
     refresh: int = 60
@@ -91,6 +98,11 @@ class Talk:
     registering: int = -1
     """For so many seconds; -1: it is a call."""
     in_words: bytes = b""
+    elsewhere: Elsewhere | None = None
+    joined: bool = False
+    """It went on with another far end, without the gateway."""
+    music: bool = False
+    """It is on hold by QUELCH."""
 
 
 class TalkingEnd(ABC):
@@ -132,6 +144,8 @@ class TalkingEnd(ABC):
         self._epoch = 0
         self.talks: dict[int, Talk] = {}
         self._lingering: dict[tuple[Address, int], tuple[int, Talk]] = {}
+        # Whom calls are with no more that go on, and until when what they say is acknowledged.
+        self._left: dict[tuple[Address, int], int] = {}
         network.join(address, name, self._receive)
         self._tick()
 
@@ -147,6 +161,7 @@ class TalkingEnd(ABC):
         self.sides.clear()
         self.talks.clear()
         self._lingering.clear()
+        self._left.clear()
         self._epoch += 1
         self._salt = self._rng.randbytes(16)
         self.bound = None
@@ -240,7 +255,15 @@ class TalkingEnd(ABC):
             if talk is None:
                 self._first(rfc.read_full(data), source)
                 return
+        elif talk is not None and self._aside(talk, data, source, sender):
+            return
         elif talk is None or talk.other not in (0, sender):
+            if self._left.get((source, sender), 0) > self.world.now:
+                frame = rfc.read_full(data)
+                if frame.numbered:
+                    number, out = frame.target, (frame.out + 1) & 0xFF
+                    self._bare(source, Full(number, sender, frame.stamp, frame.expected, out, rfc.IAX, rfc.ACK))
+                return
             lingering = self._lingering.get((source, sender))
             if lingering is not None and lingering[0] > self.world.now:
                 talk = lingering[1]
@@ -351,6 +374,10 @@ class TalkingEnd(ABC):
             self.world.note(self.name, "ended", f"{number} {cause.name}")
 
     # -- what others see to --
+
+    def _aside(self, talk: Talk, data: bytes, source: Address, sender: int) -> bool:
+        """Whether a frame for its number is not of the call that it is with now."""
+        return False
 
     @abstractmethod
     def begin_registering(self) -> None:

@@ -56,7 +56,7 @@ class IaxStream(Stream):
 
 
 class IaxPart:
-    """The part of an engine. ``local``: the host's own address; ``itself``: unwired streams speak too."""
+    """The part of an engine. ``itself``: unwired streams speak too."""
 
     def __init__(
         self,
@@ -66,7 +66,6 @@ class IaxPart:
         first: Callable[[IaxStream], None],
         rng: random.Random,
         *,
-        local: str,
         itself: bool,
     ) -> None:
         self.wiring = wiring
@@ -79,7 +78,6 @@ class IaxPart:
         self._event = event
         self._first = first
         self._rng = rng
-        self._local = local
         self._itself = itself
         # Voice as it is found: by where it comes from and with which call number.
         self._by_call: dict[tuple[Address, int], IaxStream] = {}
@@ -104,10 +102,10 @@ class IaxPart:
         return code
 
     def send(self, socket: int, target: Address, data: bytes) -> bool:
-        """A full frame of the signalling's; False if there is no such socket."""
-        if socket not in self.sockets:
+        """A full frame of the signalling's; False if there is no such socket, or none for such an address."""
+        if socket not in self.sockets or (":" in self.sockets[socket][0]) is not (":" in target[0]):
             return False
-        self._transmit((self._local, self.sockets[socket][1]), target, data)
+        self._transmit(self.sockets[socket], target, data)
         return True
 
     def open(self, number: int, label: str, socket: int) -> int:
@@ -158,7 +156,10 @@ class IaxPart:
 
     def receive(self, data: bytes, source: Address, port: int) -> None:
         """A datagram came to the local ``port``."""
-        socket = next((number for number, each in self.sockets.items() if each[1] == port), None)
+        of_six = ":" in source[0]
+        socket = next(
+            (number for number, each in self.sockets.items() if each[1] == port and (":" in each[0]) is of_six), None
+        )
         if socket is None:
             return
         if rfc.is_full(data):
@@ -254,12 +255,10 @@ class IaxPart:
 class IaxMedia(DirectMedia):
     """``Media`` of a far end with IAX2; events are in ``events``, and ``flush`` says if there are replies."""
 
-    def __init__(self, transmit: Callable[[Address, Address, bytes], None], local: str, rng: random.Random) -> None:
+    def __init__(self, transmit: Callable[[Address, Address, bytes], None], rng: random.Random) -> None:
         super().__init__()
         self.events: deque[IaxMediaEvent] = deque()
-        self.part = IaxPart(
-            self.wiring, transmit, self.events.append, lambda _stream: None, rng, local=local, itself=True
-        )
+        self.part = IaxPart(self.wiring, transmit, self.events.append, lambda _stream: None, rng, itself=True)
 
     def _reply(self, code: int, opened: Opened, on_reply: OnOpened) -> None:
         self._replies.append(lambda: on_reply(Failure(code, f"errno {code}") if code else opened))

@@ -47,8 +47,9 @@ def left_over(branch: Branch) -> list[str]:
     if gateway.media.next_timer() is not None:
         found.append("media client: requests wait for a reply")
     sockets = {each.number for each in gateway.engine.streams.values() if each.kind is Kind.IAX_SOCKET}
-    if len(sockets) > 1:
-        found.append(f"engine: {len(sockets)} IAX2 sockets")
+    listeners = 0 if switch.iax is None else len(switch.iax.settings.listeners)
+    if len(sockets) > listeners:
+        found.append(f"engine: {len(sockets)} IAX2 sockets, of {listeners} that are needed")
     found += [f"engine: stream {each.label}" for each in gateway.engine.streams.values() if each.number not in sockets]
     found += [f"media client: stream {each}" for each in sorted(gateway.media.streams - sockets)]
     return found
@@ -79,6 +80,8 @@ def _iax_endpoint(name: str, endpoint: IaxEndpoint) -> list[str]:
         ("call numbers in use", len(endpoint.numbers)),
         ("who have not proven who they are", len(endpoint.gatekeeper)),
         ("sessions that have not shown where they are", len(reception.meters)),
+        ("passes of calls", len(endpoint.rounds)),
+        ("calls that wait for their turn", sum(len(peer.turns) for peer in endpoint.peers.values())),
     ):
         if count:
             found.append(f"{name}: {count} {what}")

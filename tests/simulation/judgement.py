@@ -17,7 +17,8 @@ from gateway.core import MILLISECOND, SECOND
 from gateway.record import CallRecord
 from gateway.voip.sip.causes import cause_for_bye, cause_for_sip, sip_status_for
 from gateway.voip.sip.encryption import MediaEncryption
-from tests.simulation.iax_shape import WILD
+from tests.simulation.iax_round import NAMED_MOST, NOTICED, ROUND, UNNAMED_MOST
+from tests.simulation.iax_shape import GUEST, WILD
 from tests.simulation.misfortune import AFTERMATH
 from tests.simulation.shape import PHONE, PROVIDER
 from tests.simulation.story import EMERGENCY, KEY, Script, Side
@@ -62,6 +63,16 @@ NO_CHANNEL = frozenset(
 
 EXCHANGE_TIMERS = {Cause.NO_USER_RESPONDING, Cause.NO_ANSWER_FROM_USER, Cause.RECOVERY_ON_TIMER_EXPIRY}
 """What a caller at the exchange hears when T310 or T301 runs out there; the gateway hears cause 102 (Q.931 5.2.5.3)."""
+
+
+MOST_TOLD = 5
+"""Records of one call."""
+CARRY_HOLD = ("sip", "iax2")
+
+
+def left(record: CallRecord) -> bool:
+    """Whether the far ends went on without the gateway."""
+    return bool(record.incoming.get("released_from_path"))
 
 
 def arriving(side: Side) -> Cause | None:
@@ -148,6 +159,9 @@ class Judgement:
             if any("did not end in time" in note for note in record.notes):
                 self.breaches.append(f"record {record.id} of {record.dialled}: {record.notes}")
             script = self.branch.story.by_caller(str(record.caller.get("number", "")))
+            if script is not None and record.source == WILD and script.origin != WILD:
+                # What became of a number that was mangled.
+                continue
             if script is not None:
                 self._records.setdefault(script.number, []).append(record)
             elif self.strict and WILD not in self.branch.iax.shapes:
@@ -172,10 +186,18 @@ class Judgement:
         if self.branch.misfortunes.contents_suffer or self.branch.iax.is_wild(script):
             # Numbers and causes may be anything; only that all comes to its end is still to be had.
             return
-        if script.kind == EMERGENCY and caller.answered is None and self._must_be_answered(script, caller):
+        if (
+            script.kind == EMERGENCY
+            and caller.node != GUEST
+            and caller.answered is None
+            and self._must_be_answered(script, caller)
+        ):
             self._wrong(script, "an emergency call was not answered")
         if script.moved:
             # Who talks to whom in the end is not as planned; that nothing is left of it all is for the invariants.
+            return
+        if script.kind == ROUND:
+            self._round(script, caller, records)
             return
         served = script.kind == "90"
         if caller.answered is not None and not served and not any(side.answered for side in script.callees):
@@ -187,10 +209,14 @@ class Judgement:
             # Its second offer was one call an hour too many.
             return
         self._digits(script)
+        if any(map(left, records)):
+            self._left(script, caller, records)
+            return
         if self.strict:
             self._strict(script, caller, records)
             return
-        repeated = _repeated(caller, records) or self._asked_again(script, records)
+        # Two tokens may make two calls of one, where nobody has to prove anything.
+        repeated = caller.node == GUEST or _repeated(caller, records) or self._asked_again(script, records)
         if not self.branch.gateway.restarts and len(records) > 1 and not repeated:
             self._wrong(script, f"{len(records)} records")
         if len(records) == 1:
@@ -207,6 +233,38 @@ class Judgement:
             pressed = sum(what == "press" for each in others for _, what in self._acts(script, each))
             if side.digits.count(KEY) > pressed:
                 self._wrong(script, f"{side.node} got {side.digits!r}, {pressed} digits were pressed")
+
+    def _round(self, script: Script, caller: Side, records: list[CallRecord]) -> None:
+        """It is noticed soon that a call goes round, whatever goes wrong, and the caller is told why it ends."""
+        most = NAMED_MOST if self.branch.iax.names_calls else UNNAMED_MOST
+        if self.strict and len(records) > most:
+            self._wrong(script, f"it went round {len(records)} times")
+        if self.strict and records and not caller.ours and caller.node != GUEST:
+            expected = onward(NOTICED, caller)
+            if caller.cause is not expected:
+                self._wrong(script, f"went round, and the caller heard {_name(caller.cause)}, not {expected.name}")
+
+    def _left(self, script: Script, caller: Side, records: list[CallRecord]) -> None:
+        """The far ends went on without the gateway: for it the call was over then, for them it went on to its end."""
+        if not self.strict:
+            return
+        (record,), callee = records if len(records) == 1 else (records[-1:]), script.callees[-1]
+        if len(records) != 1:
+            self._wrong(script, f"{len(records)} records of a call that left")
+        if record.answer is None or record.cause != Cause.NORMAL_CALL_CLEARING:
+            self._wrong(script, f"left, and is recorded with answer {record.answer} and cause {record.cause}")
+        if caller.hung_up is None and callee.hung_up is None:
+            self._wrong(script, "left, and ended without anybody's hanging up")
+        for one, other in ((caller, callee), (callee, caller)):
+            if one.hung_up is not None and not other.ours:
+                # Who hangs up in the very moment in which the gateway lets go says so to that, and is not heard.
+                crossed = abs(one.hung_up - record.end) < self.margin and other.cause is Cause.TEMPORARY_FAILURE
+                if other.cause is not one.hung_up_with and not crossed:
+                    self._wrong(script, f"{one.node} gave {_name(one.hung_up_with)}, heard {_name(other.cause)}")
+                self.agreed += 1
+        self._promptness(script, caller, callee)
+        if self.branch.shape.music == "none":
+            self._holds(script, caller, callee)
 
     def _acts(self, script: Script, side: Side) -> tuple[tuple[int, str], ...]:
         if side is script.caller:
@@ -366,7 +424,7 @@ class Judgement:
     def _holds(self, script: Script, caller: Side, callee: Side | None) -> None:
         """A party that is put on hold, and taken back, is told so once."""
         holds = [what for _, what in script.acts] == ["hold", "resume"]
-        if callee is None or callee.technology != "sip" or not self._carries_hold(caller) or not holds:
+        if callee is None or callee.technology not in CARRY_HOLD or not self._carries_hold(caller) or not holds:
             return
         if (callee.answering is not None and callee.answering.acts) or caller.answered is None:
             return
@@ -378,7 +436,7 @@ class Judgement:
                 self._wrong(script, f"put on hold {callee.held} times, taken back {callee.resumed} times, not {times}")
 
     def _carries_hold(self, side: Side) -> bool:
-        return side.technology == "sip" or any(
+        return side.technology in CARRY_HOLD or any(
             exchange.name == side.node and exchange.exchange.trunk.variant.notifies_hold
             for exchange in self.branch.exchanges
         )
@@ -420,7 +478,7 @@ class Judgement:
         return at_once and callee.technology == "sip" and cause is Cause.NORMAL_UNSPECIFIED
 
     def _wrong(self, script: Script, text: str) -> None:
-        records = self._records.get(script.number, [])
+        records = self._records.get(script.number, [])[:MOST_TOLD]
         facts = [
             f"record {each.id[9:]}: cause {each.cause} by {each.released_by}, "
             f"attempts {[(a.destination, a.cause) for a in each.attempts]}"

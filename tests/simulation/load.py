@@ -11,6 +11,7 @@ from typing import Protocol
 from gateway.cause import Cause
 from gateway.core import MILLISECOND
 from tests.simulation.exchange_node import ExchangeNode
+from tests.simulation.iax_round import ROUND
 from tests.simulation.sip_node import SipNode
 from tests.simulation.story import DESK, EMERGENCY, ID_DIGITS, Answering, Script, Story
 from tests.simulation.world import World
@@ -49,6 +50,7 @@ _FROM_SIP = (
 )
 _BY_OTHERS = 0.5
 _OF_OTHERS = 6
+_ROUND = 1
 _FROM_PSTN = (("1", 6), ("2", 3), ("3", 3), ("4", 2), ("5", 2), ("6", 1), ("7", 2), ("90", 1), ("91", 1), ("92", 1))
 
 
@@ -105,7 +107,7 @@ class Load:
         origin = exchange.name if pstn else rng.choice(self.phones).name
         rows = _FROM_PSTN if pstn else _FROM_SIP
         if self.others:
-            rows = (*rows, *((digits, _OF_OTHERS) for digits in self.others))
+            rows = (*rows, *((digits, _OF_OTHERS) for digits in self.others), (ROUND, _ROUND))
             if rng.random() < _BY_OTHERS:
                 pstn, origin = False, rng.choice(list(self.others.values())).name
         prefix = rng.choices([row[0] for row in rows], [row[1] for row in rows])[0]

@@ -64,6 +64,11 @@ def main(
         f"short by restarts), {total.misfortunes} incidents, {total.heard} times listened, {total.events} events, "
         f"{total.seconds / 3600:.0f} h of virtual time in {seconds:.0f} s ({total.calls / seconds:.0f} calls/s)"
     )
+    if iax:
+        mangled_frames = total.seen["mangled IAX2 frames"]
+        click.echo(
+            f"{mangled_frames} mangled IAX2 frames, {total.seen['IAX2 frames of strangers']} of strangers' in all"
+        )
     click.echo("got over: " + ", ".join(f"{count} {kind}" for kind, count in total.seen.items()))
     click.echo(f"{failed} failed" if failed else "all is well")
     sys.exit(1 if failed else 0)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 
-from gateway import leg as words
 from gateway.cause import Cause, Location
-from gateway.core import MILLISECOND, SECOND
+from gateway.core import SECOND
 from gateway.identity import Number, Party
-from gateway.leg import Leg, LegEvent, Listener, Offered, Setup
+from gateway.leg import Leg, Listener, Offered, Setup
 from gateway.voip.sip.endpoint import SipEndpoint
 from gateway.voip.sip.flow import RELIABLE, UDP, Close, Flow, Send
 from gateway.voip.sip.hop import Listener as Socket
 from gateway.voip.sip.leg import SipLeg
 from gateway.voip.sip.peers import DtmfMode, PeerSettings, SipSettings
 from gateway.voip.sip.timers import SipTimer
-from tests.simulation.story import BOREDOM, KEY, Script, Side, Story
+from tests.simulation.scripted_party import ScriptedParty
+from tests.simulation.story import Script, Side, Story
 from tests.simulation.tcp import Streams, StreamUser
 from tests.simulation.transfers import Consultation, refer, target
 from tests.simulation.voice import DirectMedia
@@ -172,173 +171,66 @@ class SipNode(Node, StreamUser):
         script.callees.append(side)
         self.sides.append(side)
         party = _SipParty(self, script, side, leg)
-        party.offered(offered.setup)
+        party.called(offered.setup)
         return party
 
 
-class _SipParty:
+class _SipParty(ScriptedParty):
     """One end of one call, by its script."""
 
     def __init__(self, node: SipNode, script: Script, side: Side, leg: SipLeg) -> None:
+        super().__init__(node, script, side, leg)
         self.node = node
-        self.script = script
-        self.side = side
-        self.leg = leg
+        self.sip = leg
+        self.acts |= {
+            "incomplete": self._incomplete,
+            "name": self._name,
+            "transfer": self._transfer,
+            "consult": self._consult,
+        }
 
-    def later(self, milliseconds: int, what: str) -> None:
-        self.node.world.after(milliseconds * MILLISECOND, self._do, what)
-
-    def offered(self, setup: Setup) -> None:
+    def called(self, setup: Setup) -> None:
+        """The call came, perhaps before all of its number."""
         answering = self.side.answering
-        assert answering is not None
-        if answering.more_digits and len(setup.called.digits) < answering.more_digits:
+        if answering is not None and len(setup.called.digits) < answering.more_digits:
             self.later(20, "incomplete")
-            return
-        for milliseconds, what in (
-            (answering.early, "early"),
-            (answering.ring_after, "ring"),
-            (answering.answer_after, "answer"),
-            (answering.refuse_after, "refuse"),
-        ):
-            if milliseconds is not None:
-                self.later(milliseconds, what)
-        self.later(BOREDOM, "get bored")
-
-    def _do(self, what: str) -> None:
-        if not self.side.over:
-            _ACTS[what](self, self.node.world.now)
-            self.node.settle()
-
-    # -- what a called party does --
+        else:
+            self.offered()
 
     def _incomplete(self, now: int) -> None:
         self._refuse_with(484, now)
 
-    def _ring(self, now: int) -> None:
-        answering = self.side.answering
-        self.side.ringing = now
-        self.leg.alert(answering is not None and answering.ring_inband, now)
-
-    def _early(self, now: int) -> None:
-        self.leg.progress(True, now)
-
-    def _answer(self, now: int) -> None:
-        answering, side = self.side.answering, self.side
-        side.answered = now
-        self.leg.answer(None, now)
-        assert answering is not None
-        self.later(BOREDOM if answering.hold is None else answering.hold, "hang up")
-        for milliseconds, what in answering.acts:
-            self.later(milliseconds, what)
-
     def _refuse(self, now: int) -> None:
         answering = self.side.answering
         assert answering is not None
-        if answering.forward and self.leg.session is not None:
+        if answering.forward and self.sip.session is not None:
             self.script.moved = True
-            call_id = self.leg.session.dialog.call_id.encode()
+            call_id = self.sip.session.dialog.call_id.encode()
             self.node.forwards[call_id] = target(self.node.world.rng, self.script).encode()
         if answering.status:
             self._refuse_with(answering.status, now)
         else:
-            self._release(answering.cause, now)
+            self.release(answering.cause, now)
 
     def _refuse_with(self, status: int, now: int) -> None:
-        if self.leg.incoming is not None:
-            self.leg.incoming.refuse_with(status, now)
-            self.leg.finish(Cause.INTERWORKING, Location.USER, now, ours=True, status=status)
-
-    def _get_bored(self, now: int) -> None:
-        if self.side.answered is None:
-            self._release(Cause.NO_ANSWER_FROM_USER, now)
-
-    # -- what both do --
-
-    def _give_up(self, now: int) -> None:
-        if self.side.answered is None:
-            self._release(self.script.caller_cause, now)
-
-    def _hang_up(self, now: int) -> None:
-        answering = self.side.answering
-        self._release(answering.cause if answering is not None else self.script.caller_cause, now)
-
-    def _release(self, cause: Cause, now: int) -> None:
-        if self.side.hung_up is None:
-            self.side.hung_up, self.side.hung_up_with = now, cause
-        self.leg.release(cause, now)
-
-    def _put_on_hold(self, now: int) -> None:
-        self.leg.hold(now)
-
-    def _resume(self, now: int) -> None:
-        self.leg.resume(now)
+        if self.sip.incoming is not None:
+            self.sip.incoming.refuse_with(status, now)
+            self.sip.finish(Cause.INTERWORKING, Location.USER, now, ours=True, status=status)
 
     def _press(self, now: int) -> None:
         if self.node.peer.dtmfmode is DtmfMode.INFO:
-            self.leg.keypad(KEY, 100, now)
-            self.node.story.on_key(self.script, self.side)
+            super()._press(now)
 
     def _transfer(self, now: int) -> None:
         self.script.moved = True
-        refer(self.node, self.leg, f"sip:{target(self.node.world.rng, self.script)}@gateway")
+        refer(self.node, self.sip, f"sip:{target(self.node.world.rng, self.script)}@gateway")
 
     def _consult(self, now: int) -> None:
         self.script.moved = True
-        Consultation(self.node, self.script, self.leg, self.node.world.rng)
+        Consultation(self.node, self.script, self.sip, self.node.world.rng)
 
     def _name(self, now: int) -> None:
         self.leg.identify(Party(Number("8" + "5" * 6), "Another"), now)
-
-    # -- what happens to them --
-
-    def on_leg(self, leg: Leg, event: LegEvent, now: int) -> None:
-        side = self.side
-        match event:
-            case words.Proceeding():
-                side.proceeding = side.proceeding or now
-            case words.Progress(inband):
-                if inband and side.heard is None:
-                    side.heard = now
-            case words.Alerting(inband):
-                side.ringing = side.ringing or now
-                if inband and side.heard is None:
-                    side.heard = now
-                    self.node.story.on_ringing(self.script)
-            case words.Answered():
-                side.answered = now
-                self.node.story.on_answered(self.script)
-                self.later(self.script.hold, "hang up")
-                for milliseconds, what in self.script.acts:
-                    self.later(milliseconds, what)
-            case words.Held():
-                side.held += 1
-            case words.Resumed():
-                side.resumed += 1
-            case words.Keypad(digits):
-                side.digits += digits
-            case words.Released(cause, ours=ours):
-                side.ended, side.cause, side.ours = now, cause, ours
-                self.node.world.note(self.node.name, "ended", f"{self.script.number} {cause.name}")
-            case _:
-                pass
-
-
-_ACTS: dict[str, Callable[[_SipParty, int], None]] = {
-    "incomplete": _SipParty._incomplete,
-    "ring": _SipParty._ring,
-    "early": _SipParty._early,
-    "answer": _SipParty._answer,
-    "refuse": _SipParty._refuse,
-    "get bored": _SipParty._get_bored,
-    "give up": _SipParty._give_up,
-    "hang up": _SipParty._hang_up,
-    "hold": _SipParty._put_on_hold,
-    "resume": _SipParty._resume,
-    "press": _SipParty._press,
-    "name": _SipParty._name,
-    "transfer": _SipParty._transfer,
-    "consult": _SipParty._consult,
-}
 
 
 def without_reason(data: bytes) -> bytes:

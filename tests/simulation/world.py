@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LOG_EVENTS = 4000
 """Events remembered for the story of a failure."""
-IAX_PORT = 4569
+IAX_PORTS = frozenset({4569, 4570})
 MAX_EVENTS = 5_000_000
 """A run with more of them goes round in circles."""
 
@@ -150,6 +150,7 @@ class Network:
         self._cut: set[str] = set()
         # What a NAT in front of a host makes of its address outside.
         self._outside: dict[str, str] = {}
+        self._also: dict[str, str] = {}
         self._nats: dict[str, Nat] = {}
         self._behind: dict[str, Nat] = {}
         # Where datagrams seem to come from that go to some hosts only: a NAT that lets everybody in.
@@ -193,9 +194,13 @@ class Network:
         self._outside = {alias: host for alias, host in self._outside.items() if host != address}
         self._outside[outside] = address
 
+    def also(self, address: str, second: str) -> None:
+        """The host at ``address`` has a second one."""
+        self._also[second] = address
+
     def real(self, address: str) -> str:
         """The address of the host that is reached at ``address``."""
-        return self._outside.get(address, address)
+        return self._also.get(address) or self._outside.get(address, address)
 
     def join(self, address: str, name: str, receive: Callable[[bytes, Address], None]) -> None:
         """A host comes to the network, or another takes its place."""
@@ -235,7 +240,7 @@ class Network:
             shown = self._as_known(source, self._nats[target[0]].answering(target[1]))
         wanted, target = target, (self.real(target[0]), target[1])
         host = self._hosts.get(target[0])
-        if host is None or source[0] in self._cut or target[0] in self._cut:
+        if host is None or self._also.get(source[0], source[0]) in self._cut or target[0] in self._cut:
             self.lost += 1
             return
         copies = 1
@@ -279,7 +284,7 @@ class Network:
         host = self._hosts.get(address)
         if host is None:
             return
-        what = "iax" if IAX_PORT in (port, source[1]) else "sip"
+        what = "iax" if port in IAX_PORTS or source[1] in IAX_PORTS else "sip"
         self.world.note(f"{self.name(source[0])}>{host[0]}", what, data)
         if self._ports and (address, port) in self._ports:
             self._ports[address, port](data, source)

@@ -214,6 +214,9 @@ class FakeSwitch:
     def watch(self, stream: int, call: Call) -> None:
         self.watched[stream] = call
 
+    def touch(self, call: object) -> None:
+        pass
+
     def unwatch(self, stream: int) -> None:
         self.watched.pop(stream, None)
 

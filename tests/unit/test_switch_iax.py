@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from gateway.call_record import record_of
 from gateway.cause import Cause
 from gateway.config import parse
 from gateway.core import SECOND
-from gateway.leg import SECURE_MEDIA, SECURE_SIGNALLING, Answered
+from gateway.leg import SECURE_MEDIA, SECURE_SIGNALLING, Answered, Leg, LegEvent, Offered, Released, Text
 from gateway.media.api import EngineLost, EngineReady, OnOpened, Opened, Tone
 from gateway.record import CallRecord, WallClock
 from gateway.routing.dialplan import IaxDestination, PriDestination, RejectDestination, TrunkDestination
@@ -23,9 +24,10 @@ from gateway.trace import TraceLine
 from gateway.voip.iax.binding_store import StoreIaxBindings
 from gateway.voip.iax.elements import Elements, Ie
 from gateway.voip.iax.frame import Command
-from gateway.voip.iax.peers import DEFAULT_PORT, Encryption, PeerSettings
+from gateway.voip.iax.peers import DEFAULT_PORT, AuthMethod, Encryption, PeerSettings
 from gateway.voip.sip.defence import Offence
-from gateway.voip.sip.flow import Resolve
+from gateway.voip.sip.flow import SRV, Resolve
+from gateway.voip.sip.names import Answer
 from tests.unit.voip.iax.iax_scene import ADDRESSES, SECRET, Agent, IaxMedia, Notes, Scene
 
 HEAD = """
@@ -206,6 +208,20 @@ def test_the_trace_has_full_frames_and_no_secrets() -> None:
     assert (new.dialogue, proof.dialogue.isdecimal()) == ("", True)
 
 
+def test_the_trace_has_no_password_even_where_it_goes_over_the_wire() -> None:
+    def plain(_owner: str, settings: PeerSettings) -> PeerSettings:
+        return msgspec.structs.replace(settings, methods=AuthMethod.PLAINTEXT)
+
+    scene = Tandem(trace=True, terms='auth = ["plaintext"]', peer=plain)
+    leg, *_ = scene.through()
+    scene.end(leg)
+    assert any(SECRET.encode() in data for _, _, data in scene.wire)
+    lines = [line.to_json() for line in scene.lines]
+    assert any("PASSWORD=(6 octets)" in line for line in lines)
+    assert SECRET not in "".join(lines)
+    assert SECRET.encode().hex() not in "".join(lines)
+
+
 def test_the_trace_tells_frames_of_encrypted_calls_in_clear() -> None:
     scene = Tandem(trace=True, terms="forceencryption = true", peer=required)
     leg, *_ = scene.through()
@@ -291,9 +307,14 @@ def test_a_name_is_asked_for_and_its_answer_is_taken() -> None:
     switch = Switch(parse(text, Path("x.toml")), cast(Any, media), random.Random(1))
     switch.media_event(EngineReady(fresh=True), SECOND)
     switch.enter(SECOND)
-    outputs = iter(switch.poll, None)
-    assert [each for each in outputs if isinstance(each, Resolve)] == [Resolve("hq.example.org")]
+    asked = [each for each in iter(switch.poll, None) if isinstance(each, Resolve)]
+    assert asked == [Resolve("_iax._udp.hq.example.org", SRV)]
     assert switch.open_leg(IaxDestination("n", "1"), SECOND) is Cause.DESTINATION_OUT_OF_ORDER
+    switch.looked_up(asked[0], Answer(), SECOND)
+    asked = [each for each in iter(switch.poll, None) if isinstance(each, Resolve)]
+    assert asked == [Resolve("hq.example.org")]
+    switch.looked_up(asked[0], Answer(("192.0.2.1",)), SECOND)
+    assert not isinstance(switch.open_leg(IaxDestination("n", "1"), SECOND), Cause)
 
 
 def test_without_iax2_its_destinations_lead_nowhere() -> None:
@@ -355,4 +376,48 @@ def test_a_transfer_counts_as_a_call_of_who_asks_for_it() -> None:
     far.session.command(Command.TRANSFER, scene.now, Elements().add_text(Ie.CALLED_NUMBER, "777"))
     scene.run(2)
     assert not scene["a"].offers
+    scene.end(leg)
+
+
+def send_back(scene: Tandem, name: str) -> None:
+    """Let the far end ``name`` route all that comes back to where it came from."""
+    agent = scene[name]
+
+    def on_offer(leg: Leg, offered: Offered, notes: Notes, now: int) -> None:
+        out = agent.endpoint.new_leg("m", now)
+        assert not isinstance(out, Cause)
+
+        def ends_with(other: Leg) -> Callable[[Leg, LegEvent, int], None]:
+            return lambda _leg, event, at: other.release(event.cause, at) if isinstance(event, Released) else None
+
+        out.listener = Notes(react=ends_with(leg))
+        notes.react = ends_with(out)
+        out.place(offered.setup, now)
+
+    agent.on_offer = on_offer
+
+
+def test_call_that_goes_round_through_a_switch_ends_with_cause_25(caplog: pytest.LogCaptureFixture) -> None:
+    scene = Tandem()
+    send_back(scene, "a")
+    send_back(scene, "c")
+    _, notes = scene.place(caller="a", called="m")
+    scene.run(20, until=lambda: notes.released is not None)
+    assert notes.released is not None
+    assert notes.released.cause is Cause.EXCHANGE_ROUTING_ERROR
+    assert len(scene["a"].offers) + len(scene["c"].offers) <= 6
+    assert len([line for line in caplog.messages if "goes round between trunk" in line]) == 1
+    scene.run(60)
+    assert scene.switch.idle
+
+
+def test_text_goes_from_one_iax2_leg_to_the_other() -> None:
+    scene = Tandem()
+    leg, notes, far, far_notes = scene.through()
+    leg.text("where are you?", scene.now)
+    scene.run(1)
+    far.text("here", scene.now)
+    scene.run(1)
+    assert [event.text for event in far_notes.events if isinstance(event, Text)] == ["where are you?"]
+    assert [event.text for event in notes.events if isinstance(event, Text)] == ["here"]
     scene.end(leg)

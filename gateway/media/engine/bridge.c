@@ -280,6 +280,8 @@ static bool pull(struct engine *e, struct stream *s, unsigned *phase, struct voi
         take_received(e, s, source, result == JITTER_FRAME, v);
         return true;
     }
+    if (e->beat.on)
+        *phase = e->beat.tick;
     if (source && (source->kind == GM_KIND_TONE || source->kind == GM_KIND_PROMPT)) {
         int16_t linear[SAMPLES];
 
@@ -327,8 +329,21 @@ static bool serve(struct engine *e, struct stream *s, unsigned *phase)
     return true;
 }
 
+/* Who is due at the same tick has their turn with it: the line's socket, here and in the kernel, is in the cache now. */
+static bool read_line(struct engine *e, struct stream *s, unsigned *phase)
+{
+    if (!tdm_receive(e, s, phase))
+        return false;
+    schedule_run_one(&e->hearing, &s->hearing, e->tick, serve, e);
+    if (s->peer)
+        schedule_run_one(&e->hearing, &s->peer->hearing, e->tick, serve, e);
+    return true;
+}
+
 void bridge_tick(struct engine *e)
 {
-    schedule_run(&e->reading, e->tick, tdm_receive, e);
+    schedule_run_waiting(&e->hearing, e->tick, serve, e);
+    schedule_run_waiting(&e->reading, e->tick, read_line, e);
+    schedule_run(&e->reading, e->tick, read_line, e);
     schedule_run(&e->hearing, e->tick, serve, e);
 }

@@ -69,6 +69,7 @@ void control_drop(struct engine *e, const char *why)
     c->out_size = 0;
     c->graceful = true;
     c->grace_end = e->now + (int64_t)e->options.grace_seconds * 1000000;
+    tap_none(e);
     for (unsigned i = 0; i < e->streams.count; i++) {
         e->streams.all[i].adopted = false;
         e->streams.all[i].file.request = 0;

@@ -24,6 +24,8 @@ enum {
     BATCH = 256,
     ROUNDS = 16,      /* of BATCH each, at one tick: a flood cannot stop the clock */
     PATIENCE = 2048,  /* strangers' packets in a frame, of all streams; each costs a microsecond or two */
+    WALL_US = 100000, /* clocks part slowly */
+    ASKING = 8,
     CATCH_UP = 50,    /* ticks made up for after a stall; beyond that time is lost */
 };
 
@@ -38,7 +40,10 @@ static int64_t clock_microseconds(clockid_t id)
 static void look_at_clock(struct engine *e)
 {
     e->now = clock_microseconds(CLOCK_MONOTONIC);
-    e->wall = clock_microseconds(CLOCK_REALTIME) - e->now;
+    if (e->now >= e->wall_until) {
+        e->wall = clock_microseconds(CLOCK_REALTIME) - e->now;
+        e->wall_until = e->now + WALL_US;
+    }
 }
 
 uint64_t engine_ntp(const struct engine *e, int64_t at)
@@ -95,6 +100,7 @@ int engine_open(struct engine *e, const struct options *options)
     memset(e, 0, sizeof *e);
     e->options = *options;
     e->arrival = kernel_arrival;
+    e->asking = ASKING;
     e->control.listen_fd = e->control.client = e->outer = e->media = NO_FD;
     law_init();
     tone_init();
@@ -107,6 +113,7 @@ int engine_open(struct engine *e, const struct options *options)
     if (getrandom(&e->random, sizeof e->random, 0) < 0)
         e->random = (uint64_t)e->now;
     e->next_phase = engine_random(e);
+    e->beat = (struct beat){.on = true, .tick = PHASES - 1};
     err = streams_open(&e->streams, options->streams, options->delay_milliseconds);
     if (!err)
         err = wides_open(&e->wides, options->wide);
@@ -221,6 +228,7 @@ void engine_ticks(struct engine *e)
         if (e->tick / PHASES != e->looked) {
             e->looked = e->tick / PHASES;
             e->patience = PATIENCE;
+            beat_choose(&e->beat, e->looked);
             look_around(e);
         }
         bridge_tick(e);

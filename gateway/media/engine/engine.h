@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "beat.h"
 #include "control.h"
 #include "cursor.h"
 #include "disk.h"
@@ -25,9 +26,11 @@ struct options {
 struct engine {
     struct options options;
     int64_t now;         /* microseconds, monotonic */
-    int64_t wall;        /* what to add to get the wall clock */
+    int64_t wall;        /* what to add to get the wall clock ... */
+    int64_t wall_until;  /* ... as was asked not long ago */
     /* When a message came, as the kernel says; a test has a clock of its own. */
     int64_t (*arrival)(const struct engine *e, struct msghdr *m);
+    unsigned asking;     /* that of a line's blocks is asked for once in so many frames */
     int64_t tick;        /* of TICK_US since `origin`; the next to be run */
     int64_t origin;
     int64_t looked;      /* the frame in which what is rare was last looked at */
@@ -41,9 +44,13 @@ struct engine {
     struct streams streams;
     struct wides wides;
     struct schedule hearing, reading;
+    struct beat beat;
     struct control control;
     struct disk disk;
     struct iax iax;
+    struct {
+        unsigned count, left_out;
+    } taps;
 };
 
 /* engine.c */
@@ -105,7 +112,7 @@ void rtp_event(struct engine *e, struct stream *s, struct event_change *change);
 void rtp_upkeep(struct engine *e, struct stream *s);
 
 /* To the far end as it came, with these numbers. */
-void rtp_pass(struct stream *s, const struct rtp_packet *p, uint16_t sequence, uint32_t stamp, unsigned samples);
+void rtp_pass(struct engine *e, struct stream *s, const struct rtp_packet *p, uint16_t sequence, uint32_t stamp, unsigned samples);
 
 /* rtp_relay.c: from one RTP stream to another of the same codec. */
 enum relay_result {
@@ -128,6 +135,15 @@ void rtp_relay_stop(struct stream *s);
 enum relay_result rtp_relay(struct engine *e, struct stream *source, struct stream *hearer, unsigned *phase);
 void rtp_relay_take(struct engine *e, struct stream *source, struct stream *hearer, const struct rtp_packet *p,
                     const struct relay_packet *packet);
+
+/* tap.c: copies of what goes over a stream's socket, for captures. */
+/* From now on, or no more; 0 or an errno. */
+int tap_set(struct engine *e, struct stream *s, bool on);
+/* No more of any stream: the client is gone. */
+void tap_none(struct engine *e);
+/* A packet in clear that came from `far` at `at`, or goes there. For streams that are tapped. */
+void tap_packet(struct engine *e, const struct stream *s, bool inward, const union address *far, int64_t at,
+                const uint8_t *packet, size_t size);
 
 /* rtp_socket.c */
 int rtp_bind_pair(struct engine *e, struct stream *s, const uint8_t *address);

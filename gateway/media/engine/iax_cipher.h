@@ -10,7 +10,7 @@
 enum { IAX_KEY = 16, IAX_BLOCK = 16, IAX_CLEAR = 2 /* octets of a mini frame that stay clear */, IAX_CIPHER_ROOM = 32 };
 
 struct iax_cipher {
-    void *context; /* NULL: no key */
+    struct chain *chain; /* NULL: no key */
     uint8_t key[IAX_KEY];
 };
 

@@ -149,7 +149,7 @@ static bool decipher(struct iax_part *x, struct iax_cipher *cipher, const struct
 {
     struct cursor c = cursor_over(to + IAX_CLEAR, IAX_MINI_HEADER - IAX_CLEAR);
 
-    *size = cipher->context ? iax_decrypt(cipher, to, d->data, d->size) : 0;
+    *size = cipher->chain ? iax_decrypt(cipher, to, d->data, d->size) : 0;
     return *size > IAX_MINI_HEADER && makes_sense(x, d, iax_unwrap(x, cursor_be16(&c), d->arrival), *size);
 }
 
@@ -191,7 +191,7 @@ static void take_mini(struct engine *e, struct iax_socket *k, const struct datag
 
     if (!s) {
         refuse_stranger(k);
-    } else if (s->iax.receive.context && encrypted_size(d->size)) {
+    } else if (s->iax.receive.chain && encrypted_size(d->size)) {
         take_secret(e, s, d);
     } else if (s->iax.encrypted) {
         refuse_clear(e, s);
@@ -235,12 +235,12 @@ static void hear_entry(struct engine *e, struct iax_socket *k, const struct data
         refuse_stranger(k);
         return;
     }
+    if (!n->size)
+        return; /* no voice, clear or not: whoever counts on refusals has to send some */
     if (s->iax.encrypted) {
         refuse_clear(e, s);
         return;
     }
-    if (!n->size)
-        return;
     stamp = n->stamped ? iax_unwrap(&s->iax, n->stamp, d->arrival) : iax_trunk_time(&s->iax, time, d->arrival);
     hear(e, s, n->payload, n->size, stamp, !n->stamped, d->arrival);
 }

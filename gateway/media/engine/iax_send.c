@@ -67,7 +67,7 @@ static bool send_mini(struct engine *e, struct stream *s, const uint8_t *payload
 {
     uint8_t *to = room(e, s->iax.socket);
     uint8_t clear[IAX_MINI_HEADER + CODED_PAYLOAD_MAX];
-    const bool secret = s->iax.send.context;
+    const bool secret = s->iax.send.chain;
     struct writer w = writer_over(secret ? clear : to, IAX_MINI_HEADER + CODED_PAYLOAD_MAX);
 
     put_be16(&w, s->iax.source);
@@ -130,7 +130,8 @@ void iax_transmit(struct engine *e, struct stream *s, const uint8_t *payload, si
         codec_swap(swapped, payload, size);
         payload = swapped;
     }
-    if (!x->said || x->said_codec != s->rtp.payload_type || x->said_upper != x->stamp >> 16) {
+    /* While nobody is there to send it the frame is better heard as any other than not at all. */
+    if (s->adopted && (!x->said || x->said_codec != s->rtp.payload_type || x->said_upper != x->stamp >> 16)) {
         x->said = true;
         x->said_codec = s->rtp.payload_type;
         x->said_upper = (uint16_t)(x->stamp >> 16);

@@ -193,7 +193,7 @@ static int take_settings(struct engine *e, struct stream *s, struct cursor *c, s
     r->gathered = 0;
     r->set = true;
     s->in_fault = false;
-    if (flags & GM_IAX_TRUNK && !x->send.context && r->aimed)
+    if (flags & GM_IAX_TRUNK && !x->send.chain && r->aimed)
         return iax_trunk_join(e, s, flags & GM_IAX_TRUNK_STAMPS, most);
     iax_trunk_leave(e, s);
     return 0;

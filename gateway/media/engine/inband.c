@@ -9,6 +9,7 @@ enum {
     FAINT = 13000,  /* sum of magnitudes of a frame at about -45 dBm0, below what the receiver takes */
     OPEN_FRAMES = 3, /* the receiver needs some quiet to see a digit's end */
     HALVED = SAMPLES / 2,
+    PAIR_SCALE = 4, WAVE_PEAK = 511, EIGHT = 8,
     STRIDE = 4, /* loudness is seen in every fourth sample as well */
 };
 
@@ -16,51 +17,66 @@ enum {
 #define BOTH_GROUPS 0.2F
 #define EACH_GROUP 0.01F
 
-typedef float four __attribute__((vector_size(16)));
-
-static four factor[2]; /* of the Goertzel filters: low group, high group */
+static int16_t waves[2][4][2][HALVED]; /* low group and high group: cosine and sine of each frequency */
 
 void inband_init(void)
 {
     static const double hertz[2][4] = {{697, 770, 852, 941}, {1209, 1336, 1477, 1633}};
-    const double pi = acos(-1.0);
+    const double two_pi = 2.0 * acos(-1.0);
 
-    for (int group = 0; group < 2; group++)
-        for (int i = 0; i < 4; i++)
-            factor[group][i] = (float)(2.0 * cos(2.0 * pi * hertz[group][i] / (SAMPLE_RATE / 2.0)));
+    for (int group = 0; group < 2; group++) {
+        for (int i = 0; i < 4; i++) {
+            for (int k = 0; k < HALVED; k++) {
+                const double angle = two_pi * hertz[group][i] * k / (SAMPLE_RATE / 2.0);
+
+                waves[group][i][0][k] = (int16_t)lrint(WAVE_PEAK * cos(angle));
+                waves[group][i][1][k] = (int16_t)lrint(WAVE_PEAK * sin(angle));
+            }
+        }
+    }
 }
 
-static float strongest(four a, four b, four c)
+/* In integers, so that the compiler takes eight samples at a time. Does not overflow: 80 times 16062 times 511. */
+static float product(const int16_t *x, const int16_t *wave)
 {
-    four power = a * a + b * b - c * a * b;
-    float most = power[0];
+    int32_t sum = 0;
 
-    for (int i = 1; i < 4; i++)
-        most = power[i] > most ? power[i] : most;
+    for (int i = 0; i < HALVED; i++)
+        sum += x[i] * wave[i];
+    return (float)sum / WAVE_PEAK;
+}
+
+static float strongest(const int16_t *x, int16_t (*group)[2][HALVED])
+{
+    float most = 0.0F;
+
+    for (int i = 0; i < 4; i++) {
+        const float re = product(x, group[i][0]), im = product(x, group[i][1]);
+        const float power = re * re + im * im;
+
+        most = power > most ? power : most;
+    }
     return most;
 }
 
-/* Eight Goertzel filters side by side on pairs of samples: much cheaper than the receiver, and a little too willing. */
+/* The power at the eight frequencies, of pairs of samples: much cheaper than the receiver, and a little too willing. */
 static bool two_tones(const int16_t *linear)
 {
-    four low1 = {0}, low2 = {0}, high1 = {0}, high2 = {0};
+    int16_t x[HALVED];
     float energy = 0.0F, low, high;
 
-    for (size_t i = 0; i < HALVED; i++) {
-        float pair = (float)(linear[2 * i] + linear[2 * i + 1]);
-        four x = {pair, pair, pair, pair};
-        four low0 = (x - low2) + factor[0] * low1;
-        four high0 = (x - high2) + factor[1] * high1;
+    for (size_t i = 0; i < HALVED; i++)
+        x[i] = (int16_t)((linear[2 * i] + linear[2 * i + 1]) / PAIR_SCALE);
+    for (size_t i = 0; i < HALVED; i += EIGHT) { /* which is all that an int32_t has room for */
+        int32_t part = 0;
 
-        low2 = low1;
-        low1 = low0;
-        high2 = high1;
-        high1 = high0;
-        energy += pair * pair;
+        for (size_t k = 0; k < EIGHT; k++)
+            part += x[i + k] * x[i + k];
+        energy += (float)part;
     }
-    energy *= HALVED / 2.0F; /* what a filter at the frequency of a lone sine gives */
-    low = strongest(low1, low2, factor[0]);
-    high = strongest(high1, high2, factor[1]);
+    energy *= HALVED / 2.0F; /* what a lone sine gives at its frequency */
+    low = strongest(x, waves[0]);
+    high = strongest(x, waves[1]);
     return low > EACH_GROUP * energy && high > EACH_GROUP * energy && low + high > BOTH_GROUPS * energy;
 }
 

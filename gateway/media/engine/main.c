@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 
 #include "engine.h"
+#include "notify.h"
 
 enum { EXIT_USAGE = 2, REALTIME_PRIORITY = 50, STREAMS_MAX = 16384, FDS_BESIDE_STREAMS = 256, BUSY_US = 500000 };
 
@@ -187,6 +188,7 @@ int main(int argc, char **argv)
                               .delay_milliseconds = 200,
                               .realtime = true};
     struct sigaction action = {.sa_handler = on_signal};
+    struct notify notify;
     sigset_t ends;
     bool leave = false;
     int err = parse(argc, argv, &options, &leave);
@@ -200,6 +202,7 @@ int main(int argc, char **argv)
     sigaddset(&ends, SIGINT);
     sigprocmask(SIG_BLOCK, &ends, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
+    notify_open(&notify);
     err = engine_open(&engine, &options);
     if (err)
         goto out;
@@ -208,11 +211,16 @@ int main(int argc, char **argv)
              engine.wides.count, engine.wides.each / 1024);
     (void)printf("READY %s\n", options.control);
     (void)fflush(stdout);
-    while (!stop && !err)
-        err = engine_step(&engine, -1);
+    notify_send(&notify, "READY=1");
+    while (!stop && !err) {
+        err = engine_step(&engine, notify_patience(&notify));
+        notify_alive(&notify, engine.now);
+    }
+    notify_send(&notify, "STOPPING=1");
     if (err)
         (void)fprintf(stderr, "gateway-media: %s\n", strerror(err));
 out:
+    notify_close(&notify);
     engine_close(&engine);
     return err ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -31,6 +31,8 @@ enum {
     GM_SRTP_KEY_BYTES = 48, /* master key and salt, padded with NUL; the longest has 46 */
     GM_SRTP_MKI_BYTES = 8, /* master key identifier at most, padded with NUL */
     GM_IAX_KEY_BYTES = 16, /* AES-128 */
+    GM_TAPS_MAX = 32,      /* streams of which there are copies at once */
+    GM_TAP_HEADER = 48,    /* octets before the packet in GM_EVENT_TAP */
     GM_IAX_FRAME_MAX = 4096 - 20, /* octets of a datagram that is handed over whole, either way */
 };
 
@@ -86,6 +88,8 @@ enum {
     GM_SET_IAX = 19,
     /* = u32 time stamp in ms, u8 codec, u8[3] 0, payload to the end */
     GM_IAX_VOICE = 20,
+    /* = u8 on, u8[3] 0. Of an RTP stream: copies of its packets as GM_EVENT_TAP, of GM_TAPS_MAX streams at once. */
+    GM_TAP = 21,
 };
 
 /* Events. */
@@ -99,6 +103,9 @@ enum {
     GM_EVENT_IAX_FRAME = 0x46, /* = u8 family, u8 0, u16 port, u8[16] address, datagram to the end; of a socket */
     GM_EVENT_IAX_VOICE = 0x47, /* = u32 time stamp in ms, u8 codec, u8[3] 0, payload to the end */
     GM_EVENT_IAX_CLEAR = 0x48, /* = nothing */
+    /* = u8 family, u8 it was received, u16 our port, u16 theirs, u16 0, i64 us of CLOCK_MONOTONIC, u8[16] our address,
+     *   u8[16] theirs, RTP packet in clear to the end */
+    GM_EVENT_TAP = 0x49,
 };
 
 enum { GM_KIND_RTP = 1, GM_KIND_TDM = 2, GM_KIND_TONE = 3, GM_KIND_PROMPT = 4, GM_KIND_ECHO = 5, GM_KIND_RECORDER = 6 };

@@ -9,6 +9,8 @@ enum { GRACE_LEAST_US = 5000000 /* a client that says hello late still gets the 
 void requests_close(struct engine *e, struct stream *s)
 {
     bridge_leave(e, s);
+    if (s->tapped)
+        (void)tap_set(e, s, false);
     if (s->kind == GM_KIND_RTP)
         rtp_close(e, s);
     if (s->kind == GM_KIND_TDM)
@@ -157,6 +159,7 @@ static int close_stream(struct engine *e, const struct message *m, struct stream
 static int on_stream(struct engine *e, const struct message *m, struct cursor *c, struct stream *s)
 {
     struct stream *other;
+    bool on;
 
     switch (m->opcode) {
     case GM_SET_RTP:
@@ -184,8 +187,12 @@ static int on_stream(struct engine *e, const struct message *m, struct cursor *c
         return 0;
     case GM_SEND_DIGITS:
         return send_digits(s, c);
+    case GM_TAP:
+        on = cursor_u8(c);
+        return c->bad ? EBADMSG : tap_set(e, s, on);
     case GM_ADOPT:
         s->adopted = true;
+        s->iax.said = false; /* whoever was there before may not have come to it */
         return 0;
     default:
         return ENOSYS;

@@ -184,6 +184,8 @@ static size_t take_rtp(struct engine *e, struct stream *s, struct datagram *d, e
         refuse(s, true);
         return 0;
     }
+    if (s->tapped)
+        tap_packet(e, s, true, &d->from, arrival, d->data, d->size);
     if (p.ssrc == r->ssrc)
         rtp_own_ssrc(e, s, &p);
     if (!in_sequence(s, &p))

@@ -70,8 +70,7 @@ void rtp_relay_take(struct engine *e, struct stream *source, struct stream *hear
         out->stamp = to->stamp - p->stamp;
         to->marker = true;
     }
-    rtp_pass(hearer, p, (uint16_t)(p->sequence + out->sequence), p->stamp + out->stamp, packet->samples);
-    (void)e;
+    rtp_pass(e, hearer, p, (uint16_t)(p->sequence + out->sequence), p->stamp + out->stamp, packet->samples);
 }
 
 enum relay_result rtp_relay(struct engine *e, struct stream *source, struct stream *hearer, unsigned *phase)

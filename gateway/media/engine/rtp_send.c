@@ -9,13 +9,15 @@
 /* The sending half of an RTP stream: audio, RFC 4733 digits or digits as tones, one frame of 20 ms at a time. */
 
 /* A packet with its header before its payload, under a sequence number. */
-static void dispatch(struct stream *s, uint8_t *packet, const struct rtp_packet *header)
+static void dispatch(struct engine *e, struct stream *s, uint8_t *packet, const struct rtp_packet *header)
 {
     struct rtp_part *r = &s->rtp;
     _Alignas(4) uint8_t secured[RTP_HEADER + CODED_PAYLOAD_MAX + SECURE_ROOM];
     size_t size = RTP_HEADER + header->size;
 
     rtp_header(packet, header);
+    if (s->tapped)
+        tap_packet(e, s, false, &r->remote, e->now, packet, size);
     if (secure_on(&r->secure)) { /* on a copy: what was sent last is looked at for its level */
         memcpy(secured, packet, size);
         packet = secured;
@@ -52,10 +54,10 @@ static void transmit(struct engine *e, struct stream *s, uint8_t *packet, size_t
     if (!++r->sequence)
         r->wrapped = true;
     header.sequence = r->sequence;
-    dispatch(s, packet, &header);
+    dispatch(e, s, packet, &header);
 }
 
-void rtp_pass(struct stream *s, const struct rtp_packet *p, uint16_t sequence, uint32_t stamp, unsigned samples)
+void rtp_pass(struct engine *e, struct stream *s, const struct rtp_packet *p, uint16_t sequence, uint32_t stamp, unsigned samples)
 {
     struct rtp_part *r = &s->rtp;
     struct rtp_packet header = {.stamp = stamp, .ssrc = r->ssrc, .size = p->size, .sequence = sequence,
@@ -70,7 +72,7 @@ void rtp_pass(struct stream *s, const struct rtp_packet *p, uint16_t sequence, u
         r->stamp = stamp + samples * r->clock;
     }
     memcpy(r->wide->packet + RTP_HEADER, p->payload, p->size);
-    dispatch(s, r->wide->packet, &header);
+    dispatch(e, s, r->wide->packet, &header);
     r->marker = false;
 }
 

@@ -149,7 +149,7 @@ static struct place *mate(const struct place *p, unsigned phase, int64_t frame)
     struct stream *peer = p->stream->peer;
     struct place *other = !peer ? NULL : p == &p->stream->hearing ? &peer->hearing : &peer->reading;
 
-    return other && other->stream && other->phase == phase && other->frame != frame ? other : NULL;
+    return other && other->stream && other->phase == phase && other->frame < frame ? other : NULL;
 }
 
 static void serve_first(struct schedule *t, struct place *p, int64_t tick, serve_function *serve, struct engine *e)
@@ -159,24 +159,35 @@ static void serve_first(struct schedule *t, struct place *p, int64_t tick, serve
         t->waiting[t->waiting_count++] = p;
 }
 
+void schedule_run_one(struct schedule *t, struct place *p, int64_t tick, serve_function *serve, struct engine *e)
+{
+    if (p->stream && p->phase == tick % PHASES && p->frame < tick / PHASES)
+        serve_first(t, p, tick, serve, e);
+}
+
+void schedule_run_waiting(struct schedule *t, int64_t tick, serve_function *serve, struct engine *e)
+{
+    unsigned kept = 0;
+
+    for (unsigned i = 0; i < t->waiting_count; i++)
+        if (!serve_place(t, t->waiting[i], (unsigned)(tick % PHASES), serve, e))
+            t->waiting[kept++] = t->waiting[i];
+    t->waiting_count = kept;
+}
+
 void schedule_run(struct schedule *t, int64_t tick, serve_function *serve, struct engine *e)
 {
     unsigned phase = (unsigned)(tick % PHASES);
     int64_t frame = tick / PHASES;
-    unsigned kept = 0;
     struct place **places = t->phases[phase];
 
-    for (unsigned i = 0; i < t->waiting_count; i++)
-        if (!serve_place(t, t->waiting[i], phase, serve, e))
-            t->waiting[kept++] = t->waiting[i];
-    t->waiting_count = kept;
     for (unsigned i = 0; i < t->counts[phase];) {
         struct place *p = places[i];
 
-        look_ahead(t, phase, i);
-        if (p->frame != frame) {
+        if (p->frame < frame) {
             struct place *other = mate(p, phase, frame);
 
+            look_ahead(t, phase, i);
             serve_first(t, p, tick, serve, e);
             if (other) /* both use the same sockets, which are in the cache now */
                 serve_first(t, other, tick, serve, e);

@@ -34,6 +34,10 @@ void schedule_add(struct schedule *t, struct place *p, struct stream *s, unsigne
 void schedule_remove(struct schedule *t, struct place *p);
 /* Is anybody due at this tick? */
 bool schedule_due(const struct schedule *t, int64_t tick);
+/* Serves `p` if it is due at this tick and has not been served in its frame. */
+void schedule_run_one(struct schedule *t, struct place *p, int64_t tick, serve_function *serve, struct engine *e);
+/* At each tick: first who asked for it, then who is due. */
+void schedule_run_waiting(struct schedule *t, int64_t tick, serve_function *serve, struct engine *e);
 void schedule_run(struct schedule *t, int64_t tick, serve_function *serve, struct engine *e);
 
 #endif

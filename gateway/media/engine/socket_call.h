@@ -9,7 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#if __WORDSIZE == 64 && defined SYS_recvmsg && defined SYS_sendto && !defined __SANITIZE_ADDRESS__
+#if __WORDSIZE == 64 && defined SYS_recvmsg && defined SYS_recvfrom && defined SYS_sendto && !defined __SANITIZE_ADDRESS__
 #define BARE_CALLS 1
 #else
 #define BARE_CALLS 0
@@ -21,6 +21,16 @@ static inline ssize_t call_recvmsg(int fd, struct msghdr *m, int flags)
     return syscall(SYS_recvmsg, fd, m, flags);
 #else
     return recvmsg(fd, m, flags);
+#endif
+}
+
+/* From whoever it is connected to. */
+static inline ssize_t call_recv(int fd, void *data, size_t size, int flags)
+{
+#if BARE_CALLS
+    return syscall(SYS_recvfrom, fd, data, size, flags, NULL, NULL);
+#else
+    return recv(fd, data, size, flags);
 #endif
 }
 

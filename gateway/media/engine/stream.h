@@ -73,6 +73,7 @@ struct tdm_part {
     enum law law;
     bool device; /* not a socket: no card is supported yet */
     bool lost;   /* said so */
+    uint8_t natural, steady; /* the tick of a frame at which a block is there, and for how long that has been so */
     int64_t retry, wait; /* when to connect again, and how long to wait after that */
     uint8_t block[SAMPLES]; /* the last one sent */
     struct sockaddr_un path;
@@ -92,6 +93,7 @@ struct stream {
     bool adopted, first, silent;
     bool in_fault; /* sending fails; said so */
     bool tone_told;
+    bool tapped; /* its packets are copied to the client */
     struct place hearing; /* when it is given a frame */
     struct place reading; /* when a TDM stream is read */
     int64_t heard_at, expected_from;

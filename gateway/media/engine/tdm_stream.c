@@ -14,9 +14,10 @@ enum {
     RETRY_LAST_US = 500000,
     ABSENT_US = 100000, /* once it is waited for so long, that is told */
     BLOCKS_AT_ONCE = 16,
-    OLD_US = 15000,    /* a block that waited so long has others behind it */
+    OLD_US = 25000,    /* a block that waited so long has another behind it */
     QUIET_US = 200000, /* a line this quiet is looked at once a frame */
     SETTLED_US = 1000,
+    STEADY = 8, /* blocks that came alike: so the line's clock is */
     SEND_BUFFER = 2304, /* doubled by the kernel: about five blocks; a far end that does not read hears no old voice */
 };
 
@@ -164,8 +165,16 @@ void tdm_accept(struct engine *e, struct stream *s)
         use(e, s, fd);
 }
 
+/* When a block came is asked for once in a while, as that takes the kernel longer: while nothing is known of the line's clock,
+ * and whenever something is late. */
+static bool ask_age(const struct engine *e, const struct stream *s, unsigned phase)
+{
+    return s->tdm.steady < STEADY || phase != s->reading.phase || e->now - (e->origin + e->tick * TICK_US) >= TICK_US ||
+           (e->tick / PHASES + s->slot) % e->asking == 0;
+}
+
 /* One block, -1 if there is none; `*age`: microseconds since it came. */
-static ssize_t receive_block(struct engine *e, struct stream *s, uint8_t *block, size_t size, int64_t *age)
+static ssize_t receive_block(struct engine *e, struct stream *s, uint8_t *block, size_t size, bool asked, int64_t *age)
 {
     union {
         struct cmsghdr align;
@@ -178,6 +187,8 @@ static ssize_t receive_block(struct engine *e, struct stream *s, uint8_t *block,
     *age = 0;
     if (s->tdm.device)
         return read(s->tdm.fd, block, size);
+    if (!asked)
+        return call_recv(s->tdm.fd, block, size, MSG_DONTWAIT);
     got = call_recvmsg(s->tdm.fd, &m, MSG_DONTWAIT);
     if (got > 0)
         *age = e->now - e->arrival(e, &m);
@@ -196,17 +207,44 @@ static void take_block(struct engine *e, struct stream *s, uint8_t *block)
     bridge_push(e, s, s->tdm.law, block);
 }
 
-/* Reads without asking epoll first, at the tick after a block is expected. What was late moves that tick on, what had to
- * wait for more than a tick moves it back. */
+/* What is put in a trunk frame waits there for the beat, so as well may the line. Ticks to wait for that after `natural`. */
+static unsigned wait_of(const struct engine *e, const struct stream *s, unsigned natural)
+{
+    if (!s->peer || !s->peer->iax.trunk || !e->beat.on || s->tdm.steady < STEADY || s->fed)
+        return 0;
+    return (e->beat.tick + PHASES - natural) % PHASES;
+}
+
+/* When the next block is to be read, of one that came `age` microseconds ago. */
+static void choose_tick(struct engine *e, struct stream *s, unsigned *phase, int64_t age)
+{
+    const int64_t late = e->now - (e->origin + e->tick * TICK_US), spare = age - late - SETTLED_US;
+    const unsigned early = spare < TICK_US ? 0 : spare < FRAME_US ? (unsigned)(spare / TICK_US) : PHASES - 1;
+    const unsigned natural = (*phase + PHASES - early) % PHASES;
+    unsigned next;
+
+    if (natural != s->tdm.natural)
+        s->tdm.steady = 0;
+    else if (s->tdm.steady < STEADY)
+        s->tdm.steady++;
+    s->tdm.natural = (uint8_t)natural;
+    next = *phase + PHASES - early + wait_of(e, s, natural);
+    s->reading.frame += (int64_t)(next / PHASES) - 1; /* it may come in this frame yet, or not in the next */
+    *phase = next % PHASES;
+}
+
+/* Reads without asking epoll first, at the tick after a block is expected or a little later. What was late moves that tick
+ * on, what had to wait for more than a tick moves it back. */
 bool tdm_receive(struct engine *e, struct stream *s, unsigned *phase)
 {
     bool last = *phase == PHASES - 1;
     uint8_t block[SAMPLES + 1]; /* a longer block is seen to be longer */
+    const bool asked = ask_age(e, s, *phase);
     int64_t age = 0;
     ssize_t got = -1;
 
     for (int i = 0; i < BLOCKS_AT_ONCE && s->tdm.fd >= 0; i++) {
-        got = receive_block(e, s, block, sizeof block, &age);
+        got = receive_block(e, s, block, sizeof block, asked, &age);
         if (got < 0 && (errno == EAGAIN || errno == EINTR))
             break;
         if (got <= 0)
@@ -229,11 +267,10 @@ bool tdm_receive(struct engine *e, struct stream *s, unsigned *phase)
             *phase = 0;
         return last;
     }
-    if (age > TICK_US + SETTLED_US) {
-        if (*phase == 0)
-            s->reading.frame--; /* the next one comes in this frame yet */
-        *phase = (*phase + PHASES - 1) % PHASES;
-    }
+    if (asked)
+        choose_tick(e, s, phase, age);
+    if (s->peer && s->peer->iax.trunk)
+        beat_reads(&e->beat, s->tdm.natural);
     return true;
 }
 

@@ -82,6 +82,9 @@ class RestartProcedure:
         """Restart what the switch type wants restarted on the first coming up; go on with what was waiting."""
         if first:
             scope = self._link.variant.start_restart[self._link.side]
+            if scope is StartRestart.INTERFACE and any(channel.owner is not None for channel in self._link.channels):
+                # Calls of the program before this one: theirs are not restarted.
+                scope = StartRestart.CHANNELS
             if scope is StartRestart.INTERFACE:
                 self._queue.append(None)
             elif scope is StartRestart.CHANNELS:

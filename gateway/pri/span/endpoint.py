@@ -97,6 +97,8 @@ class SpanEnd:
         self._on_frame = on_frame
         self._on_line = on_line
         self._after = after
+        self.on_presence: Callable[[bool], None] = lambda _present: None
+        """Told when the far end's sockets are there, and when they are no more."""
         self._d: socket.socket | None = None
         self._line: socket.socket | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -144,6 +146,7 @@ class SpanEnd:
         self.layer1.connect(self.clock())
         loop.add_reader(d, self._read_d, d)
         loop.add_reader(line, self._read_line, line)
+        self.on_presence(True)
         self._drain()
 
     def _read_d(self, channel: socket.socket) -> None:
@@ -201,6 +204,7 @@ class SpanEnd:
     def _lost(self, reason: str) -> None:
         """The connection is gone: close what is left of it, red alarm."""
         self._close_connection()
+        self.on_presence(False)
         self.layer1.disconnect(reason, self.clock())
         self._drain()
 

@@ -29,6 +29,8 @@ MIN_RSA_BITS = 1024
 MAX_RSA_BITS = MAX_DATA // 4 * 3 * 8
 """The signature's base64 fits into one information element."""
 MAX_KEYS_KEPT = 64
+OWN_CHALLENGE = "asks us for the proof that it owes us: somebody in between passes our challenge off as its own"
+"""As the secret is one for both directions, our answer would prove that it is who it says."""
 _METHODS = AuthMethod.PLAINTEXT | AuthMethod.MD5 | AuthMethod.RSA
 
 

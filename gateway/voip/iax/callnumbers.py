@@ -65,6 +65,15 @@ class CallNumbers:
                 return number
         return None
 
+    def reserve(self, number: int, address: str) -> bool:
+        """Take ``number`` for a session with ``address`` that had it before; False if another has it."""
+        if number in self._taken:
+            return False
+        source = source_of(address)
+        self._taken[number] = source
+        self._of[source] += 1
+        return True
+
     def release(self, number: int, now: int) -> None:
         """The session with ``number`` is over."""
         source = self._taken.pop(number, None)

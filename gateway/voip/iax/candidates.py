@@ -115,6 +115,10 @@ class Candidates:
     def __contains__(self, session: Session) -> bool:
         return session in self._waiting
 
+    def were_asked(self, challenge: bytes) -> bool:
+        """Whether ``challenge`` is one that some of them are to answer."""
+        return any(candidate.challenge == challenge for candidate, _ in self._waiting.values())
+
     def has_share(self, source: str) -> bool:
         """Whether there are as many of ``source`` as there may be."""
         return self._by_source[source] >= self._share

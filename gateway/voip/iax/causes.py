@@ -34,6 +34,12 @@ _TEXTS: dict[str, Cause] = {
 }
 
 
+UNAUTHORIZED = frozenset({"no authority found", "authentication failed"})
+"""What CAUSE says to a wrong user name or secret: chan_iax2, with cause 50, and we, with 21."""
+TOO_MANY_UNPROVEN = "Unauthenticated call limit reached"
+"""What chan_iax2 says, with cause 21, to a NEW beyond ``maxauthreq``."""
+
+
 class Reason(NamedTuple):
     """Why a frame ends something: cause, and the far end's own words ("" if it has none)."""
 

@@ -230,7 +230,9 @@ class Elements:
         return self.add(Ie.APPARENT_ADDR, data)
 
 
-_SECRET = frozenset({Ie.PASSWORD, Ie.MD5_RESULT, Ie.RSA_RESULT, Ie.ENCKEY, Ie.CHALLENGE, Ie.CALLTOKEN})
+_SECRET = frozenset(
+    {Ie.PASSWORD, Ie.MD5_RESULT, Ie.RSA_RESULT, Ie.ENCKEY, Ie.CHALLENGE, Ie.CALLTOKEN, Ie.AESPROVISIONING}
+)
 _TEXTS = frozenset(
     {
         Ie.CALLED_NUMBER,

@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import random
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from gateway.capture.ring import Ring, Wire
 from gateway.cause import Cause
 from gateway.core import SECOND, TimerQueue, timer_durations
 from gateway.leg import Leg, LegEvent, Listener, NotOffered, Offered, OnNotOffered, Released, Setup
@@ -30,10 +31,12 @@ from gateway.voip.iax.peer import Peer
 from gateway.voip.iax.peers import Encryption, IaxSettings, PeerSettings
 from gateway.voip.iax.qualify import Watch
 from gateway.voip.iax.reception import Meter, Reception
+from gateway.voip.iax.reconfigured import take_up
 from gateway.voip.iax.registrar import Registrar
 from gateway.voip.iax.registration import Registration
+from gateway.voip.iax.rounds import Rounds
 from gateway.voip.iax.session import Session
-from gateway.voip.iax.sockets import Sockets
+from gateway.voip.iax.sockets import Heritage, Sockets
 from gateway.voip.iax.timers import TIMERS, IaxTimer
 from gateway.voip.reach import Reach
 from gateway.voip.sip.address import NetworkFacts
@@ -50,11 +53,14 @@ EMERGENCY_LEGS = 64
 """Legs beyond all others that are for emergency calls: one comes in with each, and another may go out."""
 GUESTS_SHARE = 4
 """One in so many legs may be of those who are no peers of ours."""
+OTHERS_SHARE = 4
+"""One in so many legs is not for a trunk that has no ``call_limit``, where there are others."""
 NAMES_AGAIN = 60 * SECOND
 """How often the addresses of peers' names are looked at: who calls from a new one is to be known."""
 SPREAD = 5 * SECOND
 """The first registrations are spread over so much at most."""
 _NAMES = IaxTimer.TOKEN
+_IAX2 = int(Wire.IAX2)
 
 OnOffer = Callable[[Leg, Offered, int], "Listener | None"]
 Output = Resolve | StoreIaxBindings
@@ -102,6 +108,7 @@ class IaxEndpoint:
         self.suspects = Suspects()
         self.counters = Counters()
         self.bursts = Bursts(log)
+        self.rounds = Rounds()
         self.names = Names()
         self.numbers = CallNumbers(rng, self.durations[IaxTimer.LINGER])
         self.legs: dict[str, IaxLeg] = {}
@@ -117,8 +124,14 @@ class IaxEndpoint:
         self._now = 0
         self._begun = False
         self._names_running = False
+        # Where what goes over the wire is kept for captures, if anywhere.
+        self.ring: Ring | None = None
         # How many calls a peer has sent on that go on without it: they are calls of its own still.
         self.left_by: Callable[[str], int] = lambda _peer: 0
+        # Who keeps calls for the next start: what is kept of a leg is other now.
+        self.on_changed: Callable[[IaxLeg], None] | None = None
+        # Calls of before are about to be gone on with: until they are there nobody is heard.
+        self._inheriting = False
         self.toll_fraud = TollFraud(self._standing, settings.emergency)
         self.sockets = Sockets(self, settings.listeners)
         self.peers: dict[str, Peer] = {each.name: Peer(each, self) for each in settings.peers}
@@ -169,26 +182,67 @@ class IaxEndpoint:
         if self.identities.names:
             self._names_running = True
             self.start(self, _NAMES, now + NAMES_AGAIN)
-        for registration in self.registrations:
+        self._begin(self.peers.values(), now)
+
+    def _begin(self, peers: Collection[Peer], now: int) -> None:
+        registrations = [peer.registration for peer in peers if peer.registration is not None]
+        for registration in registrations:
             # Many accounts with one provider do not come all at once.
-            at = now if len(self.registrations) == 1 else now + self.rng.randrange(SPREAD)
-            registration.wait_until(at)
-        for peer in self.peers.values():
+            registration.wait_until(now if len(registrations) == 1 else now + self.rng.randrange(SPREAD))
+        for peer in peers:
             if peer.watch is not None and not peer.settings.dynamic:
                 peer.watch.begin(now)
+
+    def take_up(self, settings: IaxSettings, now: int) -> None:
+        """Let ``settings`` hold for calls and registrations from now on; sockets stay as they are."""
+        self._now = now
+        take_up(self, settings, now)
+
+    def begin_with(self, fresh: Collection[Peer], now: int) -> None:
+        """These peers are new."""
+        for peer in fresh:
+            self._equip(peer)
+        if not self._begun:
+            return
+        self.identities.locate(now)
+        if self.identities.names and not self._names_running:
+            self._names_running = True
+            self.start(self, _NAMES, now + NAMES_AGAIN)
+        self._begin(fresh, now)
 
     def engine_ready(self, fresh: bool, now: int) -> None:
         """The media engine answers (again); ``fresh``: it has nothing of what was opened before."""
         self._now = now
         if fresh:
             self.sockets.lost()
-        self.open(now)
+        if self._inheriting:
+            # What begins now might take a call number that another call has.
+            self.sockets.open()
+        else:
+            self.open(now)
+
+    def inherit(self, engine: Heritage) -> None:
+        """Take over what the media engine has of the program before this one, and hear nobody until ``inherited``."""
+        self._inheriting = True
+        self.sockets.inherit(engine)
+
+    def inherited(self, now: int) -> None:
+        """The calls of before that go on are here."""
+        if self._inheriting:
+            self._inheriting = False
+            self.open(now)
 
     def media_event(self, event: IaxMediaEvent, now: int) -> None:
         """The media engine heard something. Nothing that it may be raises."""
         self._now = now
         if isinstance(event, IaxFrame):
-            self.reception.receive(event.data, Path(event.socket, event.address, event.port), now)
+            if self._inheriting:
+                # It comes again.
+                return
+            path = Path(event.socket, event.address, event.port)
+            if self.ring is not None:
+                self._note(True, path, event.data)
+            self.reception.receive(event.data, path, now)
             return
         leg = self._by_stream.get(event.stream)
         if leg is None or leg.stream != event.stream:
@@ -262,7 +316,7 @@ class IaxEndpoint:
     def looked_up(self, question: Resolve, answer: Answer, now: int) -> None:
         """The answer to a Resolve, with its time to live; whoever else asked, it is only taken if we did too."""
         self._now = now
-        asked = [peer for peer in self.identities.names if peer.question == question]
+        asked = [peer for peer in self.identities.names if peer.asks(question)]
         if not asked:
             return
         before = [peer.path(now) for peer in asked]
@@ -280,7 +334,7 @@ class IaxEndpoint:
             peer.watch.ask_soon(now)
 
     def network(self, _facts: NetworkFacts, now: int) -> None:
-        """The WAN is another: who registered us is told where we are, and whoever is watched is looked at."""
+        """The WAN is another: registrars and calls are told where we are, and whoever is watched is looked at."""
         self._now = now
         if not self._begun or self.closing:
             return
@@ -290,6 +344,8 @@ class IaxEndpoint:
         for peer in self.peers.values():
             if not peer.settings.dynamic or peer.binding is not None:
                 self._found(peer, now)
+        for leg in tuple(self.legs.values()):
+            leg.speak_up(now)
 
     def leave(self, now: int) -> None:
         """The program ends: registrations are taken back and stored, nothing new begins."""
@@ -323,6 +379,8 @@ class IaxEndpoint:
         if self.full(emergency=emergency):
             self.counters.overload += 1
             return Cause.SWITCHING_EQUIPMENT_CONGESTION
+        if not emergency and self.has_enough(peer, now):
+            return Cause.SWITCHING_EQUIPMENT_CONGESTION
         if peer.path(now) is None:
             return Cause.SUBSCRIBER_ABSENT if peer.settings.dynamic else Cause.DESTINATION_OUT_OF_ORDER
         self.counters.calls_out += 1
@@ -340,6 +398,21 @@ class IaxEndpoint:
     def full(self, *, emergency: bool) -> bool:
         """Whether there are as many legs as there may be."""
         return len(self.legs) >= MAX_LEGS + (EMERGENCY_LEGS if emergency else 0)
+
+    def has_enough(self, peer: Peer, now: int) -> bool:
+        """Whether ``peer`` has as many calls as it may have: then it is told in the log, and counted."""
+        most = min(peer.settings.max_call_numbers, self.most_of(peer))
+        if self.calls_of(peer.name) < most:
+            return False
+        self.counters.overload += 1
+        text = "trunk %s has %d calls, which is its share: more are refused, but for help; call_limit would set another"
+        self.bursts.tell(f"enough {peer.name}", now, logging.WARNING, text, peer.name, most)
+        return True
+
+    def most_of(self, peer: Peer) -> int:
+        """How many legs may be of ``peer``: what ``call_limit`` says is looked at elsewhere, else others have room."""
+        alone = len(self.peers) == 1 and self.guest is None
+        return MAX_LEGS if peer.settings.call_limit or alone else MAX_LEGS - MAX_LEGS // OTHERS_SHARE
 
     @property
     def most_guests(self) -> int:
@@ -373,7 +446,16 @@ class IaxEndpoint:
             if meter is not None and not meter.lets_pass(data):
                 self.counters.held += 1
                 return
+        if self.ring is not None:
+            self._note(False, path, data)
         self.media.send_iax(path.socket, path.address, path.port, data)
+
+    def _note(self, inward: bool, path: Path, data: bytes) -> None:
+        at = 2 if inward else 0
+        session = self.reception.sessions.get(int.from_bytes(data[at : at + 2], "big") & MAX_CALL_NUMBER)
+        key = b"" if session is None else session.receive_key if inward else session.send_key
+        if self.ring is not None:
+            self.ring.note(self._now, _IAX2, inward, (path, key), data)
 
     def start(self, owner: Timed, timer: IaxTimer, at: int) -> None:
         """Let ``owner.expire(timer)`` be called at ``at``."""
@@ -406,11 +488,26 @@ class IaxEndpoint:
         self.reception.adopt(session, frame.data, None if metered is None else Meter(metered))
         return session
 
+    def has_asked(self, challenge: bytes) -> bool:
+        """Whether ``challenge`` is our own, that a far end is to answer."""
+        return self.gatekeeper.has_asked(challenge)
+
+    def shown(self, session: Session) -> bool:
+        """Whether the far end of the session has shown that it is where it says."""
+        return session.source not in self.reception.meters
+
     def out_of_numbers(self, path: Path, now: int) -> None:
         """A session with the far end of ``path`` cannot begin."""
         self.counters.overload += 1
         text = "no call number is left for a session with %s: %d are in use"
         self.bursts.tell("numbers", now, logging.ERROR, text, path, len(self.numbers))
+
+    def changed(self, session: Session) -> None:
+        """The session is other than it was."""
+        if self.on_changed is not None:
+            owner = session.owner
+            if isinstance(owner, IaxLeg):
+                self.on_changed(owner)
 
     def forget(self, session: Session, now: int) -> None:
         """The session is closed: its call number rests, then it is free."""

@@ -168,6 +168,10 @@ class FullFrame(msgspec.Struct, frozen=True, gc=False):
             f" o{self.oseqno} i{self.iseqno}{again}"
         )
 
+    def __repr__(self) -> str:
+        # No octets of the body: a password may be among them.
+        return f"<FullFrame {self}, {len(self.data)} octets>"
+
 
 class MiniFrame(msgspec.Struct, frozen=True, gc=False):
     """A mini frame (8.1.2): voice; ``stamp`` is the low 16 bits of the time in milliseconds."""

@@ -84,6 +84,10 @@ class Gatekeeper:
         """How many have been challenged and not answered yet."""
         return len(self._candidates)
 
+    def has_asked(self, challenge: bytes) -> bool:
+        """Whether ``challenge`` is one of ours that waits for its answer."""
+        return bool(challenge) and self._candidates.were_asked(challenge)
+
     def has_token(self, data: bytes, path: Path, now: int) -> bool:
         """Whether the full frame ``data`` bears a token that was made for who sends it."""
         try:
@@ -222,9 +226,8 @@ class Gatekeeper:
         asked = Elements().add_number(Ie.AUTHMETHODS, methods, 2).add(Ie.CHALLENGE, challenge)
         if candidate.encrypts:
             asked.add_number(Ie.ENCRYPTION, candidate.encrypts, 2)
-        name = elements.raw(Ie.USERNAME)
-        if name is not None:
-            asked.add(Ie.USERNAME, name)
+        # 6.2.7 and 6.1.3 want it in any case; whom we take it for is not told.
+        asked.add(Ie.USERNAME, elements.raw(Ie.USERNAME) or b"")
         session.command(Command.AUTHREQ if candidate.calls else Command.REGAUTH, now, asked)
         if candidate.encrypts:
             # chan_iax2 encrypts from its AUTHREP on.
@@ -292,6 +295,19 @@ class Gatekeeper:
             text = "somebody at %s says to be %s, whom nobody knows here"
             endpoint.bursts.tell("nobody", now, logging.INFO, text, path, claim.name)
 
+    def given_up(self, session: Session, frame: FullFrame, now: int) -> bool:
+        """Its far end says by ``frame`` that it hangs up, and has not heard our call number; True if it is forgotten.
+
+        Anybody could say so who knows from where it comes; so nothing ends by it that has proven anything.
+        """
+        if session not in self._candidates:
+            return False
+        self._candidates.abandon(session, now)
+        expected = (frame.oseqno + 1) & 0xFF
+        heard = FullFrame(session.source, frame.source, frame.stamp, 1, expected, FrameType.IAX, Command.ACK)
+        self._endpoint.transmit(session.path, bytes(heard))
+        return True
+
     def unreadable(self, session: Session, candidate: Candidate, now: int) -> None:
         """What was to prove something makes no sense: the password is another, or the far end does not encrypt."""
         candidate.unreadable += 1
@@ -342,9 +358,8 @@ class Gatekeeper:
         if endpoint.full(emergency=emergency):
             endpoint.counters.overload += 1
             refusal = Cause.SWITCHING_EQUIPMENT_CONGESTION, "too many calls"
-        elif not emergency and self._has_enough(peer, session.path, calls):
-            endpoint.counters.overload += 1
-            refusal = Cause.SWITCHING_EQUIPMENT_CONGESTION, f"{calls} calls stand, as many as maxcallnumbers allows"
+        elif not emergency and self._has_enough(peer, session.path, calls, now):
+            refusal = Cause.SWITCHING_EQUIPMENT_CONGESTION, f"{calls} calls stand, as many as may"
         else:
             cause = peer.takes_call(setup, emergency, now, own=0)
             if cause is not None:
@@ -361,17 +376,30 @@ class Gatekeeper:
         leg = endpoint.make_leg(peer, now, incoming=True)
         leg.take(session, frame, proof, now)
 
-    def _has_enough(self, peer: Peer, path: Path, calls: int) -> bool:
+    def _has_enough(self, peer: Peer, path: Path, calls: int, now: int) -> bool:
+        endpoint = self._endpoint
         if peer.name:
-            return calls >= peer.settings.max_call_numbers
-        most = self._endpoint.most_guests
-        return calls >= most or self._endpoint.numbers.used_by(path.address) > most // GUEST_SHARE
+            return endpoint.has_enough(peer, now)
+        most = endpoint.most_guests
+        enough = calls >= most or endpoint.numbers.used_by(path.address) > most // GUEST_SHARE
+        endpoint.counters.overload += enough
+        return enough
 
     def gone(self, session: Session, candidate: Candidate, now: int) -> None:
         """A challenge has had no answer, or none that could be read."""
         self._candidates.drop(session)
+        claim = candidate.claim
         if candidate.unreadable:
-            self._guess(session.path, candidate.claim, now)
+            self._guess(session.path, claim, now)
+            return
+        asked = "AUTHREQ" if candidate.calls else "REGAUTH"
+        seconds = (now - session.epoch) // SECOND
+        text = "somebody at %s who says to be %s was asked to prove it (%s) and does not answer: given up after %d s"
+        # What strangers call themselves may be another name each time.
+        kind, level = (
+            (f"unproven {claim.name}", logging.WARNING) if claim.peer is not None else ("unproven", logging.INFO)
+        )
+        self._endpoint.bursts.tell(kind, now, level, text, session.path, claim.name, asked, seconds)
 
     def _end(self, session: Session, command: Command, text: str, cause: Cause, now: int) -> None:
         self._endpoint.counters.rejected += 1

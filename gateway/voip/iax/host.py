@@ -18,7 +18,9 @@ from gateway.voip.iax.peers import IaxSettings
 from gateway.voip.iax.timers import IaxTimer
 
 if TYPE_CHECKING:
+    from gateway.voip.iax.bursts import Bursts
     from gateway.voip.iax.leg import IaxLeg
+    from gateway.voip.iax.rounds import Rounds
     from gateway.voip.iax.session import Session
 
 
@@ -64,6 +66,8 @@ class Host(Protocol):
     media: Media
     durations: dict[IaxTimer, int]
     settings: IaxSettings
+    bursts: Bursts
+    rounds: Rounds
 
     def transmit(self, path: Path, data: bytes) -> None:
         """Send one datagram."""
@@ -76,6 +80,15 @@ class Host(Protocol):
 
     def open_session(self, path: Path, owner: SessionOwner, now: int) -> Session | None:
         """A session that we begin, with a call number of its own; None if there is none left (in the log)."""
+
+    def has_asked(self, challenge: bytes) -> bool:
+        """Whether ``challenge`` is our own, that a far end is to answer: who sends it wants to have that of us."""
+
+    def shown(self, session: Session) -> bool:
+        """Whether the far end has shown that it is where it says; else the owner's ``on_shown`` tells when it has."""
+
+    def changed(self, session: Session) -> None:
+        """The session is other than it was: a frame in sequence was sent or taken, or its far end is known now."""
 
     def forget(self, session: Session, now: int) -> None:
         """The session is closed: its call number rests for LINGER, then it is free."""

@@ -38,13 +38,18 @@ class Identities:
     def __init__(self, peers: Mapping[str, Peer], key: bytes) -> None:
         self._peers = peers
         self._key = key[:_KEY]
+        self._fixed: dict[str, list[Peer]] = {}
+        self._placed: dict[tuple[str, int], Peer] = {}
+        self._registered_at: Counter[str] = Counter()
+        self.take_up()
+
+    def take_up(self) -> None:
+        """The peers are others, or have other settings."""
+        peers = self._peers
         every = [peer.settings for peer in peers.values() if methods_of(peer.settings)]
         nobody = PeerSettings(name="", secret=self._key.hex())
         self._callers = every or [nobody]
         self._registrants = [settings for settings in every if settings.dynamic] or [nobody]
-        self._fixed: dict[str, list[Peer]] = {}
-        self._placed: dict[tuple[str, int], Peer] = {}
-        self._registered_at: Counter[str] = Counter()
         # Whoever registers may come from anywhere.
         self._tokenless_anywhere = any(
             peer.settings.dynamic and peer.settings.calltokens is not CallTokens.YES for peer in peers.values()
@@ -53,7 +58,7 @@ class Identities:
     @property
     def names(self) -> Iterable[Peer]:
         """Peers whose addresses a name has."""
-        return [peer for peer in self._peers.values() if peer.question is not None]
+        return [peer for peer in self._peers.values() if peer.named]
 
     def locate(self, now: int) -> None:
         """Addresses of names have changed, or were never looked at."""

@@ -26,21 +26,23 @@ from gateway.leg import (
     Progress,
     Resumed,
     Setup,
+    Text,
     Transferred,
 )
 from gateway.voip.iax import transfer
-from gateway.voip.iax.auth import answer
-from gateway.voip.iax.causes import control_cause, reason_of
+from gateway.voip.iax.auth import OWN_CHALLENGE, answer
+from gateway.voip.iax.causes import TOO_MANY_UNPROVEN, UNAUTHORIZED, control_cause, reason_of
 from gateway.voip.iax.crypt import KEY_ROTATION
 from gateway.voip.iax.elements import Ie
 from gateway.voip.iax.errors import IaxError
 from gateway.voip.iax.formats import codec_of
 from gateway.voip.iax.frame import Command, Control, FrameType, FullFrame
 from gateway.voip.iax.host import Ended, Path
-from gateway.voip.iax.leg_commands import DTMF, CommandedLeg
+from gateway.voip.iax.leg_commands import DTMF, MAX_TEXT, CommandedLeg
 from gateway.voip.iax.leg_states import LegState
 from gateway.voip.iax.new_contents import fault, read
 from gateway.voip.iax.peers import Encryption
+from gateway.voip.iax.rounds import pass_of
 from gateway.voip.iax.timers import IaxTimer
 
 if TYPE_CHECKING:
@@ -65,8 +67,6 @@ _OF_USERS = frozenset(
     }
 )
 """Causes that the called or calling user makes; all others are of the network there."""
-_UNAUTHORIZED = frozenset({Cause.CALL_REJECTED, Cause.FACILITY_NOT_SUBSCRIBED})
-"""What is said to a wrong user or secret; the latter is chan_iax2's."""
 _NO_ENCRYPTION = "does not encrypt, but the call must be: encryption is required"
 
 
@@ -102,12 +102,21 @@ class IaxLeg(CommandedLeg):
         if asked.codec is None:
             self._refuse(asked.setup, Cause.BEARER_CAPABILITY_NOT_AVAILABLE, "Unable to negotiate codec", now)
             return
-        self.codec = asked.codec
-        if encrypted and asked.encryption & KEY_ROTATION and self.host.settings.key_rotation:
-            session.rotate_keys(now)
         setup = asked.setup
         if settings.name and setup.called.digits in self.host.settings.emergency:
             setup = replace(setup, emergency=True)
+        passing = pass_of(settings.name, True, setup)
+        # Calls for help end by their hops alone: two callers must never be taken for one.
+        had = 0 if setup.emergency else self.host.rounds.had(passing)
+        if had:
+            cause, text = self._goes_round(setup, now, f"it is here {had} times already")
+            self._refuse(setup, cause, text, now)
+            return
+        self._passing = passing
+        self.host.rounds.enter(passing)
+        self.codec = asked.codec
+        if encrypted and asked.encryption & KEY_ROTATION and self.host.settings.key_rotation:
+            session.rotate_keys(now)
         self.setup = setup
         self._open(session)
         session.watch(now)
@@ -133,6 +142,10 @@ class IaxLeg(CommandedLeg):
             settings = replace(settings, encryption=Encryption.REQUIRED)
         elements = frame.elements
         offered = elements.number(Ie.ENCRYPTION) or 0
+        if self.host.has_asked(elements.raw(Ie.CHALLENGE) or b""):
+            log.warning("%s: %s %s", self.name, settings.name, OWN_CHALLENGE)
+            self.fail(Cause.CALL_REJECTED, f"{settings.name} {OWN_CHALLENGE}", now)
+            return
         proof = answer(settings, elements) if self._challenges <= MAX_CHALLENGES else None
         if proof is None:
             log.warning("%s: %s wants a proof that our settings have not", self.name, settings.name)
@@ -146,6 +159,7 @@ class IaxLeg(CommandedLeg):
             rotate = bool(offered & KEY_ROTATION) and self.host.settings.key_rotation
             session.encrypt(proof.key, proof.key, now, rotate=rotate)
         session.command(Command.AUTHREP, now, proof.elements)
+        self.peer.turns.settled(self, now)
 
     def _not_encrypted(self, now: int) -> None:
         log.warning("%s: %s %s", self.name, self.peer.settings.name, _NO_ENCRYPTION)
@@ -173,6 +187,10 @@ class IaxLeg(CommandedLeg):
         self.codec = codec
         self._set_state(LegState.LINKED)
         self.host.stop(self, IaxTimer.AUTH)
+        self.peer.turns.settled(self, now)
+        if self.peer.refuses_us:
+            self.peer.refuses_us = ""
+            log.warning("trunk %s takes our user name and secret again", self.peer.name)
         session.watch(now)
         self._tell_engine()
         self._proceeding = True
@@ -204,8 +222,8 @@ class IaxLeg(CommandedLeg):
             self._on_digit(frame)
         elif kind == FrameType.DTMF_BEGIN:
             self._digit = (frame.subclass, frame.stamp)
-        elif kind == FrameType.TEXT and log.isEnabledFor(logging.DEBUG):
-            log.debug("%s: text of %d octets", self.name, len(frame.data))
+        elif kind == FrameType.TEXT:
+            self._on_text(frame)
 
     def on_transfer(self, session: Session, frame: FullFrame, path: Path, now: int) -> None:
         """TXCNT or TXACC came from anywhere (SessionWatcher)."""
@@ -222,12 +240,27 @@ class IaxLeg(CommandedLeg):
             cause = Cause.DESTINATION_OUT_OF_ORDER
             if session.heard is None:
                 self._unheard()
-        elif self.state is LegState.AUTHENTICATING and session.encrypted:
-            # chan_iax2 cannot read what was encrypted with another secret, and says nothing.
-            text = "%s: %s says nothing to our encrypted proof: it may have another secret"
-            log.warning(text, self.name, self.peer.settings.name)
+        if ended.timed_out:
+            self._tell_silence(session, now)
         timer = IaxTimer.RETRIES.value if ended.timed_out else ""
         self.finish(cause, Location.BEYOND_INTERWORKING, now, text=ended.text, timer=timer)
+
+    def _tell_silence(self, session: Session, now: int) -> None:
+        """In the log: nothing came of what we sent last, in a call that has not begun."""
+        if self.state is LegState.WAITING:
+            what = "NEW" if session.heard is None else "NEW beyond acknowledging it"
+        elif self.state is LegState.AUTHENTICATING:
+            what = "AUTHREP, our proof"
+            if session.encrypted:
+                # chan_iax2 cannot read what was encrypted with another secret, and says nothing.
+                what += " (encrypted: it may have another secret)"
+        else:
+            return
+        since = (now - session.epoch) // MILLISECOND
+        told = "trunk %s at %s does not answer %s: the call is given up after %d ms"
+        self.host.bursts.tell(
+            f"silent {self.peer.name}", now, logging.WARNING, told, self.peer.name, session.path, what, since
+        )
 
     def _unheard(self) -> None:
         """It says nothing at all where it was called: the next call goes to another of its addresses."""
@@ -241,17 +274,27 @@ class IaxLeg(CommandedLeg):
             self._not_accepted(self.session, now)
 
     def _not_accepted(self, session: Session, now: int) -> None:
-        """No ACCEPT in time; what it said before counts only while another way could be tried."""
-        patience, since = self.host.durations[IaxTimer.AUTH], now - session.epoch
-        if session.heard is not None and since < patience:
-            self.host.start(self, IaxTimer.AUTH, session.epoch + patience)
+        """No ACCEPT in time. With another way to go it may be silent for FAILOVER at most, but for this.
+
+        Who has acknowledged all that we said may think about it for longer, unless somebody calls for help.
+        """
+        setup, failover, since = self.setup, self.peer.settings.failover, now - session.epoch
+        patience = self.host.durations[IaxTimer.AUTH]
+        due = session.epoch + patience
+        hurries = setup is not None and setup.alternatives
+        if hurries and (self.emergency or session.unacknowledged):
+            due = min(due, (session.epoch if session.heard is None else session.heard) + failover)
+        if now < due:
+            self.host.start(self, IaxTimer.AUTH, min(due, now + failover) if hurries else due)
             return
         text = f"{session.path} did not accept the call in {since // MILLISECOND} ms"
+        self._tell_silence(session, now)
+        timer = "failover" if since < patience else IaxTimer.AUTH.value
         if session.heard is None:
             self._unheard()
-            self.fail(Cause.DESTINATION_OUT_OF_ORDER, text, now, timer="failover")
+            self.fail(Cause.DESTINATION_OUT_OF_ORDER, text, now, timer=timer)
         else:
-            self.fail(Cause.RECOVERY_ON_TIMER_EXPIRY, text, now, timer=IaxTimer.AUTH.value)
+            self.fail(Cause.RECOVERY_ON_TIMER_EXPIRY, text, now, timer=timer)
 
     # -- commands and control frames of the far end --
 
@@ -265,10 +308,28 @@ class IaxLeg(CommandedLeg):
             cause, text = default, ""
         else:
             cause, text = reason
-        if rejected and self.state is LegState.AUTHENTICATING and cause in _UNAUTHORIZED:
-            log.warning("%s: %s does not take our user or secret: %s", self.name, self.peer.settings.name, text)
+        if rejected and not self.incoming:
+            if self.state is LegState.WAITING and text == TOO_MANY_UNPROVEN and self._ask_again(now):
+                return
+            if self._is_unauthorized(cause, text):
+                cause = self._unauthorized(cause, text, now)
         location = Location.USER if cause in _OF_USERS else Location.BEYOND_INTERWORKING
         self.finish(cause, location, now, text=text)
+
+    def _is_unauthorized(self, cause: Cause, text: str) -> bool:
+        """Whether a REJECT is for who we are, not for the call."""
+        if self.state not in (LegState.WAITING, LegState.AUTHENTICATING):
+            return False
+        return text.lower() in UNAUTHORIZED or (cause is Cause.FACILITY_NOT_SUBSCRIBED and not text)
+
+    def _unauthorized(self, cause: Cause, text: str, now: int) -> Cause:
+        """The far end does not take us for who we say to be: no fault of the caller's, and another way may do."""
+        peer = self.peer
+        peer.refuses_us = f"{text or 'without a reason'} ({int(cause)})"
+        who = peer.settings.user or "which we do not give"
+        told = "trunk %s refuses our user name (%s) or secret: %s; see defaultuser, secret and auth here and there"
+        self.host.bursts.tell(f"refuses {peer.name}", now, logging.WARNING, told, peer.name, who, peer.refuses_us)
+        return Cause.BEARER_CAPABILITY_NOT_AUTHORIZED
 
     def _on_quelch(self, frame: FullFrame, now: int) -> None:  # noqa: ARG002 - as all handlers
         """QUELCH (6.4.4): no voice to there; with MUSICONHOLD it is on hold as well."""
@@ -327,6 +388,14 @@ class IaxLeg(CommandedLeg):
 
     def _on_hold(self, frame: FullFrame, now: int) -> None:  # noqa: ARG002
         self._hold(frame.subclass == Control.HOLD)
+
+    def _on_text(self, frame: FullFrame) -> None:
+        """TEXT (8.2): of people, to people. chan_iax2 ends it with a zero."""
+        text = frame.data.rstrip(b"\0").decode("utf-8", "replace")
+        if self.state not in (LegState.LINKED, LegState.UP) or not 0 < len(frame.data) <= MAX_TEXT:
+            log.debug("%s: text of %d octets is not handed on", self.name, len(frame.data))
+        elif text:
+            self.emit(Text(text))
 
     def _on_digit(self, frame: FullFrame) -> None:
         """A digit ended; if its beginning was told as well, by stamps in between it was pressed so long."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from gateway.cause import Cause, Location
 from gateway.identity import Party
 from gateway.leg import (
@@ -25,9 +27,10 @@ from gateway.voip.iax.formats import BITS
 from gateway.voip.iax.frame import Command, Control, FrameType
 from gateway.voip.iax.host import Host
 from gateway.voip.iax.leg_states import LegState
-from gateway.voip.iax.leg_voice import VoicedLeg
+from gateway.voip.iax.leg_voice import NOBODY, VoicedLeg
 from gateway.voip.iax.new_contents import contents
 from gateway.voip.iax.peers import Encryption
+from gateway.voip.iax.rounds import pass_of
 from gateway.voip.iax.timers import IaxTimer
 
 if TYPE_CHECKING:
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DTMF = frozenset(map(ord, "0123456789*#ABCD"))
+MAX_TEXT = 1000
+"""Octets of a TEXT that are handed on; what chan_iax2 reads into is not much longer."""
 _BUSY = frozenset({Cause.USER_BUSY})
 # As who hears CONGESTION takes it; another cause is for HANGUP to say.
 _CONGESTED = frozenset({Cause.NO_CIRCUIT_AVAILABLE})
@@ -70,17 +75,28 @@ class CommandedLeg(VoicedLeg):
         if self.incoming or self.state is not LegState.IDLE:
             return
         settings = self.peer.settings
+        if not setup.identity:
+            setup = replace(setup, identity=f"{self.host.rng.getrandbits(64):016x}")
         self.setup = setup
         # What a route asks for never stops a call for help.
         asked = SECURE_MEDIA in setup.secure_bridge and not setup.emergency
         self._required = settings.encryption is Encryption.REQUIRED or asked
-        fault = self._hindrance(setup)
+        fault = self._hindrance(setup, now)
         if fault is not None:
             self.finish(fault[0], Location.PRIVATE_LOCAL, now, text=fault[1])
             return
         cause = self.peer.takes_call(setup, setup.emergency, now)
         if cause is not None:
             self.finish(cause, Location.PRIVATE_LOCAL, now, text="its limits are reached")
+            return
+        self._passing = pass_of(settings.name, False, setup)
+        self.host.rounds.enter(self._passing)
+        self.peer.turns.begin(self, now)
+
+    def ask(self, now: int) -> None:
+        """NEW: it is this call's turn, for the first time or once more (see turns.py)."""
+        setup, settings = self.setup, self.peer.settings
+        if setup is None or self._released is not None:
             return
         path = self.peer.path(now)
         if path is None:
@@ -95,7 +111,8 @@ class CommandedLeg(VoicedLeg):
             return
         self.session = session
         self._set_state(LegState.WAITING)
-        self._open(session)
+        if self.stream is None:
+            self._open(session)
         encrypt = self._required or (settings.encryption is not Encryption.NO and bool(settings.secret))
         session.command(Command.NEW, now, contents(settings, setup, self._codecs(setup), encrypt=encrypt))
         patience = self.host.durations[IaxTimer.AUTH]
@@ -103,17 +120,38 @@ class CommandedLeg(VoicedLeg):
             patience = min(patience, settings.failover)
         self.host.start(self, IaxTimer.AUTH, now + patience)
 
-    def _hindrance(self, setup: Setup) -> tuple[Cause, str] | None:
+    def _ask_again(self, now: int) -> bool:
+        """The far end refused NEW for the others that have not proven themselves: True if it goes once more."""
+        session = self.session
+        if session is None or not self.peer.turns.refused(self, now):
+            return False
+        self.host.stop(self, IaxTimer.AUTH)
+        self.session = None
+        session.close(now)
+        session.owner = NOBODY
+        return True
+
+    def _hindrance(self, setup: Setup, now: int) -> tuple[Cause, str] | None:
         """Why this call cannot even be tried."""
         if not setup.speech:
             return Cause.BEARER_CAPABILITY_NOT_IMPLEMENTED, "only speech"
         if setup.hops == 0:
-            return Cause.EXCHANGE_ROUTING_ERROR, "no more hops"
+            return self._goes_round(setup, now, "it has taken as many hops as a call may")
         if SECURE_SIGNALLING in setup.secure_bridge:
             return Cause.BEARER_CAPABILITY_NOT_AVAILABLE, "IAX2 has no secure signalling"
         if self._required and not self.peer.settings.secret:
             return Cause.BEARER_CAPABILITY_NOT_AVAILABLE, "encryption is required, and there is no secret for its key"
         return None
+
+    def _goes_round(self, setup: Setup, now: int, how: str) -> tuple[Cause, str]:
+        """Why a call ends that the routes of some sites send to one another; it is told, as nobody else sees it."""
+        caller = setup.caller.number
+        values = setup.called.digits, "nobody" if caller is None else caller.digits, self.peer.name or "guests"
+        text = f"the call goes round: {how}"
+        told = "a call to %s of %s goes round between trunk %s and us: %s; look at the routes of both"
+        self.host.bursts.tell(f"round {values}", now, logging.WARNING, told, *values, how)
+        # Whoever calls for help may have another way left, at each of the sites.
+        return Cause.NO_CIRCUIT_AVAILABLE if setup.emergency else Cause.EXCHANGE_ROUTING_ERROR, text
 
     def _codecs(self, setup: Setup) -> tuple[Codec, ...]:
         """Ours, that of the caller's voice first: the same on both sides saves work."""
@@ -180,6 +218,14 @@ class CommandedLeg(VoicedLeg):
             if ord(digit) in DTMF:
                 session.send(FrameType.DTMF, ord(digit), now)
         return True
+
+    def text(self, text: str, now: int) -> None:
+        """TEXT (8.2); none where the far end is not keeping up, as nobody waits for it (gateway.leg.Texting)."""
+        session, data = self.session, text.encode()
+        if session is None or self.state not in (LegState.LINKED, LegState.UP):
+            return
+        if len(data) <= MAX_TEXT and not session.congested:
+            session.send(FrameType.TEXT, 0, now, data)
 
     def hold(self, now: int) -> None:
         """HOLD."""

@@ -16,6 +16,9 @@ class LegState(Enum):
     UP = "up"
     OVER = "over"
 
+    # That of Enum is written in Python.
+    __hash__ = object.__hash__
+
 
 NEXT: dict[LegState, frozenset[LegState]] = {
     LegState.IDLE: frozenset({LegState.WAITING, LegState.OFFERED, LegState.OVER}),

@@ -33,6 +33,7 @@ from gateway.voip.iax.timers import IaxTimer
 
 if TYPE_CHECKING:
     from gateway.voip.iax.peer import Peer
+    from gateway.voip.iax.rounds import Pass
     from gateway.voip.iax.session import Session
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ class _Nobody:
         """Nor this."""
 
 
-_NOBODY = _Nobody()
+NOBODY = _Nobody()
 
 
 class VoicedLeg:
@@ -71,6 +72,7 @@ class VoicedLeg:
         "_counters",
         "_counting",
         "_media_failure",
+        "_passing",
         "_quiet",
         "_released",
         "_reported",
@@ -117,6 +119,8 @@ class VoicedLeg:
         self._quiet = False
         self._told_format = False
         self._media_failure = ""
+        # What its call is known by while it stands, if it comes back.
+        self._passing: Pass | None = None
         self._closed = False
         self._counting = False
         self._counters: Statistics | None = None
@@ -166,8 +170,18 @@ class VoicedLeg:
         session, codec = self.session, self.codec
         if session is None or codec is None or self.stream is None or self._closed:
             return
+        if not self.host.shown(session):
+            # Its address may be anybody's, and voice is a lot for one NEW.
+            return
+        settings = self.voice_settings(session, codec)
+        if settings != self.settings:
+            self.settings = settings
+            self.host.media.set_iax(self.stream, settings)
+
+    def voice_settings(self, session: Session, codec: Codec) -> IaxVoiceSettings:
+        """What the engine is to know of the voice."""
         peer = self.peer.settings
-        settings = IaxVoiceSettings(
+        return IaxVoiceSettings(
             address=session.path.address,
             port=session.path.port,
             source_call=session.source,
@@ -182,9 +196,6 @@ class VoicedLeg:
             encrypted=session.encrypted,
             direction=Direction.RECVONLY if self._quiet else Direction.SENDRECV,
         )
-        if settings != self.settings:
-            self.settings = settings
-            self.host.media.set_iax(self.stream, settings)
 
     def on_media(self, event: IaxVoiceDue | ClearVoice, now: int) -> None:
         """Take an event of this leg's stream."""
@@ -213,6 +224,16 @@ class VoicedLeg:
     def on_clear(self, session: Session, frame: FullFrame, now: int) -> None:  # noqa: ARG002 - SessionWatcher
         """The far end does not keep to what was agreed."""
         self._clear("a frame", now)
+
+    def speak_up(self, now: int) -> None:
+        """We may be elsewhere now: the far end sees it by a full frame, of which the next may be seconds away."""
+        if self.session is not None and self.state in (LegState.LINKED, LegState.UP):
+            self.session.ping(now)
+
+    def on_shown(self, session: Session, now: int) -> None:  # noqa: ARG002 - SessionWatcher
+        """It has answered what went to where it says to be."""
+        if self.state in (LegState.LINKED, LegState.UP):
+            self._tell_engine()
 
     def on_keys(self, session: Session, now: int) -> None:  # noqa: ARG002 - SessionWatcher
         """Voice has the keys of its session."""
@@ -280,9 +301,14 @@ class VoicedLeg:
         host, session = self.host, self.session
         self._set_state(LegState.OVER)
         host.stop(self, IaxTimer.AUTH)
+        if self._passing is not None:
+            host.rounds.leave(self._passing)
+            self._passing = None
+        if not self.incoming:
+            self.peer.turns.settled(self, now)  # type: ignore[arg-type]
         if session is not None:
             session.close(now)
-            session.owner = _NOBODY
+            session.owner = NOBODY
         self._closed = True
         if self.stream is None:
             self._report()

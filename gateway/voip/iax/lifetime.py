@@ -79,6 +79,11 @@ class LivingSession(SendingSession):
         host.start(self, IaxTimer.PING, now + durations[IaxTimer.PING])
         host.start(self, IaxTimer.LAGRQ, now + durations[IaxTimer.LAGRQ])
 
+    def ping(self, now: int) -> None:
+        """PING at once; nothing on a closed session."""
+        if not self.closed:
+            self._ask(Command.PING, now)
+
     def encrypt(self, send_key: bytes, receive_key: bytes, now: int, *, rotate: bool = False) -> None:
         """Encrypt what is sent from now on, and take nothing in clear any more. ``rotate``: with new keys in time.
 
@@ -110,8 +115,9 @@ class LivingSession(SendingSession):
 
     def move(self, path: Path, now: int) -> None:
         """The far end is at ``path`` now; nothing else of the session changes."""
-        log.info("%r: the far end is at %s now", self, path)
+        log.info("%s: the far end is at %s now", getattr(self.owner, "name", None) or repr(self), path)
         self.path = path
+        self._host.changed(self)  # type: ignore[arg-type]
         self._host.moved(self, path)  # type: ignore[arg-type]
         on_moved = getattr(self.owner, "on_moved", None)
         if on_moved is not None:

@@ -22,6 +22,7 @@ from gateway.voip.iax.crypt import AES_128, KEY_ROTATION
 from gateway.voip.iax.elements import Elements, Ie
 from gateway.voip.iax.formats import BITS, choose, mask, preferences
 from gateway.voip.iax.peers import PeerSettings
+from gateway.voip.iax.rounds import add_variables, read_variables
 
 PROTOCOL_VERSION = 2
 """VERSION (8.6.10), which has to come first."""
@@ -58,6 +59,7 @@ def contents(settings: PeerSettings, setup: Setup, codecs: tuple[Codec, ...], *,
         elements.add_text(Ie.USERNAME, settings.user)
     if encrypt:
         elements.add_number(Ie.ENCRYPTION, AES_128 | KEY_ROTATION, 2)
+    add_variables(elements, setup)
     elements.add_formats(Ie.FORMAT, Ie.FORMAT2, BITS[codecs[0]])
     return elements.add_formats(Ie.CAPABILITY, Ie.CAPABILITY2, mask(codecs))
 
@@ -107,13 +109,16 @@ def read(elements: Elements, codecs: tuple[Codec, ...], facts: frozenset[str], *
         elements.raw(Ie.CODEC_PREFS),
         elements.formats(Ie.FORMAT, Ie.FORMAT2),
     )
+    hops, identity = read_variables(elements)
     setup = Setup(
         called=number_of(elements.text(Ie.CALLED_NUMBER)) or Number(),
         caller=Party(caller, name[:MAX_NAME] if name else None, shown, ani),
         redirection=None if redirecting is None else Redirection(redirecting),
         facts=facts,
+        hops=hops,
         codec=codec,
         emergency=emergency,
+        identity=identity,
     )
     return Asked(setup, codec, elements.number(Ie.ENCRYPTION) or 0)
 

@@ -11,9 +11,10 @@ from gateway.leg import SECURE_MEDIA, Setup
 from gateway.voip.iax.binding_store import Binding
 from gateway.voip.iax.host import Path
 from gateway.voip.iax.peers import CallTokens, Encryption, PeerSettings
+from gateway.voip.iax.turns import Clock, Turns
+from gateway.voip.iax.whereabouts import Directory, Whereabouts
 from gateway.voip.reach import Reach
-from gateway.voip.sip.flow import Resolve, literal_address
-from gateway.voip.sip.names import Names
+from gateway.voip.sip.flow import Resolve
 from gateway.voip.sip.peers import NO_BRAKES, Brakes
 from gateway.voip.sip.toll_fraud import TollFraud
 
@@ -26,10 +27,9 @@ _SECURE_MEDIA = frozenset({SECURE_MEDIA})
 _NOTHING: frozenset[str] = frozenset()
 
 
-class Places(Protocol):
+class Places(Clock, Directory, Protocol):
     """What a peer needs of where it lives."""
 
-    names: Names
     toll_fraud: TollFraud
 
     def socket_to(self, address: str, listener: int | None = None) -> int | None:
@@ -49,26 +49,28 @@ class Peer:
         self.keepalive: Keepalive | None = None
         self.calltokens = settings.calltokens
         self.calls: Callable[[], int] = int
+        self.turns = Turns(where)
+        # Why it does not take us for who we say to be; "" if it does, or was never asked.
+        self.refuses_us = ""
         self._where = where
-        self._literal = None if settings.dynamic else literal_address(settings.host)
-        self.question: Resolve | None = None
-        if not settings.dynamic and self._literal is None:
-            self.question = Resolve(settings.host.rstrip(".").lower())
+        self._whereabouts = Whereabouts(settings, where)
         # Which of its name's addresses is used; the next one when that is silent.
         self._choice = 0
 
     # -- where it is --
 
+    @property
+    def named(self) -> bool:
+        """Whether its host is a name."""
+        return self._whereabouts.named
+
+    def asks(self, question: Resolve) -> bool:
+        """Whether where it is depends on the answer to ``question``."""
+        return self._whereabouts.asks(question)
+
     def addresses(self, now: int) -> tuple[str, ...]:
         """The literal addresses of a peer that has a host, as far as they are known; none where it registers."""
-        if self._literal is not None:
-            return (self._literal,)
-        if self.question is None:
-            return ()
-        answer = self._where.names.ask(self.question, now)
-        if answer is None:
-            return ()
-        return tuple([record for record in answer.records if isinstance(record, str)])
+        return tuple([place.address for place in self._whereabouts.places(now)])
 
     def path(self, now: int) -> Path | None:
         """The way to it; None while it is not registered, its name is unknown or no socket of ours leads there."""
@@ -78,12 +80,12 @@ class Peer:
                 return None
             socket = self._where.socket_to(binding.address, binding.listener)
             return None if socket is None else Path(socket, binding.address, binding.port)
-        found = self.addresses(now)
+        found = self._whereabouts.places(now)
         for turn in range(len(found)):
-            address = found[(self._choice + turn) % len(found)]
+            address, port = found[(self._choice + turn) % len(found)]
             socket = self._where.socket_to(address)
             if socket is not None:
-                return Path(socket, address, self.settings.port)
+                return Path(socket, address, port)
         return None
 
     def try_next(self) -> None:
@@ -95,9 +97,9 @@ class Peer:
         binding = self.binding
         if binding is not None and binding.expires > now:
             return path.address == binding.address and path.port == binding.port
-        if path.address not in self.addresses(now):
-            return False
-        return path.port == self.settings.port or not self.settings.match_port
+        match_port = self.settings.match_port
+        places = self._whereabouts.places(now)
+        return any(path.address == address and (path.port == port or not match_port) for address, port in places)
 
     # -- what it may have --
 
@@ -140,6 +142,7 @@ class Peer:
             "calls": self.calls(),
             "encryption": self.settings.encryption.value,
             "trunk": self.settings.trunk,
+            "refuses_us": self.refuses_us,
         }
         if self.binding is not None:
             shown["expires_seconds"] = max(self.binding.expires - now, 0) / SECOND

@@ -15,6 +15,9 @@ from gateway.voip.iax.timers import IaxTimer
 DEFAULT_PORT = 4569
 """RFC 5456 9.1."""
 
+MAX_LISTENERS = 16
+"""The media engine has room for no more sockets."""
+
 Network = IPv4Network | IPv6Network
 
 
@@ -48,14 +51,16 @@ class CallTokens(Enum):
 class PeerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """One ``[[trunk]]`` of technology iax2. Times in microseconds.
 
-    ``host`` is a name or literal, "" where ``dynamic`` (the far end registers as ``name``). ``user`` is who we are to
-    the far end, ``name`` who it is to us: the USERNAME it calls and registers with. ``outkey`` and ``inkeys`` are PEM.
-    ``transfer``: we may leave the path of its calls; ``allow_transfer``: its TRANSFER is heeded.
+    ``host`` is a name or literal, "" where ``dynamic`` (the far end registers as ``name``); ``srv``: it has named no
+    port, so that its SRV records say where it is, if it has any. ``user`` is who we are to the far end, ``name`` who it
+    is to us: the USERNAME it calls and registers with. ``outkey`` and ``inkeys`` are PEM. ``transfer``: we may leave
+    the path of its calls; ``allow_transfer``: its TRANSFER is heeded.
     """
 
     name: str
     host: str = ""
     port: int = DEFAULT_PORT
+    srv: bool = False
     dynamic: bool = False
     context: str = "default"
     user: str = ""

@@ -38,20 +38,20 @@ DOUBLED_WITHIN = 5 * SECOND
 _EACH = SECOND // STRANGERS_RATE
 _EACH_PEER = SECOND // PEERS_RATE
 _MAPPED = "::ffff:"
+_GIVEN_UP = frozenset({Command.HANGUP, Command.REJECT})
+"""What one may say who has not heard our call number yet."""
 _UNANSWERED = frozenset(
     {
         Command.ACK,
         Command.INVAL,
         Command.VNAK,
-        Command.PONG,
-        Command.LAGRP,
         Command.TXCNT,
         Command.TXACC,
         Command.CALLTOKEN,
         Command.UNSUPPORT,
     }
 )
-"""What gets no INVAL if it is for nobody: it answers something, and so would its answer be."""
+"""What gets no INVAL if it is for nobody: it belongs to no call that could be cleared, or would be answered in turn."""
 
 
 class Meter:
@@ -105,9 +105,9 @@ class Reception:
         session = self.sessions.get(number) if number else None
         if session is not None:
             if session.path == path:
-                if self.meters:
+                if self.meters and self.meters.pop(number, None) is not None:
                     # Who knows our call number heard it where it says to be.
-                    self.meters.pop(number, None)
+                    self._shown(session, now)
                 if endpoint.suspects.names:
                     self._heard(session, now)
                 session.receive(data, path, now)
@@ -125,6 +125,12 @@ class Reception:
             return
         self._outside(data, path, now)
 
+    @staticmethod
+    def _shown(session: Session, now: int) -> None:
+        on_shown = getattr(session.owner, "on_shown", None)
+        if on_shown is not None:
+            on_shown(session, now)
+
     def _heard(self, session: Session, now: int) -> None:
         peer = getattr(session.owner, "peer", None)
         if peer is not None and peer.name:
@@ -140,11 +146,18 @@ class Reception:
             if meter is not None:
                 meter.came(len(data))
             # Where encryption is agreed upon the challenge goes again by itself, and this comes in clear.
+            if (
+                data[10] == FrameType.IAX
+                and data[11] in _GIVEN_UP
+                and endpoint.gatekeeper.given_up(begun, parse_full(data), now)
+            ):
+                return
             if not begun.encrypted:
                 begun.receive(data, path, now)
             return
         if not self._reads(path.address, now) and not self._has_token(data, path, now):
             endpoint.counters.overload += 1
+            self._tell_overload(path, now)
             return
         frame = parse_full(data)
         if frame.type != FrameType.IAX or not frame.source:
@@ -156,6 +169,16 @@ class Reception:
             endpoint.gatekeeper.receive(frame, len(data), path, now)
         else:
             endpoint.counters.unknown += 1
+
+    def _tell_overload(self, path: Path, now: int) -> None:
+        """In the log: somebody sends more than is read, and who is shut out is told of elsewhere."""
+        endpoint = self._endpoint
+        if endpoint.identities.knows(path.address):
+            text = "more comes from %s, where a trunk is, than is read: what is new there may be dropped"
+            endpoint.bursts.tell(f"overload {source_of(path.address)}", now, logging.WARNING, text, path.address)
+        elif not endpoint.defence.closed_to(path.address, now):
+            text = "more comes from strangers than is read: some of it is dropped, this from %s"
+            endpoint.bursts.tell("overload", now, logging.WARNING, text, path)
 
     def _has_token(self, data: bytes, path: Path, now: int) -> bool:
         """Whether it is read all the same: who spoofs an address must not keep those from us who are there."""
@@ -196,7 +219,11 @@ class Reception:
     def _unknown(self, frame: FullFrame, path: Path) -> None:
         """For a call number that nobody has: INVAL (6.9.2), so that far ends clear what we know nothing of."""
         self._endpoint.counters.unknown += 1
-        if (frame.type == FrameType.IAX and frame.subclass in _UNANSWERED) or not frame.source:
+        iax = frame.type == FrameType.IAX
+        if not frame.source or (iax and frame.subclass in _UNANSWERED):
+            return
+        if iax and frame.subclass == Command.PONG and frame.source == STATELESS_NUMBER:
+            # The late answer to a POKE, of who keeps nothing for it.
             return
         invalid = FullFrame(frame.destination, frame.source, 0, 0, 0, FrameType.IAX, Command.INVAL)
         self._endpoint.transmit(path, bytes(invalid))

@@ -70,7 +70,7 @@ class Registrar:
             binding.listener,
         )
         self._endpoint.identities.bound(peer, binding)
-        self._look()
+        self._look_by(binding.expires)
         self._store_in(STORE_CHANGES_AFTER if moved else STORE_REFRESHES_AFTER, now)
         if moved:
             log.info("%s is registered at %s for %d s", peer.name, path, granted)
@@ -83,6 +83,11 @@ class Registrar:
             log.info("%s is no longer registered: it took its registration back", peer.name)
             self._gone(peer, now)
         return self._told(peer.name)
+
+    def changed(self, now: int) -> None:
+        """Who is registered is another, as the configuration is: to be stored soon."""
+        self._store_in(STORE_CHANGES_AFTER, now)
+        self._look()
 
     def _told(self, name: str) -> Elements:
         elements = Elements().add_text(Ie.USERNAME, name)
@@ -115,11 +120,15 @@ class Registrar:
         self._look()
 
     def _look(self) -> None:
-        # What is refreshed meanwhile moves the next look only when that comes.
-        ends = [binding.expires for binding in self.bindings] if self._look_at is None else []
+        ends = [binding.expires for binding in self.bindings]
         if ends:
-            self._look_at = min(ends)
-            self._endpoint.start(self, _LOOK, self._look_at)
+            self._look_by(min(ends))
+
+    def _look_by(self, end: int) -> None:
+        # What is refreshed meanwhile moves the next look only when that comes.
+        if self._look_at is None or end < self._look_at:
+            self._look_at = end
+            self._endpoint.start(self, _LOOK, end)
 
     # -- over a restart --
 

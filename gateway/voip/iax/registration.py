@@ -7,12 +7,10 @@ customers come at once.
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Callable
-from enum import Enum
 
 from gateway.core import SECOND
-from gateway.voip.iax.auth import answer
+from gateway.voip.iax.auth import OWN_CHALLENGE, answer
 from gateway.voip.iax.elements import ApparentAddress, Elements, Ie
 from gateway.voip.iax.errors import IaxError
 from gateway.voip.iax.frame import Command, FrameType, FullFrame, name_of
@@ -20,6 +18,7 @@ from gateway.voip.iax.host import Ended, Host, Path
 from gateway.voip.iax.peer import Peer
 from gateway.voip.iax.session import Session
 from gateway.voip.iax.timers import IaxTimer
+from gateway.voip.registering import AGAIN_AT_ONCE, RegistrationState, back_off, refresh_after
 
 log = logging.getLogger(__name__)
 
@@ -30,22 +29,11 @@ LEAST_REFRESH = 5
 MOST_REFRESH = 65_535
 MAX_CHALLENGES = 2
 """In one round; who asks more often goes round in circles."""
-AGAIN_AT_ONCE = SECOND
-"""Least time between rounds that something other than time brings about: a network that flaps costs little."""
+TIMEOUT = 20
+"""Seconds in which a registrar that is silent is known to be, with some to spare: 4 repetitions take 15.5."""
 _TRY = IaxTimer.REGISTER_RETRY
 _EXPIRED = IaxTimer.REFUSED
 _ANSWER = IaxTimer.AUTH
-
-
-class RegistrationState(Enum):
-    """What is known of us at the registrar."""
-
-    UNREGISTERED = "unregistered"
-    REGISTERED = "registered"
-    FAILED = "failed"
-    REFUSED = "refused"
-    LEAVING = "leaving"
-    ENDED = "ended"
 
 
 class Registration:
@@ -108,6 +96,14 @@ class Registration:
         self._challenges = 0
         self._ask(Command.REGREL, path, now)
 
+    def abandon(self, now: int) -> None:
+        """Say and hear nothing more: another takes the place of this one."""
+        self._drop(now)
+        self._host.stop(self, _TRY)
+        self._host.stop(self, _EXPIRED)
+        self.next_try = None
+        self._set_state(RegistrationState.ENDED)
+
     @property
     def over(self) -> bool:
         """True when there is nothing more to be done after ``leave``."""
@@ -169,6 +165,9 @@ class Registration:
         if self._challenges > MAX_CHALLENGES:
             self._refused("it asks for a proof again and again", now)
             return
+        if self._host.has_asked(elements.raw(Ie.CHALLENGE) or b""):
+            self._refused(f"it {OWN_CHALLENGE}", now)
+            return
         proof = answer(self.peer.settings, elements)
         if proof is None:
             offered = elements.number(Ie.AUTHMETHODS) or 0
@@ -214,7 +213,7 @@ class Registration:
         self.seen_as = apparent
         self.expires_at = now + granted * SECOND
         self._set_state(RegistrationState.REGISTERED)
-        self.wait_until(now + refresh_after(granted, self._host.rng))
+        self.wait_until(now + refresh_after(granted, TIMEOUT, self._host.rng))
         self._host.start(self, _EXPIRED, self.expires_at)
         if fresh or moved:
             where = "" if apparent is None else f", which sees us at {apparent.address}:{apparent.port}"
@@ -240,9 +239,8 @@ class Registration:
 
     def _failed(self, state: RegistrationState, now: int, first: IaxTimer, most: IaxTimer) -> None:
         durations = self._host.durations
-        wait = min(durations[first] << min(self._failures, 20), max(durations[first], durations[most]))
+        wait = back_off(durations[first], durations[most], self._failures, self._host.rng)
         self._failures += 1
-        wait = wait // 2 + self._host.rng.randrange(wait // 2 + 1)
         log.warning(
             "trunk %s: %s as %s: %s; next try in %d s",
             self.peer.name,
@@ -293,12 +291,3 @@ class Registration:
             "next_try_seconds": None if self.next_try is None else max(self.next_try - now, 0) / SECOND,
             "error": self.error,
         }
-
-
-def refresh_after(granted: int, rng: random.Random) -> int:
-    """When a registration of ``granted`` seconds is refreshed (microseconds): in time for another try, at random.
-
-    A quarter before its end (600 s at most), but 20 s, which is one time-out, where that leaves half of it.
-    """
-    left = max(min(granted / 4, 600.0), min(granted / 2, 20.0))
-    return max(int((granted - left) * rng.uniform(0.9, 1.0) * SECOND), SECOND)

@@ -72,6 +72,16 @@ class SendingSession:
         self._tokens = 0
         self._protection: Protection | None = None
 
+    @property
+    def unacknowledged(self) -> bool:
+        """Whether something that we sent has no acknowledgement yet."""
+        return bool(self._outstanding)
+
+    @property
+    def congested(self) -> bool:
+        """Whether frames wait that others be acknowledged."""
+        return bool(self._outstanding.waiting)
+
     def command(self, command: Command, now: int, elements: Elements | None = None) -> None:
         """Send an IAX frame in sequence; nothing on a closed session."""
         self.send(FrameType.IAX, command, now, b"" if elements is None else bytes(elements))
@@ -92,6 +102,7 @@ class SendingSession:
         elif kind == FrameType.VOICE and (stamp - self._stamp) & STAMP_BITS < _HALF:
             self._stamp = stamp
         outstanding = self._outstanding
+        self._host.changed(self)  # type: ignore[arg-type]
         opens = not (self.destination or outstanding)
         if opens and kind == FrameType.IAX and subclass in OPENERS:
             data = with_token(data, b"")
@@ -209,6 +220,15 @@ class SendingSession:
         for sent in self._outstanding.asked_for(iseqno, now):
             tries = sent.tries
             self._transmit(sent, now, self.path)
+            sent.tries = tries
+            sent.asked = True
+            self.repeated += 1
+
+    def _repeat_to(self, path: Path, now: int) -> None:
+        """All that has no acknowledgement yet goes to ``path`` too; how often it goes by itself stays as it is."""
+        for sent in self._outstanding.frames:
+            tries = sent.tries
+            self._transmit(sent, now, path)
             sent.tries = tries
             sent.asked = True
             self.repeated += 1

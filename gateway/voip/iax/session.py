@@ -2,8 +2,7 @@
 
 By itself it acknowledges, repeats, asks for what is missing (VNAK), answers PING, LAGRQ, RTKEY and CALLTOKEN, watches
 the far end by PING and LAGRQ, and takes a NAT's new port for what it is. All else goes to its owner in its turn. An
-owner may have, beyond ``SessionOwner``, ``on_keys``, ``on_moved``, ``on_clear``, ``on_unreadable``, ``on_transfer`` and
-``report``; see ``SessionWatcher``.
+owner may have, beyond ``SessionOwner``, what ``SessionWatcher`` has.
 """
 
 from __future__ import annotations
@@ -52,6 +51,8 @@ _AHEAD = 0x40
 """Frames so far before or behind their turn make sense in an encrypted session."""
 _LAST_WORDS = frozenset({Command.HANGUP, Command.REJECT, Command.REGREJ})
 """After these the far end hears nothing any more."""
+_BEGINNINGS = frozenset({Command.NEW, Command.REGREQ, Command.REGREL})
+"""What a far end begins a session with here."""
 _TRANSFER = frozenset({Command.TXCNT, Command.TXACC})
 _KINDS = frozenset(FrameType)
 _COMMANDS = frozenset(Command)
@@ -65,6 +66,9 @@ class SessionWatcher(Protocol):
 
     def on_moved(self, session: Session, now: int) -> None:
         """``path`` is another now."""
+
+    def on_shown(self, session: Session, now: int) -> None:
+        """The far end is where it says: it has answered what was sent there."""
 
     def on_clear(self, session: Session, frame: FullFrame, now: int) -> None:
         """A frame in its turn came in clear into an encrypted session; it was not taken."""
@@ -134,8 +138,9 @@ class Session(LivingSession):
                 return
             if destination:
                 self.destination = source
-        if not destination and not (iax and frame.subclass in OPENERS):
-            self.malformed += 1
+                self._host.changed(self)
+        if not destination:
+            self._begun_again(frame, now)
         elif here:
             roaming = self._roaming
             if roaming is not None:
@@ -143,6 +148,19 @@ class Session(LivingSession):
             self._take(frame, now)
         else:
             self._elsewhere(frame, path, now)
+
+    def _begun_again(self, frame: FullFrame, now: int) -> None:
+        """A frame for no call number of ours (8.1.1): what the session began with has come twice, and counts once."""
+        iax = frame.type == FrameType.IAX
+        if iax and frame.subclass == Command.HANGUP and frame.oseqno == self._iseqno == 1:
+            # Who gives up before our number has come does not know it.
+            self._take(frame, now)
+            return
+        if not iax or frame.subclass not in _BEGINNINGS:
+            self.malformed += 1
+            return
+        self.received += 1
+        self.immediate(Command.ACK, now, stamp=frame.stamp)
 
     def _take(self, frame: FullFrame, now: int) -> None:
         """A frame that is the far end's: in its turn, or not."""
@@ -169,6 +187,7 @@ class Session(LivingSession):
         ahead = (frame.oseqno - self._iseqno) & 0xFF
         if not ahead:
             self._iseqno = (self._iseqno + 1) & 0xFF
+            self._host.changed(self)
         self._acknowledged(frame.iseqno, now)
         if ahead:
             if ahead >= 0x80:
@@ -299,6 +318,8 @@ class Session(LivingSession):
         self.strangers += 1
         fits = frame.in_sequence and (frame.oseqno - self._iseqno) & 0xFF < _AHEAD
         if fits and not self.closed and roaming.may_ask(path, self.path, now, encrypted=self.encrypted):
+            # What went to the old place is missing there, and before it PING is no more than a frame that is early.
+            self._repeat_to(path, now)
             roaming.ask(path, self._ask(Command.PING, now, path), now)
 
     # -- commands that are the session's own --

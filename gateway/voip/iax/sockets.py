@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.core import SECOND
 from gateway.media.api import Failure, Opened
+from gateway.media.wire import Kind, ListEntry
 from gateway.voip.iax.binding_store import reaches
 from gateway.voip.iax.peers import IaxListener
 from gateway.voip.iax.timers import IaxTimer
@@ -20,6 +21,15 @@ log = logging.getLogger(__name__)
 AGAIN = 5 * SECOND
 """How long after a socket could not be opened it is tried again (own): an address may not be there yet."""
 _AGAIN = IaxTimer.RETRANSMIT
+
+
+class Heritage(Protocol):
+    """What the media engine has of the program before this one."""
+
+    kept: tuple[ListEntry, ...]
+
+    def adopt(self, stream: int) -> None:
+        """Take over a stream of ``kept``, which is without it then."""
 
 
 class Sockets:
@@ -49,8 +59,7 @@ class Sockets:
             else:
                 replied.append(reply)
 
-        label = f"iax2 {listener.address} {listener.port}"
-        socket = self._endpoint.media.open_iax_socket(listener.address, listener.port, label, on_reply)
+        socket = self._endpoint.media.open_iax_socket(listener.address, listener.port, _label(listener), on_reply)
         self._sockets[index] = socket
         before, self._before[index] = self._before[index], None
         if before is not None and before != socket:
@@ -77,6 +86,23 @@ class Sockets:
     def expire(self, _timer: IaxTimer, _now: int) -> None:
         """Try again."""
         self.open()
+
+    def inherit(self, engine: Heritage) -> None:
+        """Take over the sockets that ``engine`` has for our listeners; those for others are closed."""
+        ours = {_label(listener): index for index, listener in enumerate(self._listeners)}
+        for entry in engine.kept:
+            if entry.kind is not Kind.IAX_SOCKET:
+                continue
+            engine.adopt(entry.stream)
+            index = ours.get(entry.label)
+            if index is None or self._sockets[index] is not None:
+                # Now, as one that is to be opened may be at the same port.
+                self._endpoint.media.close(entry.stream)
+            else:
+                self._sockets[index] = entry.stream
+
+    def __contains__(self, socket: int) -> bool:
+        return socket in self._sockets
 
     def lost(self) -> None:
         """The media engine has none of them any more."""
@@ -110,3 +136,8 @@ class Sockets:
             {"address": each.address, "port": each.port, "open": self._sockets[index] is not None}
             for index, each in enumerate(self._listeners)
         ]
+
+
+def _label(listener: IaxListener) -> str:
+    """What the socket of ``listener`` is known by in the media engine, to the next program too."""
+    return f"iax2 {listener.address} {listener.port}"

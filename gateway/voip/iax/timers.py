@@ -29,6 +29,9 @@ class IaxTimer(Enum):
     TOKEN = "token"  # noqa: S105 - a timer
     TRANSFER = "transfer"
 
+    # That of Enum is written in Python, and every timer begun or stopped asks for it several times.
+    __hash__ = object.__hash__
+
 
 def _row(name: str, default: int, least: int, most: int, clause: str) -> TimerRow:
     return TimerRow(name, default, least, most, clause)

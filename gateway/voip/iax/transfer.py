@@ -149,6 +149,11 @@ class PathRelease:
         # The legs whose far ends have said TXREADY.
         self._ready: set[IaxLeg] = set()
 
+    @property
+    def under_way(self) -> bool:
+        """Whether the far ends have been asked, and have still to be told what comes of it."""
+        return self._stage in _UNDER_WAY
+
     def joins(self, one: Leg, other: Leg) -> bool:
         """True if it is of these two legs."""
         return one in self._legs and other in self._legs
@@ -314,6 +319,11 @@ class PathChange:
         self._ready = False
         self._ends_at = 0
 
+    @property
+    def under_way(self) -> bool:
+        """Whether somebody wants us to talk to another far end."""
+        return self._target is not None
+
     def asked(self, session: Session, elements: Elements, now: int) -> None:
         """TXREQ: try whether the other end is reached, if we may."""
         self.forget()
@@ -335,7 +345,9 @@ class PathChange:
         elif not policy_of(leg.peer.settings).may_reach(address.address):
             hindrance = f"transferdeny: {address.address}"
         if hindrance or address is None:
-            log.info("%s: is not transferred: %s", leg.name, hindrance)
+            leg.host.bursts.tell(
+                f"not transferred {leg.source}", now, logging.INFO, "%s: is not transferred: %s", leg.name, hindrance
+            )
             session.command(Command.TXREJ, now)
             return
         self._session = session
@@ -362,7 +374,8 @@ class PathChange:
         """TXREL: from now on with the other end."""
         target, number = self._target, frame.elements.number(Ie.CALLNO) or self._number
         if target is None or not self._ready or not 0 < number <= MAX_CALL_NUMBER:
-            log.warning("%s: TXREL without a transfer", self._leg.name)
+            leg = self._leg
+            leg.host.bursts.tell(f"TXREL {leg.source}", now, logging.WARNING, "%s: TXREL without a transfer", leg.name)
             return
         self.forget()
         # Before the session is with somebody else.

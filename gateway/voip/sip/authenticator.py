@@ -96,14 +96,10 @@ class Authenticator:
     ) -> None:
         if len(key) < _KEY:
             raise ValueError(f"key has {len(key)} octets, expected at least {_KEY}")
-        if not algorithms:
-            raise ValueError("expected at least one algorithm")
-        self.realm = realm
-        self.algorithms = tuple(algorithms)
+        self.take_up(realm, algorithms)
         self._key = key
         self._life = life
         self._kept = kept
-        self._plainest = max(self.algorithms, key=STRENGTH.__getitem__)
         self._habits: OrderedDict[str, _Habit] = OrderedDict()
         self._serial = 0
         self._uses: dict[str, _Use] = {}
@@ -111,6 +107,14 @@ class Authenticator:
         self._floor = -1
         # Who guesses at a user who does not exist is answered as slowly as one who guesses at a password.
         self._nobody = hmac.digest(key, b"nobody", "sha256").hex()
+
+    def take_up(self, realm: str, algorithms: Sequence[Algorithm]) -> None:
+        """Challenge for ``realm`` with ``algorithms`` from now on."""
+        if not algorithms:
+            raise ValueError("expected at least one algorithm")
+        self.realm = realm
+        self.algorithms = tuple(algorithms)
+        self._plainest = max(self.algorithms, key=STRENGTH.__getitem__)
 
     def challenge(
         self, address: str, now: int, *, stale: bool = False, credentials: Credentials | None = None, agent: str = ""
@@ -176,6 +180,12 @@ class Authenticator:
             habit.waiting, habit.at = False, now
             habit.plain = credentials.algorithm is self._plainest
         return Verdict.RIGHT
+
+    def spend(self, credentials: Credentials, address: str, now: int) -> None:
+        """Nobody is to come with ``credentials`` later, which were not taken though they may be right."""
+        issued = self._issued(credentials.nonce, address)
+        if issued is not None:
+            self._take(credentials.nonce, issued, credentials.count, now)
 
     def is_ours(self, nonce: str, address: str) -> bool:
         """Whether ``nonce`` was made here for ``address``, however long ago: who answers it has received it."""

@@ -69,6 +69,7 @@ class Connection(asyncio.Protocol):
         self.ready: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.active = 0.0
         self.local = ""
+        self.local_port = 0
         self._owner = owner
         self._flow: Flow | None = None
         self._socket: asyncio.Transport | None = None
@@ -83,7 +84,8 @@ class Connection(asyncio.Protocol):
             stream.abort()
             return
         self._remote = (plain(remote[0]), remote[1])
-        self.local = plain(str((transport.get_extra_info("sockname") or ("",))[0]))
+        sockname = transport.get_extra_info("sockname") or ("", 0)
+        self.local, self.local_port = plain(str(sockname[0])), sockname[1]
         if not self.outgoing and not self._owner.admits(self._remote[0]):
             stream.abort()
             return

@@ -9,6 +9,7 @@ import logging
 import random
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from gateway.cause import Cause
 from gateway.core import TimerQueue
@@ -93,6 +94,8 @@ class SipEndpoint:
         self.legs: dict[str, SipLeg] = {}
         # How many calls a peer has sent on that go on without it: they are calls of its own still.
         self.left_by: Callable[[str], int] = lambda _peer: 0
+        # Who hears of legs whose dialog or terms are other than they were.
+        self.on_changed: Callable[[SipLeg], None] | None = None
         self._out: deque[Output] = deque()
         self._events: deque[tuple[SipLeg, LegEvent]] = deque()
         self._replies: deque[Callable[[int], None]] = deque()
@@ -206,7 +209,9 @@ class SipEndpoint:
 
     def next_timer(self) -> int | None:
         """The earliest deadline, or None; at once while there is something to drain."""
-        return self._now if self.pending else self.timers.next_timer()
+        if self._out or self._events or self._replies:
+            return self._now
+        return self.timers.next_timer()
 
     @property
     def pending(self) -> bool:
@@ -224,6 +229,38 @@ class SipEndpoint:
             else:
                 return None
         return out.popleft()
+
+    def take_up(self, settings: SipSettings, now: int) -> None:
+        """Let ``settings`` hold for calls and registrations from now on; sockets and our addresses stay as they are."""
+        self._now = now
+        before = tuple(self.peers)
+        self.settings = replace(settings, listeners=self.settings.listeners, addressing=self.settings.addressing)
+        changed = self.peers.replace(settings.peers)
+        self.durations.update(durations(settings.timers))
+        self.phones.registrar.settings = settings.registrar
+        for peer in before:
+            if peer.name in changed:
+                self._reconsider(peer, now)
+        self.identification.take_up(settings, changed)
+        self.identification.unproven = self.unproven.caller if settings.emergency else None
+        self.unproven.numbers = settings.emergency
+        self.toll_fraud.exempt(settings.emergency)
+        self.strangers.may_call = settings.context is not None
+        self.far_ends.take_up(changed, settings.user_agent, now)
+        for name in changed:
+            self.phones.watch_again(name, now)
+
+    def _reconsider(self, before: PeerSettings, now: int) -> None:
+        """``before`` is gone or another: what it registered holds if it could register so as well now."""
+        after = self.peers.get(before.name)
+        if after is None:
+            self.toll_fraud.forget(before.name)
+        if after is None or (after.secret, after.dynamic, after.transport) != (
+            before.secret,
+            before.dynamic,
+            before.transport,
+        ):
+            self.phones.forget(before.name, now)
 
     # -- calls --
 
@@ -275,6 +312,14 @@ class SipEndpoint:
             self.strangers.called(flow.address, 1)
         return leg
 
+    def take_leg(self, leg: SipLeg) -> None:
+        """``leg`` is one of ours, under the name that it has."""
+        number = leg.name.rpartition("-")[2]
+        self._serial = max(self._serial, int(number) if number.isdecimal() else 0)
+        self.legs[leg.name] = leg
+        if not leg.source:
+            self.strangers.called(leg.flow.address, 1)
+
     @property
     def idle(self) -> bool:
         """True if no leg, dialog, transaction or timer is left."""
@@ -319,6 +364,16 @@ class SipEndpoint:
     def remove_dialog(self, key: DialogKey) -> None:
         """The dialog is over."""
         self.dialog_table.remove(key)
+
+    def changed(self, session: Session) -> None:
+        """Something was said in ``session``: what is kept of its leg is too old."""
+        if self.on_changed is not None and isinstance(session.owner, SipLeg):
+            self.on_changed(session.owner)
+
+    def placed(self, leg: SipLeg) -> None:
+        """An INVITE of ``leg``'s went out: what is kept of it is too old."""
+        if self.on_changed is not None:
+            self.on_changed(leg)
 
     def queue(self, leg: SipLeg, event: LegEvent) -> None:
         """Tell ``leg``'s listener ``event`` from the drain loop."""

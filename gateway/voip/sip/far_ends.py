@@ -150,10 +150,59 @@ class FarEnds:
                 lambda: self.looking_up(peer),
             )
 
+    def take_up(self, changed: frozenset[str], user_agent: str, now: int) -> None:
+        """The endpoint's peers are others now; those of the names ``changed`` are gone, or other than before."""
+        self.user_agent = user_agent
+        for key in [key for key in self._bindings if key[0] in changed]:
+            self._bindings.pop(key).cease()
+        for name in changed:
+            self._forget(name, now)
+        fresh = []
+        for peer in self._endpoint.peers:
+            if peer.name not in self._trunks:
+                self._add(peer)
+                if peer.name in self._trunks:
+                    fresh.append(self._trunks[peer.name])
+        for trunk in fresh:
+            if trunk.domain is not None:
+                self.locator.watch(trunk.domain, now)
+        self._put_questions()
+        self.streams = any(trunk.keepalive is not None for trunk in self._trunks.values())
+        if self._begun:
+            self._begin_with(fresh, now)
+
+    def _forget(self, name: str, now: int) -> None:
+        self._endpoint.suspects.reachable(name)
+        trunk = self._trunks.pop(name, None)
+        if trunk is None:
+            return
+        if trunk.watch is not None:
+            trunk.watch.cease()
+        if trunk.keepalive is not None:
+            trunk.keepalive.cease()
+            self._place_of(trunk, None)
+        if trunk.domain is not None:
+            of_domain = self._by_domain[trunk.domain]
+            of_domain.remove(trunk)
+            if not of_domain:
+                del self._by_domain[trunk.domain]
+                self._unknown.discard(trunk.domain)
+                self.locator.forget(trunk.domain)
+        if trunk.registration is not None:
+            heir = self._endpoint.peers.get(name)
+            if heir is not None and _same_account(heir, trunk.peer):
+                # Taken back it might be after the next one was made, which has the same Contact.
+                trunk.registration.abandon()
+            else:
+                trunk.registration.leave(now)
+
     def _begin(self, now: int) -> None:
         self._begun = True
-        spread = min(SPREAD * (len(self._trunks) - 1), MOST_SPREAD)
-        for trunk in self._trunks.values():
+        self._begin_with(tuple(self._trunks.values()), now)
+
+    def _begin_with(self, trunks: Sequence[_Trunk], now: int) -> None:
+        spread = max(min(SPREAD * (len(trunks) - 1), MOST_SPREAD), 0)
+        for trunk in trunks:
             if trunk.registration is not None:
                 # Many accounts with one provider do not come all at once.
                 self.start(trunk.registration, FarEndTimer.REGISTER, now + self.rng.randrange(spread + 1))
@@ -274,8 +323,9 @@ class FarEnds:
         for trunk in self._at(flow):
             self._connection_gone(trunk, flow, now)
 
-    def _place_of(self, trunk: _Trunk, flow: Flow) -> None:
-        place = (flow.address, flow.port)
+    def _place_of(self, trunk: _Trunk, flow: Flow | None) -> None:
+        """Where the connection of ``trunk`` leads, None for nowhere."""
+        place = ("", 0) if flow is None else (flow.address, flow.port)
         if trunk.place == place:
             return
         old = self._by_place.get(trunk.place, [])
@@ -284,7 +334,8 @@ class FarEnds:
             if not old:
                 del self._by_place[trunk.place]
         trunk.place = place
-        self._by_place.setdefault(place, []).append(trunk)
+        if flow is not None:
+            self._by_place.setdefault(place, []).append(trunk)
 
     def _at(self, flow: Flow) -> Sequence[_Trunk]:
         return tuple(self._by_place.get((flow.address, flow.port), ()))
@@ -521,26 +572,42 @@ class FarEnds:
         else:
             suspects.reachable(name)
 
+    def shown(self, name: str, now: int) -> dict[str, object]:
+        """What an operator is shown of one trunk, or of a phone that has an address; empty if it is left alone."""
+        entry: dict[str, object] = {}
+        trunk = self._trunks.get(name)
+        if trunk is None:
+            return entry
+        if trunk.domain is not None:
+            known = self.locator.known(trunk.domain)
+            entry["servers"] = [
+                f"{target.transport.lower()}:{bracketed(target.address)}:{target.port}" for target in known
+            ]
+        if trunk.watch is not None:
+            entry["qualify"] = trunk.watch.as_json(now)
+        if trunk.registration is not None:
+            entry["registration"] = trunk.registration.as_json(now)
+        return entry
+
+    def round_trip(self, binding: Binding) -> int | None:
+        """Microseconds that OPTIONS to one of a phone's places took the last time."""
+        watch = self._bindings.get(_binding_key(binding))
+        return None if watch is None else watch.round_trip
+
     def as_json(self, now: int) -> dict[str, object]:
         """What an operator is shown, by the peer's name."""
-        shown: dict[str, object] = {}
-        for name, trunk in self._trunks.items():
-            entry: dict[str, object] = {}
-            if trunk.domain is not None:
-                known = self.locator.known(trunk.domain)
-                entry["servers"] = [
-                    f"{target.transport.lower()}:{bracketed(target.address)}:{target.port}" for target in known
-                ]
-            if trunk.watch is not None:
-                entry["qualify"] = trunk.watch.as_json(now)
-            if trunk.registration is not None:
-                entry["registration"] = trunk.registration.as_json(now)
-            shown[name] = entry
+        shown: dict[str, object] = {name: self.shown(name, now) for name in self._trunks}
         for (name, contact, flow), watch in self._bindings.items():
             places = shown.setdefault(name, {})
             if isinstance(places, dict):
                 places.setdefault("contacts", {})[f"{contact} at {flow}"] = watch.as_json(now)
         return shown
+
+
+def _same_account(one: PeerSettings, other: PeerSettings) -> bool:
+    """Whether both register the same user with the same registrar."""
+    mine, theirs = one.far_end.registration, other.far_end.registration
+    return mine is not None and theirs is not None and mine.user == theirs.user and one.host_port == other.host_port
 
 
 class _LookUp:

@@ -19,6 +19,7 @@ from gateway.voip.sip.flow import Flow
 from gateway.voip.sip.host import Host
 from gateway.voip.sip.peers import PeerSettings
 from gateway.voip.sip.timers import SipTimer
+from gateway.voip.sip.transaction import ClientInvite
 from gateway.voip.sip.uac import OutgoingInvite
 from gateway.voip.sip.way import Way
 
@@ -158,6 +159,11 @@ class Fork:
         self._stop_hurrying()
         for invite in self._let_go():
             invite.cancel(cause, text, now, reasons)
+
+    @property
+    def unanswered(self) -> list[ClientInvite]:
+        """The INVITEs without a final response."""
+        return [transaction for invite in self._invites() for transaction in invite.unanswered]
 
     def hears(self, session: Session) -> bool:
         """Whether ``session``'s early media is the one to be heard; the first one that has any is."""

@@ -79,6 +79,12 @@ class Host(Protocol):
     def remove_dialog(self, key: DialogKey) -> None:
         """The dialog is over."""
 
+    def changed(self, session: Session) -> None:
+        """Something was said in ``session``: what is kept of it for the next start is too old."""
+
+    def placed(self, leg: SipLeg) -> None:
+        """An INVITE of ``leg``'s went out: what is kept of it for the next start is too old."""
+
     def queue(self, leg: SipLeg, event: LegEvent) -> None:
         """Tell ``leg``'s listener ``event`` from the drain loop."""
 

@@ -71,12 +71,24 @@ class Identification:
         self._authenticator = authenticator
         self._defence = defence
         self._guesses = Guesses()
-        self._guests = settings.context is not None
         # Of peers: how often each was asked in vain, and who was reported.
         self._asked: dict[str, int] = {}
         self._reported: set[str] = set()
         self._registering: dict[str, PeerSettings] = {}
-        dynamic = [peer for peer in settings.peers if peer.dynamic and peer.secret]
+        self._read(settings)
+
+    def take_up(self, settings: SipSettings, changed: frozenset[str]) -> None:
+        """The peers are others now; those of the names ``changed`` are gone, or other than before."""
+        self._authenticator.take_up(settings.realm, settings.algorithms)
+        for name in changed:
+            self._asked.pop(name, None)
+            self._reported.discard(name)
+        self._registering.clear()
+        self._read(settings)
+
+    def _read(self, settings: SipSettings) -> None:
+        self._guests = settings.context is not None
+        dynamic = [peer for peer in self._peers if peer.dynamic and peer.secret]
         for peer in dynamic:
             self._registering[peer.name] = peer
         for peer in dynamic:
@@ -152,17 +164,19 @@ class Identification:
     def admit_in_dialog(self, request: Request, session: Session, flow: Flow, now: int) -> Passed | Stopped:
         """What becomes of a request in ``session``'s dialog: from elsewhere than its far end it takes a proof."""
         peer = session.peer
+        # What holds for it now is what it has to prove.
+        known = peer if peer.unproven else self._peers.get(peer.name) or peer
         if flow.address in session.addresses:
             return Passed(peer)
         if self.owner(flow) == peer.name:
             return Passed(peer, found=True)
         if (
-            (not peer.secret and not peer.unproven)
-            or (peer.insecure_invite and not peer.dynamic)
-            or self._peers.match(flow) is peer
+            (not known.secret and not known.unproven)
+            or (known.insecure_invite and not known.dynamic)
+            or self._peers.match(flow) is known
         ):
             return Passed(peer)
-        outcome = self._prove(request, self._authenticator.credentials(request), peer, flow, now)
+        outcome = self._prove(request, self._authenticator.credentials(request), known, flow, now)
         return Passed(peer, found=True) if isinstance(outcome, Passed) else outcome
 
     def _prove(
@@ -185,6 +199,11 @@ class Identification:
                 log.info("%s calls another number than it gave its password for", flow)
                 return _BAD_REQUEST
             return Passed(peer)
+        if verdict is Verdict.WRONG and credentials is not None and secret is None and self._peers.unresolved():
+            # It may well be one whose name the DNS has not told the address of yet: after a start, say. Who overheard
+            # it must not come with it when that is known.
+            self._authenticator.spend(credentials, address, now)
+            return Stopped(503, (("Retry-After", RETRY_AFTER_GUESSES),))
         if verdict is Verdict.WRONG:
             defence.offended(address, Offence.GUESSED, now)
             if secret is not None and peer is not None:

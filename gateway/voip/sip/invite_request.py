@@ -18,7 +18,7 @@ from gateway.voip.sip.flow import TLS, UDP, Flow, bracketed
 from gateway.voip.sip.hop import OwnVia
 from gateway.voip.sip.host import ALLOW, Host
 from gateway.voip.sip.identity import caller_fields
-from gateway.voip.sip.message import Response
+from gateway.voip.sip.message import Request, Response
 from gateway.voip.sip.parties import rules_for
 from gateway.voip.sip.peers import PeerKind, PeerSettings, RedirectionHeader, Reliability
 from gateway.voip.sip.session import session_timer
@@ -139,6 +139,13 @@ class InviteRequest:
         return ComposedRequest(
             "INVITE", uri, self.cseq, self.call_id, self._sender, text, _OWN_FIELDS + len(fields), body
         )
+
+    def resume(self, request: Request) -> None:
+        """Go on after ``request``, which the program before this one sent; raises SipError."""
+        self.tag, self.call_id, self.cseq = request.from_.tag or "", request.call_id, request.cseq.number
+        contact = request.headers.get("Contact")
+        if contact is not None:
+            self.contact = contact
 
     # -- redirections --
 

@@ -316,11 +316,19 @@ class SipLeg:
                 path.want(False, now)
             elif self.peer.direct.allowed:
                 self.send_elsewhere(None, now)
+            elif isinstance(other, SipLeg):
+                self.come_back(now)
+                other.come_back(now)
             return
         if not isinstance(other, SipLeg) or not other.peer.direct.allowed:
+            self.come_back(now)
+            if isinstance(other, SipLeg):
+                other.come_back(now)
             return
         if path is None or not path.joins(self, other):
             path = DirectPath(self, other)
+            # Of a call that the program before this one left so.
+            path.direct = self._quiet and other._quiet
         self.path = other.path = path
         if self._host.settings.directrtpsetup and self.incoming is not None and not self._answered:
             answer(self, other)
@@ -340,6 +348,12 @@ class SipLeg:
         """Have the far end told where to send its voice; None is here."""
         if self._session is not None and self._released is None:
             self._session.changes.redirect(elsewhere, now)
+
+    def come_back(self, now: int) -> None:
+        """Voice that goes directly, as it did when the gateway was restarted, may not do so any more."""
+        if self._quiet:
+            self.keep_quiet(False)
+            self.send_elsewhere(None, now)
 
     def keep_quiet(self, quiet: bool) -> None:
         """While voice goes directly our stream neither sends nor waits for anything."""

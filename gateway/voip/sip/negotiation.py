@@ -65,6 +65,31 @@ class Negotiation:
         self._offered_bytes = b""
         self._remote = b""
 
+    @classmethod
+    def again(
+        cls,
+        local: LocalMedia,
+        rng: random.Random,
+        settings: RtpSettings | None,
+        *,
+        sent: bytes,
+        remote: bytes,
+        held: bool,
+        answered: bool,
+    ) -> Negotiation:
+        """One that was settled before this program began: ``sent`` and ``remote`` are the last descriptions.
+
+        Raises SipError.
+        """
+        one = cls(local, rng)
+        one.settings = settings
+        one._sent = one._offered = SessionDescription.parse(sent)
+        one._sent_bytes = one._offered_bytes = sent
+        one._remote = remote
+        one.held = one.was_held = held
+        one.answered = answered
+        return one
+
     def fork(self) -> Negotiation:
         """A copy for another early dialog of the same offer."""
         other = Negotiation(self.local, self._rng)
@@ -82,6 +107,11 @@ class Negotiation:
     def sent(self) -> bytes:
         """The last description of ours on the wire."""
         return self._sent_bytes
+
+    @property
+    def remote(self) -> bytes:
+        """The far end's last description."""
+        return self._remote
 
     def make_offer(self, direction: Direction | None = None, redirect: tuple[Elsewhere | None] | None = None) -> bytes:
         """Our offer; ``direction`` changes what we want of the stream, ``redirect`` where the far end is to send it."""

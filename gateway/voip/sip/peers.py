@@ -6,7 +6,7 @@ here: as fields of PeerSettings and as further ways to find a peer in PeerTable.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -220,6 +220,20 @@ class PeerTable:
 
     def __len__(self) -> int:
         return len(self._by_name)
+
+    def replace(self, peers: Iterable[PeerSettings]) -> frozenset[str]:
+        """Let ``peers`` be all; the names of those that are gone or other than before. Whoever is the same stays."""
+        before = self._by_name
+        known = {peer.name: peer for peer in peers}
+        self._by_name = {name: old if (old := before.get(name)) == peer else peer for name, peer in known.items()}
+        changed = frozenset(name for name, old in before.items() if self._by_name.get(name) is not old)
+        for name in changed:
+            self._places.pop(name, None)
+        self._index()
+        return changed
+
+    def __iter__(self) -> Iterator[PeerSettings]:
+        return iter(self._by_name.values())
 
     def get(self, name: str) -> PeerSettings | None:
         """The peer called ``name``."""

@@ -114,6 +114,17 @@ class Phones:
         ways = self.location.reachable(peer.name, now)
         return next((each.flow for each in ways if each.flow.address == flow.address), flow)
 
+    def forget(self, name: str, now: int) -> None:
+        """Whoever registered as ``name`` has to do it again, if it still may."""
+        if self.location.bindings(name, now):
+            log.info("%s is no longer registered, as the configuration says otherwise", name)
+            self.location.put(name, (), now)
+            self._changed(now, STORE_CHANGES_AFTER)
+
+    def watch_again(self, name: str, now: int) -> None:
+        """How the phone called ``name`` is watched is another."""
+        self._watch(name, now)
+
     # -- calls --
 
     def ways(self, peer: PeerSettings, now: int) -> tuple[Way, ...]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Sequence
-from enum import Enum
 from typing import Protocol
 
 from gateway.core import SECOND
+from gateway.voip.registering import AGAIN_AT_ONCE, RegistrationState, back_off, refresh_after
 from gateway.voip.sip.composed import ComposedRequest, field_lines
 from gateway.voip.sip.credentials import CHALLENGES, DigestClient
 from gateway.voip.sip.dialog import check_routes, new_call
@@ -36,22 +36,11 @@ MOST_EXPIRES = 7 * 86_400
 """Seconds; what a registrar grants or asks for beyond it is taken as this."""
 MOST_RETRY_AFTER = 3600
 """Seconds; a registrar that wants us gone for longer is asked all the same."""
-AGAIN_AT_ONCE = SECOND
-"""Least time between registrations that something other than time brings about: a network that flaps costs little."""
+TIMEOUT = 40
+"""Seconds in which a registrar that is silent is known to be (timer F, 32 s), with some to spare."""
 _OWN_FIELDS = 10
 _NEXT_SERVER = frozenset({408, 430, 480, 500, 502, 503, 504})
 _REDIRECTIONS = frozenset({300, 301, 302, 305})
-
-
-class RegistrationState(Enum):
-    """What is known of our binding at the registrar."""
-
-    UNREGISTERED = "unregistered"
-    REGISTERED = "registered"
-    FAILED = "failed"
-    REFUSED = "refused"
-    LEAVING = "leaving"
-    ENDED = "ended"
 
 
 class Surroundings(Protocol):
@@ -193,6 +182,14 @@ class Registration:
         self._challenges = 0
         self._send(self.flow, now)
 
+    def abandon(self) -> None:
+        """Say and hear nothing more: another takes the place of this one."""
+        self._drop()
+        self._where.stop(self, FarEndTimer.REGISTER)
+        self._where.stop(self, FarEndTimer.EXPIRED)
+        self.next_try = None
+        self._set_state(RegistrationState.ENDED)
+
     @property
     def over(self) -> bool:
         """True when there is nothing more to be done after ``leave``."""
@@ -223,11 +220,11 @@ class Registration:
         self._where.start(self, FarEndTimer.REGISTER, at)
 
     def _back_off(self, first: FarEndTimer, most: FarEndTimer) -> int:
-        """RFC 5626 4.5: doubling, at random in the upper half, so that a provider's customers do not come at once."""
+        """How long to wait after this failure."""
         durations = self._where.durations
-        wait = min(durations[first] << min(self._failures, 20), durations[most])
+        wait = back_off(durations[first], durations[most], self._failures, self._where.rng)
         self._failures += 1
-        return wait // 2 + self._where.rng.randrange(wait // 2 + 1)
+        return wait
 
     # -- one round --
 
@@ -471,13 +468,7 @@ class Registration:
 
 
 def _refresh_after(granted: int, rng: random.Random) -> int:
-    """When a binding of ``granted`` seconds is refreshed (microseconds): in time for a try of each server, at random.
-
-    A quarter before its end (600 s at most), but 40 s, which is one time-out, where that leaves half of it.
-    """
-    left = max(min(granted / 4, 600.0), min(granted / 2, 40.0))
-    after = (granted - left) * rng.uniform(0.9, 1.0)
-    return max(int(after * SECOND), SECOND // 2)
+    return refresh_after(granted, TIMEOUT, rng)
 
 
 def _same(theirs: str, ours: str) -> bool:

@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+BYE_AGAIN = 10 * SECOND
+MAX_BYES = 13
+"""How soon and how often BYE goes to a phone whose connection is gone: it registers anew within two minutes (own)."""
 NO_INFO = frozenset({405, 415, 489, 501})
 """Refusals of INFO or of what is in it, not of this one."""
 
@@ -132,6 +135,9 @@ class Session:
         self.identity: Party | None = None
         self.acceptance = Acceptance(host, lambda now: this._never_acknowledged(now))
         self._bye: tuple[Cause, str] | None = None
+        # How often BYE was sent, and what it says.
+        self._byes = 0
+        self._why = (Cause.NORMAL_CALL_CLEARING, "")
         self._acks: dict[int, bytes] = {}
         self._keypad = KeypadSender(lambda fields, body, now: this._send_info(fields, body, now))
         self._running: set[SipTimer] = set()
@@ -303,8 +309,17 @@ class Session:
 
     def _send_bye(self, cause: Cause, text: str, now: int) -> None:
         self._bye = None
+        self._byes += 1
+        self._why = (cause, text)
         if self.send("BYE", now, reason_fields(cause, text)) is None:
             self.end(now)
+
+    def _awaits_phone(self, now: int) -> bool:
+        """Whether the BYE is sent again later: a phone whose connection is gone comes back over another one."""
+        if self.phase is not Phase.ENDING or not (self.peer.dynamic and self.flow.reliable) or self._byes >= MAX_BYES:
+            return False
+        self.start(SipTimer.GLARE, now, BYE_AGAIN)
+        return True
 
     @property
     def addresses(self) -> tuple[str, str]:
@@ -349,11 +364,13 @@ class Session:
         elif method != "PRACK":
             # Our PRACK never offers, so that its 200 has nothing for us.
             self.changes.on_response(transaction, response, now)
+        self.host.changed(self)
 
     def on_trouble(self, transaction: ClientTransaction, trouble: Trouble, now: int) -> None:
         """A request of this session got no final response: as 408 or 503 (RFC 3261 8.1.3.1)."""
         if self.phase in (Phase.ENDING, Phase.OVER):
-            self.end(now)
+            if trouble is not Trouble.TRANSPORT or not self._awaits_phone(now):
+                self.end(now)
             return
         method = transaction.request.method
         log.info("call %s: %s of %s", self.dialog.call_id, trouble.value, method)
@@ -486,6 +503,7 @@ class Session:
             handler(self, request, transaction, now)
         except SipError as error:
             self.refuse(transaction, error.status or 400, now, warning_fields(error))
+        self.host.changed(self)
 
     @property
     def confirmed(self) -> bool:
@@ -519,12 +537,15 @@ class Session:
         self.fail(Cause.RECOVERY_ON_TIMER_EXPIRY, "session timer expired", now, "session timer")
 
     def _refresh(self, now: int) -> None:
-        if SipTimer.EXPIRY not in self._running:
+        if self.timer.interval and SipTimer.EXPIRY not in self._running:
             self.start(SipTimer.EXPIRY, now, self.timer.expire_after - self.timer.refresh_after)
         self.changes.refresh(now)
 
     def _glare_over(self, now: int) -> None:
-        self.changes.waited(now)
+        if self.phase is Phase.ENDING:
+            self._send_bye(*self._why, now)
+        else:
+            self.changes.waited(now)
 
     def _stop_usage(self, now: int) -> None:
         self.changes.drop(now)

@@ -61,7 +61,7 @@ class Strangers:
         self._transactions = transactions
         self._most_calls = settings.max_calls // STRANGERS_SHARE
         self._most_transactions = transactions.limit // STRANGERS_SHARE
-        self._may_call = settings.context is not None
+        self.may_call = settings.context is not None
         # When all that was heard will have been paid for.
         self._free_at = 0
         self._near_free_at = 0
@@ -77,7 +77,7 @@ class Strangers:
             return False
         if not defence.allowed(address, now):
             return not self._is_partner(address, now)
-        if self._may_call or defence.registered(address):
+        if self.may_call or defence.registered(address):
             return False
         free_at = max(self._free_at, now) + _EACH
         if free_at - now <= SECOND:

@@ -216,6 +216,10 @@ class Locator:
             raise ValueError(f"more than {MAX_DOMAINS} hosts are called by name")
         self._locate(domain, now)
 
+    def forget(self, domain: Domain) -> None:
+        """Nobody wants to know where ``domain`` is any more."""
+        self._located.pop(domain, None)
+
     def _locate(self, domain: Domain, now: int) -> Located:
         located = locate(domain, self.names, now, self._reaches, self._speaks)
         before = self._located.get(domain)

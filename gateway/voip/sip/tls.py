@@ -61,6 +61,10 @@ class TlsSettings:
     names: frozenset[str] = frozenset()
     crl: Path | None = None
 
+    def loads_as(self, other: TlsSettings) -> bool:
+        """Whether the same is read of files; only names may differ."""
+        return self.files == other.files and self.verify_client is other.verify_client
+
     @property
     def files(self) -> tuple[Path, ...]:
         """The files that there are."""

@@ -52,6 +52,14 @@ class TollFraud:
         # Of peers that have brakes only, so there are no more of them than peers.
         self._used: dict[str, _Used] = {}
 
+    def exempt(self, emergency: frozenset[str]) -> None:
+        """Let ``emergency`` be the numbers that are exempt from now on."""
+        self._emergency = emergency
+
+    def forget(self, name: str) -> None:
+        """There is no peer of that name any more."""
+        self._used.pop(name, None)
+
     def hindrance(self, peer: Braked, number: str, now: int, *, own: int = 0) -> str:
         """Why ``peer`` may not begin a call to ``number`` now; "" if it may, and then the call counts.
 
@@ -63,6 +71,9 @@ class TollFraud:
         used = self._used.get(peer.name)
         if used is None:
             used = self._used[peer.name] = _Used(brakes.calls_per_hour)
+        elif used.began.maxlen != brakes.calls_per_hour:
+            # The configuration is another; what was had counts.
+            used.began = deque(used.began, maxlen=brakes.calls_per_hour)
         number = number[:MAX_NUMBER]
         called = used.called
         while called and now - next(iter(called.values())) >= HOUR:

@@ -295,6 +295,17 @@ class ClientInvite(ClientTransaction):
         self._begin_repeating(SipTimer.A, SipTimer.B, now)
         self._send_request(now)
 
+    def resume(self, now: int) -> None:
+        """The request was sent by the program before this one; whatever comes now is heard."""
+        self._ack = b""
+        self._set_state(State.PROCEEDING)
+        self._wait_for(SipTimer.C, now)
+
+    @property
+    def data(self) -> bytes:
+        """The request as it was sent; b"" after a 2xx."""
+        return self._data
+
     def expect_end(self, now: int) -> None:
         """A CANCEL was sent, or the dialog is over: without a final response the transaction ends (9.1)."""
         if self.state in (State.CALLING, State.PROCEEDING):
@@ -440,6 +451,11 @@ class ServerTransaction(Transaction):
     def respond(self, status: int, data: bytes, now: int) -> None:
         """Send a response; ``data`` is all of it."""
         raise NotImplementedError
+
+    @property
+    def last(self) -> bytes:
+        """The last response."""
+        return self._last
 
     def _send_last(self, _now: int) -> None:
         if self._last:

@@ -155,6 +155,15 @@ class Transactions:
         transaction.start(now)
         return transaction
 
+    def resume(self, request: Request, flow: Flow, user: ClientUser, now: int) -> ClientInvite:
+        """The transaction of an INVITE that the program before this one sent; raises TableFull and SipError."""
+        self._check_room(invite=True)
+        via = request.via
+        key = (via.branch, request.method)
+        transaction = self._clients[key] = ClientInvite(self, key, request, flow, b"", user, via.sent_by)
+        transaction.resume(now)
+        return transaction
+
     def receive_response(self, response: Response, now: int) -> bool:
         """Give ``response`` to its transaction; False if there is none (it is then to be dropped, RFC 6026 7.3).
 

@@ -156,6 +156,14 @@ class SipTransport:
         """How many TLS connections are open."""
         return sum(connection.transport == TLS for connection in self._connections.values())
 
+    def ends_of(self, flow: Flow) -> tuple[tuple[str, int], bool] | None:
+        """Our end of the connection of ``flow`` and whether we opened it; None if it is none, or not open."""
+        if flow.connection:
+            connection = self._connections.get(flow.connection)
+        else:
+            connection = self._by_remote.get((flow.transport, flow.address, flow.port))
+        return None if connection is None else ((connection.local, connection.local_port), connection.outgoing)
+
     async def start(self) -> tuple[Listener, ...]:
         """Bind every listener; raises ListenError. Returns them with the ports they really have (0: any free one)."""
         bound: list[Listener] = []

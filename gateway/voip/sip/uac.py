@@ -25,7 +25,7 @@ from gateway.voip.sip.forwarding import forward_of
 from gateway.voip.sip.host import Host
 from gateway.voip.sip.identity import connected_of
 from gateway.voip.sip.invite_request import InviteRequest
-from gateway.voip.sip.message import Response
+from gateway.voip.sip.message import Request, Response
 from gateway.voip.sip.nat import contact_behind_nat
 from gateway.voip.sip.negotiation import Negotiation
 from gateway.voip.sip.parties import q850_of, reason_fields, warning_of
@@ -187,6 +187,24 @@ class OutgoingInvite:
             self._send_cancel(now)
 
     @property
+    def unanswered(self) -> list[ClientInvite]:
+        """The INVITE while it has no final response."""
+        transaction = self._transaction
+        waits = self._winner is None and isinstance(transaction, ClientInvite)
+        return [transaction] if waits and isinstance(transaction, ClientInvite) else []
+
+    def resume_cancelled(self, request: Request, flow: Flow, why: tuple[Cause, str], now: int) -> None:
+        """Cancel the INVITE ``request`` of the program before this one; a 2xx that comes still gets ACK and BYE.
+
+        Raises TableFull and SipError.
+        """
+        self._request.resume(request)
+        self.call_id = request.call_id
+        self._transaction = self._host.outbound.transactions.resume(request, flow, self, now)
+        self._cancel = why
+        self._send_cancel(now)
+
+    @property
     def silent_since(self) -> int | None:
         """When the INVITE went out to which nothing came back; None if something did, or if none is out."""
         return None if self._transaction is None or self._provisional_seen else self._asked
@@ -237,6 +255,7 @@ class OutgoingInvite:
             )
             return
         host, peer, setup = self._host, self._peer, self._request.setup
+        host.placed(self._leg)
         # How long a fork's branches may be silent is the fork's to say.
         if self._ear is self._leg and (setup.alternatives or self._leg.other_flows or self._is_vain(setup)):
             self._hurrying = True

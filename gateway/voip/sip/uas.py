@@ -132,6 +132,11 @@ class IncomingInvite:
         """True after our 2xx."""
         return self._step is Step.ANSWERED
 
+    @property
+    def unanswered(self) -> ServerTransaction | None:
+        """The INVITE while it has no final response."""
+        return self._transaction if self._step is Step.OFFERED else None
+
     def media_ready(self, now: int) -> None:
         """Our RTP port is known: carry out what waited for it."""
         self._media_ready = True

@@ -56,13 +56,30 @@ def _number_in(line: bytes) -> str:
     return uri.decode("ascii", "replace")
 
 
+def unproven(phone: PeerSettings) -> PeerSettings:
+    """What a call gets whose caller only says to be ``phone``."""
+    encryption = phone.media_encryption
+    if encryption is MediaEncryption.REQUIRED:
+        encryption = MediaEncryption.OPTIONAL
+    # Nobody is shown what its password makes of a challenge of his.
+    return replace(
+        phone,
+        secret="",
+        unproven=True,
+        insecure_invite=False,
+        allowtransfer=False,
+        direct=NOT_DIRECT,
+        media_encryption=encryption,
+    )
+
+
 class UnprovenCalls:
     """``leads_to_help``: whether a number is an emergency call in a context; the owner of the dial plan sets it."""
 
     def __init__(self, endpoint: SipEndpoint) -> None:
         self.leads_to_help: Callable[[str, str], bool] = lambda _context, _number: False
         self._endpoint = endpoint
-        self._numbers = endpoint.settings.emergency
+        self.numbers = endpoint.settings.emergency
         # When all so far of sources that are not heard will have been paid for.
         self._free_at = 0
         self._full = False
@@ -78,7 +95,7 @@ class UnprovenCalls:
 
     def heard(self, data: bytes, address: str, now: int) -> bool:
         """Whether ``data`` is read of a source that is not heard otherwise: it may be a call for help."""
-        if not data.startswith(b"INVITE ") or _number_in(data) not in self._numbers or not self.near(address):
+        if not data.startswith(b"INVITE ") or _number_in(data) not in self.numbers or not self.near(address):
             return False
         if not self._affordable(now):
             return False
@@ -88,7 +105,7 @@ class UnprovenCalls:
 
     def admits(self, address: str, now: int) -> bool:
         """Whether a connection is taken of a source that is not heard otherwise: who knows what will come over it."""
-        return bool(self._numbers) and self.near(address) and self._affordable(now)
+        return bool(self.numbers) and self.near(address) and self._affordable(now)
 
     def _affordable(self, now: int) -> bool:
         free_at = max(self._free_at, now) + RESCUE_EACH
@@ -102,7 +119,7 @@ class UnprovenCalls:
 
         Who calls from where it has registered is that; who only says a name gets the call and nothing beyond it.
         """
-        if request.uri.user is None or called_number(request) not in self._numbers or not self.near(flow.address):
+        if request.uri.user is None or called_number(request) not in self.numbers or not self.near(flow.address):
             return None
         phone = self._named(request, credentials, flow)
         if phone is None or not self.leads_to_help(phone.context, called_number(request)):
@@ -122,19 +139,7 @@ class UnprovenCalls:
         log.warning(
             "emergency call to %s without proof: %s says to be %s, and is let through", number, flow, phone.name
         )
-        encryption = phone.media_encryption
-        if encryption is MediaEncryption.REQUIRED:
-            encryption = MediaEncryption.OPTIONAL
-        # Nobody is shown what its password makes of a challenge of his.
-        return replace(
-            phone,
-            secret="",
-            unproven=True,
-            insecure_invite=False,
-            allowtransfer=False,
-            direct=NOT_DIRECT,
-            media_encryption=encryption,
-        )
+        return unproven(phone)
 
     def _named(self, request: Request, credentials: Credentials | None, flow: Flow) -> PeerSettings | None:
         names = [self._endpoint.phones.location.owner(flow), credentials.username if credentials is not None else None]

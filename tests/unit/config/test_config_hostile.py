@@ -272,9 +272,9 @@ def test_carriage_returns_are_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        ([], 2, "expected either --config FILE or --check FILE"),
+        ([], 2, "expected --config FILE, --store DIR or --check FILE"),
         (["--check"], 2, "Option '--check' requires an argument"),
-        (["--check", "a", "--config", "b"], 2, "expected either --config FILE or --check FILE"),
+        (["--check", "a", "--config", "b"], 2, "expected --config FILE, --store DIR or --check FILE"),
         (["--chek", "a"], 2, "No such option '--chek'"),
         (["a"], 2, "unexpected extra argument (a)"),
         (["--check", "/nowhere/x"], 1, "/nowhere/x:1: cannot be read: No such file or directory"),

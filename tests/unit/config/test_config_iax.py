@@ -445,6 +445,11 @@ def test_what_has_no_effect_is_a_warning(keys: str, says: str) -> None:
         ),
         (TRUNK + "[iax]\nminexpiry = 90\nmaxexpiry = 60\n", "8: iax.maxexpiry = 60: expected at least minexpiry"),
         (
+            TRUNK.replace("192.0.2.10", "fe80::1"),
+            '5: trunk[hq].host = "fe80::1": expected a global or unique local address: a link-local one is on',
+        ),
+        (TRUNK.replace("192.0.2.10", "[fe80::1%eth0]:4569"), "a link-local address with its interface is no place"),
+        (
             TRUNK + '[iax]\nlisten = ["udp:[::]:5060"]\n',
             '7: iax.listen[1] = "udp:[::]:5060": expected a port of its ow',
         ),
@@ -501,3 +506,15 @@ def test_facts_that_no_hop_has_are_warned_of() -> None:
     assert "signalling of IAX2 is never secure" in warning(encrypted + route("iax2:hq/1", signalling))
     assert told(encrypted + route("echo", 'require = ["secure_media"]\n')) == []
     assert "no call can have it" in warning(TRUNK + route("echo", 'require = ["secure_media"]\n'))
+
+
+def test_more_listeners_than_the_engine_has_room_for_are_refused() -> None:
+    listen = [f"udp:127.0.0.1:{port}" for port in range(4569, 4586)]
+    body = TRUNK + SECRET + "[iax]\nlisten = {}\n"
+    said = error(body.format(str(listen).replace("'", '"')))
+    assert said == '8: iax.listen[17] = "udp:127.0.0.1:4585": expected at most 16'
+    assert told(body.format(str(listen[:-1]).replace("'", '"'))) == []
+
+
+def test_a_key_of_a_trunk_that_stands_in_the_section_is_sent_there() -> None:
+    assert "it belongs into [[trunk]] of technology iax2" in error(TRUNK + SECRET + "[iax]\ntrunkmtu = 1240\n")

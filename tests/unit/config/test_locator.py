@@ -131,6 +131,20 @@ def test_generated_documents_are_located(lines: list[str]) -> None:
         # 0xff is never a line.
         if isinstance(value, int) and not isinstance(value, bool) and value != 255:
             assert locator.line(path) == value
+        span = locator.value(path)
+        assert span is not None
+        # As text, for nan is not even the same as itself.
+        assert repr(tomllib.loads(f"value = {locator.text[slice(*span)]}")["value"]) == repr(value)
+
+
+def test_comments_headers_and_pairs_are_where_they_are() -> None:
+    text = '# one\n[a]  # two\nb = "#"  # three # four\nc.d = [ # five\n 1 ]\n[[e]]\n'
+    locator = Locator(text)
+    assert [text[slice(*each)] for each in locator.comments()] == ["# one", "# two", "# three # four", "# five"]
+    assert [(text[start:end], path) for start, end, path in locator.headers()] == [("[a]", ("a",)), ("[[e]]", ("e", 0))]
+    assert locator.pair(("a", "c", "d")) == text.index("c.d") and locator.pair(("a", "c")) is None
+    assert locator.value(("a",)) is None
+    assert locator.edited([(6, 9, "[x]"), (0, 5, "#")]) == text.replace("# one\n[a]", "#\n[x]")
 
 
 def test_unknown_path_is_where_its_nearest_holder_is() -> None:

@@ -25,6 +25,7 @@ from gateway.media.api import (
     StreamLost,
     Tone,
     ToneStep,
+    WentSilent,
 )
 from gateway.media.client import PENDING_MAX, EngineSettings, MediaClient, Transmit
 from gateway.media.wire import Kind, Opcode, WireError
@@ -285,6 +286,31 @@ def test_events_come_out_with_their_stream(bench: Bench) -> None:
     bench.receive(Opcode.EVENT_LOST, 0, echo, b"disk full")
     bench.receive(Opcode.EVENT_FIRST, 0, echo + 1, b"")  # not ours (any more)
     assert bench.events == [DigitHeard(echo, "#", 120), StreamLost(echo, "disk full")]
+
+
+def test_what_is_asked_on_hearing_an_event_goes_along_with_what_waits(bench: Bench) -> None:
+    client = bench.client
+    echo, other = (client.open_echo("echo", bench.replies.append) for _ in range(2))
+    bench.drain()
+    bench.events.clear()
+    packets = bench.packets
+    client.connect(echo, other)
+    client.receive(wire.message(Opcode.EVENT_SILENT, 0, echo, wire.EVENT_SILENT.pack(1500)), bench.now)
+    assert client.tells
+    assert client.hear() == WentSilent(echo, 1500)
+    assert client.hear() is None
+    assert not client.tells
+    client.disconnect(echo)
+    bench.drain()
+    assert bench.opcodes()[-2:] == [Opcode.CONNECT, Opcode.DISCONNECT]
+    assert bench.packets == packets + 1
+
+
+def test_whom_nothing_comes_of_is_told_before_the_next_event(bench: Bench) -> None:
+    bench.client.lost(bench.now)
+    bench.client.open_echo("echo", bench.replies.append)
+    assert bench.client.hear() == EngineLost()
+    assert [type(reply) for reply in bench.replies] == [Failure]
 
 
 def test_too_many_requests_without_a_reply_are_refused(bench: Bench) -> None:

@@ -335,6 +335,7 @@ void scene_open(void)
     scene.engine.running = true;
     scene.engine.origin = scene.engine.now;
     scene.engine.arrival = arrival;
+    scene.engine.asking = 1;
     scene.speaker = 99;
 }
 

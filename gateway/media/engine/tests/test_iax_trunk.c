@@ -54,7 +54,7 @@ static double rate(unsigned calls, double seconds)
 
 static void settle(void)
 {
-    iax_run_lines(60);
+    iax_run_lines(160); /* until all have found their ticks */
     iax.count = 0;
 }
 

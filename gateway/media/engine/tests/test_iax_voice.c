@@ -425,6 +425,35 @@ static void a_client_that_comes_back_has_the_socket(void)
     iax_end();
 }
 
+/* Full frames go by way of signalling: what it did not get any more is told to the next client. */
+static void a_new_client_tells_the_far_end_anew(void)
+{
+    const int64_t before = 65400;
+    uint32_t said = 0;
+
+    iax_begin(1, &(struct iax_said){.epoch = scene.engine.now - before * 1000});
+    iax_run_lines(3);
+    CHECK_EQUAL(count_events(GM_EVENT_IAX_VOICE, CALL), 1);
+    for (unsigned i = 0; i < scene.engine.streams.count; i++)
+        scene.engine.streams.all[i].adopted = false;
+    iax.count = 0;
+    iax_run_lines(20); /* over the wrap */
+    CHECK_EQUAL(count_events(GM_EVENT_IAX_VOICE, CALL), 1);
+    CHECK(iax.count >= 19);
+    request(GM_ADOPT, SOCKET, NULL, 0);
+    request(GM_ADOPT, CALL, NULL, 0);
+    iax_run_lines(5);
+    CHECK_EQUAL(count_events(GM_EVENT_IAX_VOICE, CALL), 2);
+    for (unsigned i = 0; i < scene.event_count; i++)
+        if (scene.events[i].event == GM_EVENT_IAX_VOICE)
+            said = scene.events[i].value;
+    CHECK(said >= 65536);
+    request(GM_ADOPT, CALL, NULL, 0); /* who was told of it may be gone before it was sent */
+    iax_run_lines(5);
+    CHECK_EQUAL(count_events(GM_EVENT_IAX_VOICE, CALL), 3);
+    iax_end();
+}
+
 static void a_socket_without_calls_needs_no_ticks(void)
 {
     uint8_t frame[64] = {0x80, 9};
@@ -464,6 +493,7 @@ int main(void)
     RUN(whom_we_ask_is_awaited);
     RUN(one_socket_does_for_both);
     RUN(a_client_that_comes_back_has_the_socket);
+    RUN(a_new_client_tells_the_far_end_anew);
     RUN(a_socket_without_calls_needs_no_ticks);
     scene_close();
     return 0;

@@ -54,8 +54,10 @@ static void end(void)
 
 static void run(int64_t from, int64_t to)
 {
-    for (int64_t tick = from; tick < to; tick++)
+    for (int64_t tick = from; tick < to; tick++) {
+        schedule_run_waiting(&schedule, tick, serve, NULL);
         schedule_run(&schedule, tick, serve, NULL);
+    }
 }
 
 static void each_place_is_served_once_a_frame(void)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Mapping
 
 from gateway.core import MILLISECOND, SECOND, TimerQueue, timer_durations
 from gateway.leg import LegEvent, NotOffered, Offered
 from gateway.media.api import Media
+from gateway.voip.iax.bursts import Bursts
 from gateway.voip.iax.crypt import Cipher
 from gateway.voip.iax.elements import Elements
 from gateway.voip.iax.frame import Command, FrameType, FullFrame, parse_full
 from gateway.voip.iax.host import Ended, Path, SessionOwner, Timed
 from gateway.voip.iax.leg import IaxLeg
 from gateway.voip.iax.peers import IaxSettings
+from gateway.voip.iax.rounds import Rounds
 from gateway.voip.iax.session import Session
 from gateway.voip.iax.timers import TIMERS, IaxTimer
 from tests.unit.no_media import NoMedia
@@ -76,6 +79,8 @@ class Bench:
         self.media: Media = NoMedia()
         self.durations = timer_durations(TIMERS, timers)
         self.settings = IaxSettings()
+        self.bursts = Bursts(logging.getLogger(__name__))
+        self.rounds = Rounds()
         self.now = 1000 * SECOND
         self.sent: list[tuple[Path, bytes]] = []
         self.forgotten: list[Session] = []
@@ -99,6 +104,15 @@ class Bench:
 
     def open_session(self, path: Path, owner: SessionOwner, now: int) -> Session | None:
         raise NotImplementedError
+
+    def has_asked(self, challenge: bytes) -> bool:
+        return False
+
+    def shown(self, session: Session) -> bool:
+        return True
+
+    def changed(self, session: Session) -> None:
+        """Nothing is kept here."""
 
     def forget(self, session: Session, now: int) -> None:
         self.forgotten.append(session)

@@ -33,6 +33,7 @@ class WireMedia(NoMedia):
         self.refuse: Failure | None = None
         self.replies: list[Callable[[], None]] | None = None
         self.streams: set[int] = set()
+        self.aimed: dict[int, IaxVoiceSettings] = {}
         self._serial = 0
 
     def open_iax_socket(self, address: str, port: int, label: str, on_reply: OnOpened) -> int:
@@ -58,6 +59,7 @@ class WireMedia(NoMedia):
 
     def set_iax(self, stream: int, settings: IaxVoiceSettings) -> None:
         assert stream in self.streams
+        self.aimed[stream] = settings
 
     def iax_voice(self, stream: int, stamp: int, codec: Codec, data: bytes) -> None:
         assert stream in self.streams

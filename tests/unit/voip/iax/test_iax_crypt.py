@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -110,3 +112,21 @@ def test_a_key_of_another_length_is_an_iax_error(size: int) -> None:
 
 def test_the_key_is_not_shown() -> None:
     assert KEY.hex() not in repr(cipher())
+
+
+BEGIN = """
+import random, sys
+from gateway.voip.iax.endpoint import IaxEndpoint
+from gateway.voip.iax.peers import Encryption, IaxSettings, PeerSettings
+from tests.unit.no_media import NoMedia
+before = "cryptography" in sys.modules
+peers = (PeerSettings(name="hq", host="192.0.2.1", secret="x", encryption=Encryption[sys.argv[1]]),)
+IaxEndpoint(IaxSettings(peers=peers), NoMedia(), random.Random(1), lambda *_: None)
+print(before, "cryptography.hazmat.primitives.ciphers.algorithms" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(("mode", "loaded"), [("NO", False), ("OPTIONAL", True), ("REQUIRED", True)])
+def test_what_encryption_takes_is_loaded_at_the_start_and_only_where_it_may_be_wanted(mode: str, loaded: bool) -> None:
+    told = subprocess.run([sys.executable, "-c", BEGIN, mode], capture_output=True, text=True, check=True)
+    assert told.stdout.split() == ["False", str(loaded)]

@@ -79,6 +79,23 @@ def test_who_knows_no_tokens_gets_one_small_frame_for_each_of_its_own_where_that
     assert all(len(sent) <= len(data) + CHALLENGE_ROOM for _, _, _, sent in wire.media.sent)
 
 
+def test_who_needs_no_proof_and_no_token_is_sent_no_voice_before_it_answers() -> None:
+    wire = Wire(replace(BRANCH, insecure_invite=True, calltokens=CallTokens.NO))
+    far_end = wire.far_end()
+    far_end.send(Command.NEW, new_elements("branch"))
+    (leg, _), *_ = wire.offered
+    leg.proceed(wire.now)
+    leg.answer(None, wire.now)
+    wire.advance(SECOND)
+    assert [frame.subclass for frame in wire.sent_to(PEER)] == [Command.ACCEPT]
+    assert not wire.media.aimed
+    far_end.take(wire.sent_to(PEER)[-1])
+    far_end.send(Command.ACK)
+    assert [(each.address, each.far_call) for each in wire.media.aimed.values()] == [(PEER, far_end.number)]
+    wire.advance(15 * SECOND)
+    assert len(wire.sent_to(PEER)) > 1
+
+
 def test_meter_lets_one_datagram_pass_for_each_that_came_and_none_that_is_much_longer() -> None:
     meter = Meter(60)
     assert not meter.lets_pass(bytes(61 + CHALLENGE_ROOM))
@@ -104,17 +121,29 @@ def test_who_answers_what_it_was_sent_is_metered_no_longer() -> None:
 # -- call numbers, memory --
 
 
-def test_flood_of_openers_from_everywhere_takes_no_session_and_one_line(caplog: pytest.LogCaptureFixture) -> None:
+def test_flood_of_openers_from_everywhere_takes_no_session_and_two_lines(caplog: pytest.LogCaptureFixture) -> None:
     wire = Wire(BRANCH, PHONE)
     caplog.set_level(logging.INFO)
     tokens: list[list[tuple[int, bytes]]] = [[], [(Ie.CALLTOKEN, b"")], [(Ie.CALLTOKEN, b"x" * 20)]]
     for number in range(3000):
         elements = Elements([*new_elements("phone"), *tokens[number % 3]])
         wire.datagram(opener(Command.NEW, elements), stranger(number))
-    assert len(caplog.records) == 1
+    assert len(caplog.records) == 2
     statistics = wire.endpoint.statistics()
     assert [statistics[name] for name in ("sessions", "call_numbers", "unproven")] == [0, 0, 0]
     assert len(wire.media.sent) <= STRANGERS_RATE + 1
+
+
+def test_flood_is_told_once_in_a_while_with_who_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    wire = Wire(BRANCH)
+    caplog.set_level(logging.WARNING)
+    for address in (STRANGER, PEER):
+        for _ in range(1500):
+            wire.datagram(opener(Command.POKE, Elements()), address)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"more comes from strangers than is read: some of it is dropped, this from {STRANGER}:4569",
+        f"more comes from {PEER}, where a trunk is, than is read: what is new there may be dropped",
+    ]
 
 
 def test_one_source_has_only_a_share_of_the_challenges() -> None:
@@ -395,8 +424,20 @@ def test_frame_for_a_call_that_is_no_more_gets_inval_and_inval_gets_nothing() ->
     frame = FullFrame(30, 4000, 3, 5, 5, FrameType.IAX, Command.PING)
     (answer,) = wire.datagram(bytes(frame))
     assert (answer.subclass, answer.source, answer.destination) == (Command.INVAL, 4000, 30)
-    for command in (Command.INVAL, Command.ACK, Command.VNAK, Command.PONG, Command.CALLTOKEN):
+    for command in (Command.INVAL, Command.ACK, Command.VNAK, Command.UNSUPPORT, Command.CALLTOKEN):
         assert wire.datagram(bytes(FullFrame(30, 4000, 3, 5, 5, FrameType.IAX, command))) == []
+
+
+@pytest.mark.parametrize("command", [Command.PONG, Command.LAGRP])
+def test_answer_in_a_call_that_is_no_more_gets_inval_too(command: Command) -> None:
+    # RFC 5456 6.9.2: any message on a call that was hung up here. It is no longer than what came.
+    wire = Wire(BRANCH)
+    frame = FullFrame(30, 4000, 3, 5, 5, FrameType.IAX, command)
+    assert [each.subclass for each in wire.datagram(bytes(frame))] == [Command.INVAL]
+    assert len(wire.media.sent[-1][3]) <= len(bytes(frame))
+    late_answer_to_a_poke = FullFrame(1, 4000, 3, 0, 1, FrameType.IAX, command)
+    if command is Command.PONG:
+        assert wire.datagram(bytes(late_answer_to_a_poke)) == []
 
 
 def test_frame_for_who_answers_without_a_session_is_dropped() -> None:

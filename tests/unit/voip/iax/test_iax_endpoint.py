@@ -169,6 +169,36 @@ def test_legs_are_limited_and_some_are_for_calls_for_help() -> None:
     assert wire.endpoint.new_leg("branch", wire.now, emergency=True) is Cause.SWITCHING_EQUIPMENT_CONGESTION
 
 
+OTHER = PeerSettings(name="other", host="192.0.2.77", secret=WORD)
+
+
+def test_one_trunk_of_several_takes_no_more_than_its_share(caplog: pytest.LogCaptureFixture) -> None:
+    wire = Wire(BRANCH, OTHER, emergency=frozenset({"112"}))
+    share = MAX_LEGS * 3 // 4
+    for _ in range(share):
+        assert not isinstance(wire.endpoint.new_leg("branch", wire.now), Cause)
+    assert wire.endpoint.new_leg("branch", wire.now) is Cause.SWITCHING_EQUIPMENT_CONGESTION
+    assert "trunk branch has 750 calls, which is its share" in caplog.text
+    # Nor by calls that come in, but for help; the others have theirs.
+    assert Command.REJECT in wire.far_end().call("branch", WORD)
+    assert Command.REJECT not in wire.far_end().call("branch", WORD, "112")
+    assert not isinstance(wire.endpoint.new_leg("branch", wire.now, emergency=True), Cause)
+    assert not isinstance(wire.endpoint.new_leg("other", wire.now), Cause)
+
+
+def test_call_limit_sets_another_share() -> None:
+    wire = Wire(replace(BRANCH, call_limit=900), OTHER)
+    for _ in range(900):
+        assert not isinstance(wire.endpoint.new_leg("branch", wire.now), Cause)
+
+
+def test_maxcallnumbers_holds_for_calls_that_go_out_too() -> None:
+    wire = Wire(replace(BRANCH, max_call_numbers=2))
+    for _ in range(2):
+        placed(wire)
+    assert wire.endpoint.new_leg("branch", wire.now) is Cause.SWITCHING_EQUIPMENT_CONGESTION
+
+
 def test_brakes_hold_for_calls_that_go_out_but_not_for_help() -> None:
     wire = Wire(replace(BRANCH, call_limit=1))
     placed(wire)

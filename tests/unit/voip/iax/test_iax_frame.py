@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.voip.iax.elements import Ie
+from gateway.media.api import IaxFrame
+from gateway.voip.iax.elements import Elements, Ie
 from gateway.voip.iax.errors import IaxError
 from gateway.voip.iax.frame import (
     Command,
@@ -194,3 +195,15 @@ def test_frames_have_names_for_logs() -> None:
     assert name_of(0x77, 1) == "frame 0x77/0x1"
     # Longer than any character.
     assert name_of(FrameType.DTMF, 1 << 63) == "frame 0x01/0x8000000000000000"
+
+
+def test_no_frame_shows_its_octets_where_a_password_may_be() -> None:
+    elements = Elements().add_text(Ie.USERNAME, "hq").add(Ie.PASSWORD, b"pa55")
+    frame = FullFrame(3, 4, 5, 1, 2, FrameType.IAX, Command.AUTHREP, bytes(elements))
+    received = IaxFrame(1, "192.0.2.1", 4569, bytes(frame))
+    for shown in (repr(frame), str(frame), f"{frame!r:.200}", repr([frame]), repr(elements), repr(received)):
+        assert "pa55" not in shown
+        assert "70613535" not in shown
+    assert repr(frame) == "<FullFrame AUTHREP 3->4 5 ms o1 i2, 10 octets>"
+    assert repr(elements) == "Elements(USERNAME='hq', PASSWORD=(4 octets))"
+    assert repr(received) == "IaxFrame(1, 192.0.2.1:4569, 22 octets)"

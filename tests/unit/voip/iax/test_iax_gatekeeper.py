@@ -201,6 +201,18 @@ def test_call_that_is_given_up_before_its_proof_is_over() -> None:
     assert wire.endpoint.idle
 
 
+def test_guest_who_gives_up_before_our_number_has_come_is_gone() -> None:
+    wire = Wire(BRANCH, context="lobby")
+    far_end = wire.far_end(STRANGER)
+    far_end.open(Command.NEW, new_elements("guest", "9"))
+    (leg, _) = wire.offered[0]
+    for oseqno, subclass, ended in ((2, Command.HANGUP, False), (1, Command.ACCEPT, False), (1, Command.HANGUP, True)):
+        wire.datagram(bytes(FullFrame(far_end.number, 0, 30, oseqno, 0, FrameType.IAX, subclass)), STRANGER)
+        assert (leg.name not in wire.endpoint.legs) is ended
+    wire.advance(15 * SECOND)
+    assert wire.endpoint.idle
+
+
 def test_repeated_new_begins_no_second_session() -> None:
     wire = Wire(BRANCH)
     far_end = wire.far_end()
@@ -376,3 +388,41 @@ def test_encryption_is_not_offered_to_who_does_not_ask_for_it() -> None:
     wire = Wire(replace(BRANCH, encryption=Encryption.OPTIONAL))
     (challenge,) = wire.far_end().open(Command.NEW, new_elements("branch"))
     assert challenge.elements.raw(Ie.ENCRYPTION) is None
+
+
+@pytest.mark.parametrize("name", ["branch", ""])
+def test_challenge_says_the_name_that_was_given_and_no_other(name: str) -> None:
+    (challenge,) = Wire(BRANCH).far_end().open(Command.NEW, new_elements(name))
+    assert challenge.subclass == Command.AUTHREQ
+    assert challenge.elements.text(Ie.USERNAME) == name
+
+
+@pytest.mark.parametrize("command", [Command.HANGUP, Command.REJECT])
+def test_caller_who_hangs_up_before_it_hears_the_challenge_is_waited_for_no_longer(command: Command) -> None:
+    wire = Wire(BRANCH)
+    far_end = wire.far_end()
+    (challenge,) = far_end.open(Command.NEW, new_elements("branch"))
+    assert len(wire.endpoint.gatekeeper) == 1
+    # The challenge was lost: it knows no call number of ours.
+    far_end.destination = 0
+    (heard,) = far_end.send(command)
+    assert (heard.subclass, heard.source, heard.iseqno) == (Command.ACK, challenge.source, 2)
+    assert len(wire.endpoint.gatekeeper) == 0
+    assert wire.endpoint.idle
+
+
+def test_hangup_without_our_call_number_ends_nothing_that_was_proven() -> None:
+    wire = Wire(BRANCH)
+    far_end = wire.far_end()
+    far_end.call("branch", WORD)
+    destination, far_end.destination = far_end.destination, 0
+    far_end.send(Command.HANGUP)
+    assert wire.endpoint.calls_of("branch") == 1
+    far_end.destination = destination
+
+
+def test_hangup_of_another_call_number_ends_no_challenge() -> None:
+    wire = Wire(BRANCH)
+    wire.far_end().open(Command.NEW, new_elements("branch"))
+    wire.far_end().send(Command.HANGUP)
+    assert len(wire.endpoint.gatekeeper) == 1

@@ -10,11 +10,13 @@ from gateway.leg import (
     Held,
     Keypad,
     Resumed,
+    Text,
     Transferred,
 )
 from gateway.media.api import Direction
 from gateway.voip.iax.elements import Elements, Ie
 from gateway.voip.iax.frame import Command, Control, FrameType
+from gateway.voip.iax.leg_commands import MAX_TEXT
 from tests.unit.voip.iax.iax_calls import say, settled
 from tests.unit.voip.iax.iax_scene import Scene
 
@@ -48,6 +50,46 @@ def test_a_digit_that_is_none_is_not_told() -> None:
     _, notes, far, _ = scene.answered()
     say(far, scene, FrameType.DTMF, ord("x"))
     assert notes.keys == ""
+
+
+# -- texts --
+
+
+@pytest.mark.parametrize("data", [b"gr\xc3\xbc\xc3\x9fe\0", b"gr\xc3\xbc\xc3\x9fe"])
+def test_a_text_is_told_with_or_without_the_zero_that_asterisk_ends_it_with(data: bytes) -> None:
+    scene = Scene()
+    _, notes, far, _ = scene.answered()
+    say(far, scene, FrameType.TEXT, 0, data)
+    assert notes.of(Text) == [Text("gr\u00fc\u00dfe")]
+
+
+def test_a_text_goes_to_the_far_end_in_a_full_frame() -> None:
+    scene = Scene()
+    leg, _, _, far_notes = scene.answered()
+    leg.text("gr\u00fc\u00dfe", scene.now)
+    settled(scene)
+    assert far_notes.of(Text) == [Text("gr\u00fc\u00dfe")]
+
+
+@pytest.mark.parametrize("data", [b"", b"\0", b"x" * (MAX_TEXT + 1)])
+def test_a_text_that_is_none_or_too_long_is_acknowledged_and_ends_here(data: bytes) -> None:
+    scene = Scene()
+    _, notes, far, _ = scene.answered()
+    say(far, scene, FrameType.TEXT, 0, data)
+    assert notes.of(Text) == []
+    scene.run(20)
+    assert notes.released is None
+
+
+def test_texts_to_a_far_end_that_does_not_keep_up_end_here_and_not_the_call() -> None:
+    scene = Scene()
+    leg, notes, _, far_notes = scene.answered()
+    for number in range(2000):
+        leg.text(f"text {number}", scene.now)
+    leg.text("x" * (MAX_TEXT + 1), scene.now)
+    scene.run(5)
+    assert notes.released is None
+    assert 0 < len(far_notes.of(Text)) < 2000
 
 
 # -- hold, quelch, transfer --
@@ -122,11 +164,11 @@ def test_what_an_end_of_a_call_does_not_do_is_not_supported() -> None:
     assert notes.released is None
 
 
-def test_texts_images_and_noise_do_no_harm() -> None:
+def test_images_and_noise_do_no_harm() -> None:
     scene = Scene()
     _, notes, far, _ = scene.answered()
     events = len(notes.events)
-    for kind in (FrameType.TEXT, FrameType.IMAGE, FrameType.HTML, FrameType.VIDEO, FrameType.NULL):
+    for kind in (FrameType.IMAGE, FrameType.HTML, FrameType.VIDEO, FrameType.NULL):
         say(far, scene, kind, 1, b"hello")
     say(far, scene, FrameType.COMFORT_NOISE, 60)
     say(far, scene, FrameType.CONTROL, Control.FLASH)

@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.voip.iax.peers import Encryption
+from gateway.voip.sip.address import NetworkFacts
 from tests.unit.voip.iax.iax_scene import ADDRESSES, Place, Scene, hang_up
 
 A: Place = (ADDRESSES["a"], 4569)
@@ -73,6 +74,15 @@ def test_an_encrypted_call_goes_on_from_another_address() -> None:
     assert leg.record()["far_address"] == "203.0.113.9:2000"
     scene.talk(("a", leg), ("b", far))
     assert scene.heard("a", leg) == "b"
+
+
+def test_a_call_follows_at_once_where_we_know_that_our_address_is_another() -> None:
+    scene = call(Encryption.REQUIRED)
+    leg, _, _, _ = scene.answered()
+    Nat(scene, ("203.0.113.9", 2000))
+    scene["b"].endpoint.network(NetworkFacts(), scene.now)
+    scene.run(1)
+    assert leg.record()["far_address"] == "203.0.113.9:2000"
 
 
 def test_a_clear_call_does_not_go_to_another_address() -> None:

@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.core import SECOND
 from gateway.voip.iax.auth import md5_result
@@ -51,6 +52,16 @@ def test_registration_that_is_not_refreshed_ends_after_a_grace() -> None:
     assert where(wire) is None
     assert wire.endpoint.peers["branch"].binding is None
     assert not wire.endpoint.registrar.running or wire.stored
+
+
+def test_short_registration_ends_in_time_though_a_long_one_was_there_first() -> None:
+    wire = Wire(replace(BRANCH, name="shop"), BRANCH, minexpiry=60, maxexpiry=3600)
+    wire.far_end().register("shop", WORD, 3600)
+    wire.far_end(STRANGER).register("branch", WORD, 60)
+    wire.advance(60 * SECOND + GRACE)
+    assert wire.endpoint.peers["branch"].binding is None
+    assert wire.endpoint.peers["shop"].binding is not None
+    assert not wire.endpoint.identities.is_registered(STRANGER)
 
 
 def test_refreshed_registration_stays() -> None:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from gateway.core import MILLISECOND, SECOND
@@ -14,7 +10,8 @@ from gateway.voip.iax.auth import md5_result
 from gateway.voip.iax.elements import Elements, Ie
 from gateway.voip.iax.frame import Command, FrameType, FullFrame
 from gateway.voip.iax.peers import AuthMethod, PeerSettings
-from gateway.voip.iax.registration import Registration, RegistrationState, refresh_after
+from gateway.voip.iax.registration import Registration
+from gateway.voip.registering import RegistrationState
 from gateway.voip.sip.address import NetworkFacts
 from gateway.voip.sip.names import FAILED, Answer
 from tests.unit.voip.iax.iax_wire import PEER, WORD, Wire
@@ -104,13 +101,6 @@ def test_it_is_refreshed_before_it_ends_for_ever() -> None:
         registrar.register()
         assert 30 * SECOND < wire.now - before < 50 * SECOND
         assert registration_of(wire).in_force
-
-
-@given(st.integers(5, 65_535), st.integers())
-def test_refresh_leaves_time_for_another_try(granted: int, seed: int) -> None:
-    after = refresh_after(granted, random.Random(seed))
-    assert SECOND <= after < granted * SECOND
-    assert granted * SECOND - after >= min(granted * SECOND // 2, 20 * SECOND)
 
 
 def test_what_the_registrar_grants_counts_not_what_was_asked_for() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from gateway.voip.iax.elements import Elements, Ie
 from gateway.voip.iax.frame import Command, Control, FrameType
 from gateway.voip.iax.host import Path
@@ -153,6 +155,15 @@ def test_an_incoming_session_begins_with_its_first_frame() -> None:
     bench.hear(Command.NEW, o=0, i=0, destination=0)
     assert bench.names() == ["ACK"]
     assert owner_of(bench).heard == [Command.NEW]
+
+
+@pytest.mark.parametrize("subclass", [Command.NEW, Command.POKE, Command.FWDOWNL, Command.PING])
+def test_what_has_no_number_of_ours_takes_no_turn_of_what_has_one(subclass: Command) -> None:
+    bench = Bench()
+    bench.session.begin(bench.frame(Command.NEW, i=0, destination=0), bench.now)
+    bench.hear(subclass, o=1, i=0, destination=0)
+    bench.hear(Control.HOLD, kind=FrameType.CONTROL, o=1)
+    assert owner_of(bench).heard == [Command.NEW, Control.HOLD]
 
 
 def test_a_far_end_that_begins_with_another_number_goes_on_from_there() -> None:

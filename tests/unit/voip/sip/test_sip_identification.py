@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import replace
 
 import msgspec
@@ -97,6 +98,21 @@ def test_challenge_offers_all_algorithms_the_strongest_first_and_keeps_no_state(
     assert far.endpoint.idle
     far.request("ACK", flow=DESK, to_tag=response.to.tag)
     assert far.take() == []
+
+
+def test_who_may_be_a_trunk_whose_name_is_not_resolved_yet_is_told_to_come_again_and_nobody_comes_instead() -> None:
+    named = PeerSettings("itsp", "itsp.example.org", context="from-itsp", secret=SECRET)
+    far = FarEnd(settings=lambda plain: replace(plain, peers=(*plain.peers, PHONE, named), context=None))
+    late = ask(far, user="itsp", flow=ELSEWHERE)
+    assert late is not None
+    response = far.take_response(503)
+    assert response.headers.get("Retry-After") == "5"
+    far.endpoint.resolved("itsp.example.org", (ELSEWHERE.address,), far.now)
+    # What was refused is not to be had by saying it again, which anybody may who overheard it.
+    far.give(re.sub(rb"branch=[^;\r]*|Call-ID: [^\r]*", rb"\g<0>x", late.to_bytes()), ELSEWHERE)
+    assert far.names() == ["401 INVITE"]
+    ask(far, user="itsp", flow=ELSEWHERE)
+    assert far.offers[-1][1].source == "itsp"
 
 
 def test_unknown_user_and_wrong_password_get_the_same() -> None:

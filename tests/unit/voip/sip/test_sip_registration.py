@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core import SECOND
+from gateway.voip.registering import RegistrationState
 from gateway.voip.sip.flow import TCP
 from gateway.voip.sip.message import Request
-from gateway.voip.sip.registration import RegistrationState
 from tests.unit.voip.sip.sip_far_end import sdp
 from tests.unit.voip.sip.sip_pair import A_ADDRESS, B_ADDRESS
 from tests.unit.voip.sip.sip_provider import WORD, Provider, challenge

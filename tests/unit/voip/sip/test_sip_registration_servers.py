@@ -9,12 +9,12 @@ import pytest
 
 from gateway.core import SECOND
 from gateway.leg import Released
+from gateway.voip.registering import RegistrationState
 from gateway.voip.sip.far_end_settings import FarEndSettings, RegistrationSettings
 from gateway.voip.sip.flow import SRV, TCP, UDP, Flow, Resolve
 from gateway.voip.sip.message import Request
 from gateway.voip.sip.names import Answer, Srv
 from gateway.voip.sip.peers import PeerSettings
-from gateway.voip.sip.registration import RegistrationState
 from gateway.voip.sip.targets import Domain
 from tests.unit.voip.sip.sip_far_end import FarEnd, sdp
 from tests.unit.voip.sip.sip_pair import B_ADDRESS, simple_setup

@@ -1,0 +1,73 @@
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "engine.h"
+
+/* Copies of a stream's RTP for captures: what was received, in clear, and what is sent, before it is protected. They are
+ * events to the client; where it does not read as fast as they come they are left out, as it has more important things to
+ * hear from us. */
+
+enum { BACKLOG_MAX = 65536 /* octets that the client may have before it, for a copy to be worth sending */ };
+
+int tap_set(struct engine *e, struct stream *s, bool on)
+{
+    if (s->kind != GM_KIND_RTP)
+        return EINVAL;
+    if (on && !s->tapped && e->taps.count >= GM_TAPS_MAX)
+        return ENOBUFS;
+    if (on == s->tapped)
+        return 0;
+    s->tapped = on;
+    if (on)
+        e->taps.count++;
+    else
+        e->taps.count--;
+    if (!e->taps.count && e->taps.left_out) {
+        log_line("%u packets were left out of captures", e->taps.left_out);
+        e->taps.left_out = 0;
+    }
+    return 0;
+}
+
+void tap_none(struct engine *e)
+{
+    for (unsigned i = 0; i < e->streams.count && e->taps.count; i++)
+        if (e->streams.all[i].kind)
+            (void)tap_set(e, &e->streams.all[i], false);
+}
+
+static void put_address(struct writer *w, const union address *a)
+{
+    if (a->any.sa_family == AF_INET6) {
+        put_bytes(w, &a->v6.sin6_addr, 16);
+    } else {
+        put_bytes(w, &a->v4.sin_addr, 4);
+        put_zeros(w, 12);
+    }
+}
+
+void tap_packet(struct engine *e, const struct stream *s, bool inward, const union address *far, int64_t at,
+                const uint8_t *packet, size_t size)
+{
+    union address near = {0};
+    socklen_t room = sizeof near;
+    struct writer w;
+
+    if (GM_TAP_HEADER + size > GM_BODY_MAX || control_backlog(e) > BACKLOG_MAX ||
+        getsockname(s->rtp.fd, &near.any, &room)) {
+        e->taps.left_out++;
+        return;
+    }
+    w = control_begin(e, GM_EVENT_TAP, 0, s->id);
+    put_u8(&w, near.any.sa_family == AF_INET6 ? 6 : 4);
+    put_u8(&w, inward);
+    put_le16(&w, address_port(&near));
+    put_le16(&w, address_port(far));
+    put_le16(&w, 0);
+    put_le64(&w, (uint64_t)at);
+    put_address(&w, &near);
+    put_address(&w, far);
+    put_bytes(&w, packet, size);
+    control_commit(e, &w);
+}

@@ -1,0 +1,1 @@
+"""The gateway on D-Bus: ``org.branchgateway.Gateway1``."""
