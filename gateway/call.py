@@ -198,7 +198,7 @@ class Call(TransferringCall):
         if isinstance(leg, Cause):
             attempt.cause = self._last_cause = leg
             attempt.text = _NO_LEG.get(leg, "")
-            return not self._switch.continues(leg) and self._give_up(leg, now)
+            return not self._continues(leg) and self._give_up(leg, now)
         self.outgoing = attempt.owner = leg
         self.history.connected = None
         self._outgoing_inband = self._outgoing_heard = False
@@ -211,7 +211,7 @@ class Call(TransferringCall):
             self._limit(Purpose.RING_LIMIT, now + self._ring_seconds * SECOND)
         if number != setup.called.digits or complete is not setup.complete:
             setup = replace(setup, called=replace(setup.called, digits=number), complete=complete)
-        if self._next < len(self._destinations) and self._switch.continues(Cause.RECOVERY_ON_TIMER_EXPIRY):
+        if self._next < len(self._destinations) and self._continues(Cause.RECOVERY_ON_TIMER_EXPIRY):
             setup = replace(setup, alternatives=True)
         if self.history.emergency:
             setup = replace(setup, emergency=True)
@@ -220,6 +220,10 @@ class Call(TransferringCall):
         leg.place(setup, now)
         self._switch.touch(self)
         return True
+
+    def _continues(self, cause: Cause) -> bool:
+        """Whether the next destination is tried: a call for help tries them all, whatever the one before said."""
+        return self.history.emergency or self._switch.continues(cause)
 
     def _give_up(self, cause: Cause, now: int) -> bool:
         self._fail(cause, self._who_refused(), now)
@@ -566,7 +570,7 @@ class Call(TransferringCall):
             if self._try(self._destinations[self._next - 1], now):
                 self._retries = retries
                 return
-        if (timed_out or self._switch.continues(event.cause)) and self._next < len(self._destinations):
+        if (timed_out or self._continues(event.cause)) and self._next < len(self._destinations):
             if self.state is State.ALERTING:
                 self._set_state(State.TRYING)
             self._keep_ringing()

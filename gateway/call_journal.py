@@ -25,6 +25,8 @@ MAX_FILE = 64 << 20
 SLACK = 1 << 20
 """Octets of what is no longer true that are always allowed; beyond, no more than of what is."""
 MAX_BOOT = 64
+MAX_PENDING = 4096
+"""Octets of what is gone that may wait for a write."""
 
 
 class CallJournal:
@@ -41,9 +43,14 @@ class CallJournal:
         self._live: dict[str, bytes] = {}
         self._live_size = 0
         self._failing = False
+        # What is gone and not written so yet.
+        self._pending = b""
 
     def __len__(self) -> int:
         return len(self._live)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._live
 
     def read(self) -> dict[str, bytes]:
         """What was there when the program before this one ended; nothing if that makes no sense. Changes no file."""
@@ -79,17 +86,24 @@ class CallJournal:
         self._live_size += len(content) - (0 if before is None else len(before))
         self._append(_record(name, content, gone=False))
 
-    def drop(self, name: str) -> None:
-        """Keep nothing as ``name`` any more."""
+    def drop(self, name: str, *, at_leisure: bool = False) -> None:
+        """Keep nothing as ``name`` any more; ``at_leisure``: it may be written with the next ``put``."""
         before = self._live.pop(name, None)
-        if before is not None:
-            self._live_size -= len(before)
-            self._append(_record(name, b"", gone=True))
+        if before is None:
+            return
+        self._live_size -= len(before)
+        record = _record(name, b"", gone=True)
+        if at_leisure and self._descriptor is not None and len(self._pending) < MAX_PENDING:
+            self._pending += record
+        else:
+            self._append(record)
 
     def close(self, *, keep: bool) -> None:
         """Write no more. Without ``keep`` the file goes: nothing is left to go on with."""
         if self._descriptor is None:
             return
+        if keep and self._pending:
+            self._append(b"")
         os.close(self._descriptor)
         self._descriptor = None
         if not keep:
@@ -101,6 +115,8 @@ class CallJournal:
     def _append(self, record: bytes) -> None:
         if self._descriptor is None:
             return
+        if self._pending:
+            record, self._pending = self._pending + record, b""
         if self._size + len(record) > min(MAX_FILE, 2 * self._live_size + SLACK) or self._failing:
             # All that is true goes into the new file, this record among it.
             self._renew()
@@ -137,6 +153,7 @@ class CallJournal:
             os.close(self._descriptor)
         self._descriptor = descriptor
         self._size = len(data)
+        self._pending = b""
         if self._failing:
             self._failing = False
             log.warning("%s: is written again", self.path)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from gateway.call_journal import CallJournal, boot_identity
 from gateway.media.client import MediaClient
 from gateway.record import CallRecord, WallClock
-from gateway.survival import note, take_up
+from gateway.survival import may_wait, note, take_up
 
 if TYPE_CHECKING:
     from gateway.switch import Switch
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 JOURNAL_FILE = "calls.journal"
+YOUNG_SECONDS = 0.25
+"""How long a call that nobody has answered changes before it is kept: most of a call's changes come at its start."""
 ENGINE_PATIENCE = 3.0
 """Seconds in which the media engine must answer a start that has calls to go on with."""
 
@@ -35,6 +37,9 @@ class Inheritance:
         self._media = media
         self._answers = asyncio.Event()
         self._begun = False
+        # Calls on their way, to be kept as they are in a moment, by the timer that says when.
+        self._young: dict[str, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
         self.waiting = False
         """True while nothing but the media engine is listened to."""
 
@@ -79,16 +84,34 @@ class Inheritance:
         self._begun = True
 
     def note(self) -> None:
-        """Keep what has changed since the last time."""
+        """Keep what has changed since the last time; of calls that nobody has answered, a little later."""
         touched = self._switch.touched
-        if touched:
-            note(self._journal, touched, self._switch)
-            touched.clear()
+        if not touched:
+            return
+        calls, young = self._switch.calls, self._young
+        for identity in touched:
+            call = calls.get(identity)
+            if call is not None and may_wait(call):
+                young[identity] = None
+            else:
+                young.pop(identity, None)
+                note(self._journal, (identity,), self._switch)
+        touched.clear()
+        if young and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(YOUNG_SECONDS, self._note_young)
+
+    def _note_young(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        note(self._journal, self._young, self._switch)
+        self._young.clear()
 
     def close(self, *, keep: bool) -> None:
         """Keep no more; without ``keep`` there is nothing for the next start to go on with."""
         if self._begun:
             self.note()
+            self._note_young()
             self._journal.close(keep=keep)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from gateway.call import Call
 from gateway.call_record import record_from
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 VERSION = 1
 RESTARTED = "the gateway was restarted"
+ENDING = "!"
 
 
 class LegKept(msgspec.Struct, frozen=True):
@@ -56,6 +58,14 @@ class CallKept(LegsKept, frozen=True, omit_defaults=True, kw_only=True):
     version: int = VERSION
 
 
+class Ending(msgspec.Struct, frozen=True, array_like=True):
+    """What became of an answered call of which all else stands under its name; its own is longer by ``ENDING``."""
+
+    ended: int
+    cause: int | None
+    released_by: str
+
+
 class Technology(Protocol):
     """Who keeps legs and makes them again, for a PRI trunk or the endpoint of SIP or IAX2."""
 
@@ -71,6 +81,7 @@ class Technology(Protocol):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(CallKept).decode
+_decode_ending = msgspec.msgpack.Decoder(Ending).decode
 _decode_legs = msgspec.msgpack.Decoder(LegsKept).decode
 
 
@@ -99,8 +110,11 @@ class Journal(Protocol):
     def put(self, name: str, content: bytes) -> None:
         """Let ``content`` be what is kept as ``name``; ValueError if it cannot be."""
 
-    def drop(self, name: str) -> None:
-        """Keep nothing as ``name`` any more."""
+    def drop(self, name: str, *, at_leisure: bool = False) -> None:
+        """Keep nothing as ``name`` any more, or as from the next ``put`` on."""
+
+    def __contains__(self, name: object) -> bool:
+        """Whether anything is kept as ``name``."""
 
 
 def note(journal: Journal, touched: Iterable[str], heir: Heir) -> None:
@@ -108,12 +122,27 @@ def note(journal: Journal, touched: Iterable[str], heir: Heir) -> None:
     for identity in touched:
         call = heir.calls.get(identity)
         if call is None:
-            journal.drop(identity)
+            # It has its record, by which the next start knows that it is over.
+            journal.drop(identity, at_leisure=True)
+            journal.drop(identity + ENDING, at_leisure=True)
             continue
         try:
-            journal.put(identity, kept(call, heir))
+            history = call.history
+            if history.ended is not None and history.answered is not None and identity in journal:
+                # All else is as it was, and is needed no more in a moment.
+                journal.put(identity + ENDING, _encode(Ending(history.ended, history.cause, history.released_by)))
+            else:
+                journal.put(identity, kept(call, heir))
         except ValueError as error:
             log.error("call %s: cannot be kept: %s; it would end if the gateway did", identity, error)
+
+
+def may_wait(call: Call) -> bool:
+    """Whether ``call`` may change again before it is kept: nobody talks yet, and no far end counts our frames."""
+    if call.history.answered is not None:
+        return False
+    outgoing = call.outgoing
+    return call.incoming.technology != "iax2" and (outgoing is None or outgoing.technology != "iax2")
 
 
 @dataclass(slots=True)
@@ -160,7 +189,9 @@ def take_up(
     """
     left = Left()
     for identity, content in contents.items():
-        one = _read(identity, content)
+        if identity.endswith(ENDING):
+            continue
+        one = _read(identity, content, contents.get(identity + ENDING))
         if identity in written or not isinstance(one, CallKept):
             for leg in one.all:
                 _give_up(leg, identity, heir, now)
@@ -172,10 +203,14 @@ def take_up(
     return left
 
 
-def _read(identity: str, content: bytes) -> CallKept | LegsKept:
+def _read(identity: str, content: bytes, end: bytes | None) -> CallKept | LegsKept:
     """What was kept of a call, or of its sides at least."""
     try:
         one = _decode(content)
+        if end is not None:
+            last = _decode_ending(end)
+            call = replace(one.call, whole=False, ended=last.ended, cause=last.cause, released_by=last.released_by)
+            one = replace(one, call=call)
         if one.call.identity != identity:
             raise ValueError(f"it is that of {one.call.identity}")
     except ValueError as error:
@@ -255,4 +290,4 @@ def _give_up(one: LegKept | None, identity: str, heir: Heir, now: int) -> None:
         log.warning("call %s: %s cannot be told that it is over: %s", identity, one.source, error)
 
 
-__all__ = ["CallKept", "Heir", "Left", "LegKept", "LegsKept", "Technology", "kept", "note", "take_up"]
+__all__ = ["CallKept", "Heir", "Left", "LegKept", "LegsKept", "Technology", "kept", "may_wait", "note", "take_up"]

@@ -84,7 +84,8 @@ def take_secrets(text: str, place: Place) -> str:
             told.append(value)
     edits += _comments(locator, told)
     fresh = locator.edited(edits)
-    if tomllib.loads(fresh) != expected:
+    # As text: a nan that somebody wrote is not the same as itself.
+    if repr(tomllib.loads(fresh)) != repr(expected):
         raise SecretsError("the passwords in it cannot be told from the rest; write each on a line of its own")
     return fresh
 

@@ -14,7 +14,7 @@ from tests.interop.program import PATIENCE
 from tests.interop.scenario import scenario
 from tests.interop.standing_call import StandingCall, configuration, telephone
 
-PLAIN, TRUNK, ENCRYPTED = "", "trunk = true", "forceencryption = true"
+PLAIN, TRUNK, ENCRYPTED = "", "trunk = true\ntrunktimestamps = true", "forceencryption = true"
 ROTATING = "[timers.iax]\nkey_least_seconds = 1\nkey_most_seconds = 2"
 TELEPHONE = """
 [[phone]]

@@ -142,9 +142,12 @@ class Mortal(Scene):
         """As a journal does."""
         self.journal[name] = content
 
-    def drop(self, name: str) -> None:
+    def drop(self, name: str, *, at_leisure: bool = False) -> None:
         """As a journal does."""
         self.journal.pop(name, None)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.journal
 
     def _new(self) -> Switch:
         self.starts += 1

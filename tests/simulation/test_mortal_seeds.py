@@ -36,7 +36,7 @@ def _keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _drops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Mortal, "drop", lambda *_: None)
+    monkeypatch.setattr(Mortal, "drop", lambda *_, **__: None)
 
 
 def _tells_nobody_by_sip(monkeypatch: pytest.MonkeyPatch) -> None:

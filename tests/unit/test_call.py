@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from gateway import leg as words
 from gateway.call import Purpose, State
@@ -75,6 +76,22 @@ def test_busy_is_the_end_although_another_destination_is_left() -> None:
     start(switch, incoming)
     first.event(words.Released(Cause.USER_BUSY))
     assert incoming.released is Cause.USER_BUSY
+
+
+@pytest.mark.parametrize("cause", [Cause.USER_BUSY, Cause.CALL_REJECTED, Cause.EXCHANGE_ROUTING_ERROR])
+def test_call_for_help_goes_on_to_the_next_destination_whatever_the_one_before_says(cause: Cause) -> None:
+    first, second = FakeLeg("sip", 2), FakeLeg("pri", 3)
+    route = replace(
+        route_to(TrunkDestination("hq", "911"), PriDestination("g0", Hunt.ASCENDING, "911")), emergency=True
+    )
+    switch = FakeSwitch(route, legs=[first, second])
+    incoming = FakeLeg("sip", 1)
+    start(switch, incoming)
+    first.event(words.Released(cause))
+    assert incoming.released is None
+    assert second.placed is not None
+    second.event(words.Released(cause))
+    assert incoming.released is cause
 
 
 def test_when_all_destinations_fail_the_caller_gets_the_last_cause() -> None:

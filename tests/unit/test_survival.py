@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -15,16 +16,17 @@ from hypothesis import strategies as st
 from gateway import leg as words
 from gateway.call import Call, Purpose
 from gateway.call_history import Attempt, TransferAttempt
-from gateway.call_journal import CallJournal
+from gateway.call_journal import CallJournal, boot_identity
 from gateway.call_states import State
 from gateway.call_survival import AttemptState, CallState, history_of, revived, state_of
 from gateway.cause import Cause
 from gateway.core import SECOND
 from gateway.identity import Number, Party
+from gateway.inheritance import JOURNAL_FILE, YOUNG_SECONDS, Inheritance
 from gateway.leg import Leg, Setup
 from gateway.media.wire import Kind, ListEntry
-from gateway.record import CallRecord, WallClock
-from gateway.survival import CallKept, Heir, LegKept, LegsKept, Technology, kept, note, take_up
+from gateway.record import CallRecord, RecordWriter, WallClock
+from gateway.survival import CallKept, Heir, LegKept, LegsKept, Technology, kept, may_wait, note, take_up
 from tests.unit.call_scene import RINGBACK, FakeLeg, FakeSwitch, answered_call, start
 
 CLOCK = WallClock(0, 0)
@@ -421,11 +423,110 @@ def test_what_changed_is_kept_and_what_is_over_is_not(tmp_path: Path) -> None:
     journal.begin()
     note(journal, ["c1", "never"], heir)
     assert set(journal.read()) == {"c1"}
+    # That it is being released costs a few octets.
+    size = journal.path.stat().st_size
+    for leg in (call.incoming, call.outgoing):
+        assert isinstance(leg, FakeLeg)
+        leg.stuck = True
+    call.hang_up(9 * SECOND, Cause.USER_BUSY, "operator")
+    note(journal, ["c1"], heir)
+    assert journal.path.stat().st_size - size < 60
+    again, calls, records = _again(journal.read())
+    assert not calls and [(each.cause, each.released_by, each.end) for each in records] == [
+        (17, "operator", 9 * SECOND)
+    ]
+    assert again.technology.told == ["pri 41", "sip 41"]
     del heir.calls["c1"]
     note(journal, ["c1"], heir)
-    assert journal.read() == {}
+    heir.calls["c2"] = call
+    note(journal, ["c2"], heir)
+    assert set(journal.read()) == {"c2"}
     journal.close(keep=False)
-    assert call.identity == "c1"
+
+
+def test_a_call_that_rings_may_wait_until_it_is_kept_unless_its_far_end_counts() -> None:
+    _, standing = _standing()
+    rings = start(FakeSwitch(legs=[FakeLeg("sip", 2)]), FakeLeg("pri", 1))
+    counts = start(FakeSwitch(legs=[FakeLeg("iax2", 2)]), FakeLeg("pri", 1))
+    asks = start(FakeSwitch(legs=[FakeLeg("sip", 2)]), FakeLeg("iax2", 1))
+    assert [may_wait(each) for each in (standing, rings, counts, asks)] == [False, True, False, False]
+
+
+class FakeOwner:
+    """What an Inheritance keeps the calls of."""
+
+    def __init__(self, heir: FakeHeir) -> None:
+        self.calls, self.technology_of = heir.calls, heir.technology_of
+        self.touched: dict[str, None] = {}
+
+
+def test_calls_are_kept_once_they_are_answered_or_a_moment_old(tmp_path: Path) -> None:
+    async def run() -> None:
+        heir, call = _standing()
+        heir.calls["c2"] = ringing = start(FakeSwitch(legs=[FakeLeg("sip", 2)]), FakeLeg("pri", 1))
+        owner = FakeOwner(heir)
+        one = Inheritance(tmp_path, cast(Any, owner), cast(Any, None))
+        await one.take_up(lambda: None, lambda: 0, lambda: CLOCK, lambda record: None, frozenset)
+        journal = CallJournal(tmp_path / JOURNAL_FILE, boot_identity())
+        owner.touched = {"c1": None, "c2": None}
+        one.note()
+        assert not owner.touched and set(journal.read()) == {"c1"}
+        await asyncio.sleep(2 * YOUNG_SECONDS)
+        assert set(journal.read()) == {"c1", "c2"}
+        owner.touched = {"c2": None}
+        one.note()
+        one.close(keep=True)
+        assert set(journal.read()) == {"c1", "c2"} and call.state != ringing.state
+
+    asyncio.run(run())
+
+
+def test_records_are_written_before_the_journal_forgets(tmp_path: Path) -> None:
+    async def run() -> None:
+        heir, call = _standing()
+        journal = CallJournal(tmp_path / JOURNAL_FILE, boot_identity())
+        journal.begin()
+        note(journal, ["c1"], heir)
+        journal.close(keep=True)
+        found: list[tuple[str, set[str]]] = []
+
+        class Owner(FakeOwner):
+            def inherited(self, now: int) -> None:
+                pass
+
+        class Media:
+            kept = ()
+
+            def close_kept(self) -> int:
+                return 0
+
+        owner = Owner(FakeHeir())
+        one = Inheritance(tmp_path, cast(Any, owner), cast(Any, Media()))
+
+        def record(each: CallRecord) -> None:
+            found.append((each.id, set(journal.read())))
+
+        # The engine says that it has nothing.
+        await one.take_up(one._answers.set, lambda: NOW, lambda: CLOCK, record, frozenset)
+        assert found == [("c1", {"c1"})]
+        assert journal.read() == {}
+        one.close(keep=False)
+        assert call.identity == "c1"
+
+    asyncio.run(run())
+
+
+def test_what_has_its_record_is_known_by_the_file(tmp_path: Path) -> None:
+    writer = RecordWriter(tmp_path / "calls.jsonl")
+    assert writer.recent() == frozenset()
+    heir, call = _standing()
+    (record,) = take_up(_contents(call, heir), FakeHeir(), FakeEngine(), NOW, CLOCK).records
+    writer.write(record)
+    with writer.path.open("ab") as file:
+        file.write(b'{"id": "torn')
+    assert writer.recent() == {"c1"}
+    writer.close()
+    assert RecordWriter(Path("/dev/null")).recent() == frozenset()
 
 
 def test_what_cannot_be_kept_costs_the_others_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -195,6 +195,11 @@ void iax_stream_close(struct engine *e, struct stream *s);
 int iax_stream_set(struct engine *e, struct stream *s, struct cursor *c);
 /* Without its socket, which is gone. */
 void iax_stream_detach(struct engine *e, struct stream *s);
+/* What comes is protected with this key, or with none (`size` 0); for a while it may be with the former one, as mini frames are
+ * faster than who tells the engine. 0 or an errno. */
+int iax_stream_key(struct engine *e, struct stream *s, const uint8_t *key, size_t size);
+/* Somebody else sees to it from now on, whoever was before may not have come to what it was told last. */
+void iax_say_again(const struct engine *e, struct stream *s);
 /* Whose voice bears call number `far`; NULL: nobody's. */
 struct stream *iax_find(const struct engine *e, const struct iax_socket *k, const union address *from, unsigned far);
 

@@ -1,5 +1,5 @@
 /* IAX2 (RFC 5456): sockets that many calls share, and the voice of a call in mini frames (8.1.2) and trunk frames (8.1.3.2).
- * Full frames go to signalling as they come, and out as it wants them; here nobody looks into them. */
+ * Full frames go to signalling as they come, and out as it wants them; here nobody looks into them while there is any. */
 #ifndef GM_IAX_H
 #define GM_IAX_H
 
@@ -55,6 +55,7 @@ struct iax_part {
     bool said;            /* a full frame has said `said_codec` and the upper half of the stamp */
     uint8_t said_codec;
     uint16_t said_upper;
+    int64_t again; /* when that is told anew, as whoever was to send it is gone; 0: never */
     uint32_t stamp, sample; /* ms of the call, and the same time in struct rtp_part's */
     int64_t epoch;
     bool counted;

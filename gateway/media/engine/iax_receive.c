@@ -17,6 +17,12 @@ enum {
     ODD_MS = 300,         /* a decrypted stamp so far off tells that the key was another */
     ODD_MAX = 3, ODD_STEP_MS = 200,
     ENTRIES_MAX = 512,    /* of a trunk frame */
+    CALL_MASK = 0x7fff,
+    STAMP_AND_NUMBERS = 6,       /* octets of a full frame's header between call numbers and kind */
+    RTKEY = 6 << 8 | 0x27,       /* the kind of a frame: an IAX one, and which */
+    CHALLENGE = 0x0f << 8 | IAX_KEY, /* the element that has the key, and its size */
+    RTKEY_SIZE = IAX_FULL_HEADER + 2 + IAX_KEY,
+    RTKEY_MAX = RTKEY_SIZE + IAX_CIPHER_ROOM,
     BACKLOG_STRANGERS = 64 << 10, /* octets that signalling has not read yet: more of strangers would drown it, ... */
     BACKLOG_MAX = 128 << 10,      /* ... more of anybody; full frames are sent again */
 };
@@ -304,10 +310,36 @@ static void ring_read(struct iax_socket *k, void *data, size_t size)
     k->used -= size;
 }
 
+/* RTKEY says what the far end encrypts with from now on. While nobody sees to its call that is heeded here, for the voice;
+ * whoever takes the call up is told by the far end again, as nobody acknowledges it. */
+static void heed_key(struct engine *e, const struct iax_socket *k, const struct datagram *d)
+{
+    struct cursor c = cursor_over(d->data, d->size);
+    struct stream *s = iax_find(e, k, d->from, cursor_be16(&c) & CALL_MASK);
+    uint8_t frame[RTKEY_MAX];
+    const size_t size = cursor_left(&c);
+    const uint8_t *key;
+
+    if (!s || s->adopted || !s->iax.receive.chain || size > sizeof frame)
+        return;
+    /* Of a full frame both call numbers are clear: it is a mini frame from the second one on. */
+    if (iax_decrypt(&s->iax.receive, frame, cursor_take(&c, size), size) == RTKEY_SIZE - IAX_CLEAR) {
+        c = cursor_over(frame, RTKEY_SIZE - IAX_CLEAR);
+        if ((cursor_be16(&c) & CALL_MASK) == s->iax.source && cursor_take(&c, STAMP_AND_NUMBERS) &&
+            cursor_be16(&c) == RTKEY && cursor_be16(&c) == CHALLENGE) {
+            key = cursor_take(&c, IAX_KEY);
+            (void)iax_stream_key(e, s, key, IAX_KEY);
+        }
+    }
+    explicit_bzero(frame, sizeof frame);
+}
+
 static void take_full(struct engine *e, struct iax_socket *k, const struct datagram *d)
 {
     struct iax_waiting head = {.from = *d->from, .size = (uint16_t)d->size};
 
+    if (e->control.graceful)
+        heed_key(e, k, d);
     if (d->size < IAX_FULL_HEADER || d->size > GM_IAX_FRAME_MAX) {
         reject(k->owner);
     } else if (iax_knows(e, d->from)) {

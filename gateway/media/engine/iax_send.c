@@ -7,7 +7,10 @@
 /* Voice on its way out: as a full frame by way of signalling, where the far end could not tell its codec or its time
  * otherwise (RFC 5456 8.1.2), else in a trunk frame or a mini frame. */
 
-enum { SKEW_MS = 160 /* time stamps follow the line's clock so far away from ours */ };
+enum {
+    SKEW_MS = 160,      /* time stamps follow the line's clock so far away from ours */
+    AGAIN_US = 10000000, /* a program that begins has its hands full, and the frame that it sends for us would be late */
+};
 
 static int64_t tick_time(const struct engine *e)
 {
@@ -119,6 +122,11 @@ static bool keep_time(struct engine *e, struct iax_part *x, uint32_t sample)
     return false;
 }
 
+void iax_say_again(const struct engine *e, struct stream *s)
+{
+    s->iax.again = e->now + AGAIN_US;
+}
+
 void iax_transmit(struct engine *e, struct stream *s, const uint8_t *payload, size_t size, uint32_t sample)
 {
     struct iax_part *x = &s->iax;
@@ -130,8 +138,13 @@ void iax_transmit(struct engine *e, struct stream *s, const uint8_t *payload, si
         codec_swap(swapped, payload, size);
         payload = swapped;
     }
+    if (x->again && e->now >= x->again) {
+        x->again = 0;
+        x->said = false;
+    }
     /* While nobody is there to send it the frame is better heard as any other than not at all. */
-    if (s->adopted && (!x->said || x->said_codec != s->rtp.payload_type || x->said_upper != x->stamp >> 16)) {
+    if (s->adopted && !(x->said && x->again) &&
+        (!x->said || x->said_codec != s->rtp.payload_type || x->said_upper != x->stamp >> 16)) {
         x->said = true;
         x->said_codec = s->rtp.payload_type;
         x->said_upper = (uint16_t)(x->stamp >> 16);

@@ -99,16 +99,15 @@ struct keys {
     uint8_t send[IAX_KEY], receive[IAX_KEY];
 };
 
-/* What comes may be protected with the former key for a while: mini frames are faster than who tells the engine. */
-static int set_keys(struct engine *e, struct stream *s, const struct keys *k)
+int iax_stream_key(struct engine *e, struct stream *s, const uint8_t *key, size_t size)
 {
     struct iax_part *x = &s->iax;
     struct iax_cipher fresh = {0};
-    int err = iax_cipher_is(&x->send, k->send, k->send_size) ? 0 : iax_cipher_set(&x->send, k->send, k->send_size, true);
+    int err;
 
-    if (err || iax_cipher_is(&x->receive, k->receive, k->receive_size))
-        return err;
-    err = iax_cipher_set(&fresh, k->receive, k->receive_size, false);
+    if (iax_cipher_is(&x->receive, key, size))
+        return 0;
+    err = iax_cipher_set(&fresh, key, size, false);
     if (err)
         return err;
     iax_cipher_close(&x->former);
@@ -116,6 +115,14 @@ static int set_keys(struct engine *e, struct stream *s, const struct keys *k)
     x->former_until = e->now + FORMER_US;
     x->receive = fresh;
     return 0;
+}
+
+static int set_keys(struct engine *e, struct stream *s, const struct keys *k)
+{
+    struct iax_cipher *send = &s->iax.send;
+    int err = iax_cipher_is(send, k->send, k->send_size) ? 0 : iax_cipher_set(send, k->send, k->send_size, true);
+
+    return err ? err : iax_stream_key(e, s, k->receive, k->receive_size);
 }
 
 /* Another far end (a transfer) has to be told the codec, and counts from another moment; another port is its NAT's. */

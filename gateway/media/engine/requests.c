@@ -192,7 +192,7 @@ static int on_stream(struct engine *e, const struct message *m, struct cursor *c
         return c->bad ? EBADMSG : tap_set(e, s, on);
     case GM_ADOPT:
         s->adopted = true;
-        s->iax.said = false; /* whoever was there before may not have come to it */
+        iax_say_again(e, s);
         return 0;
     default:
         return ENOSYS;

@@ -86,6 +86,11 @@ def test_no_password_is_left_wherever_it_stands(text: str) -> None:
     assert taken(fresh) == (fresh, {})
 
 
+def test_numbers_that_are_none_are_in_nobody_s_way() -> None:
+    fresh, kept = taken('[[trunk]]\nname = "a"\nptime = nan\nsecret = "open sesame"\n')
+    assert "nan" in fresh and list(kept) == ["secrets/a.1"]
+
+
 def test_what_was_struck_out_is_no_password() -> None:
     text = '[[trunk]]\nname = "a"\nsecret = "***"\n'
     assert taken(text) == (text, {})

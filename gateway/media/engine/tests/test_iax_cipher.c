@@ -141,6 +141,71 @@ static void a_new_key_loses_nothing_that_was_on_its_way(void)
     iax_end();
 }
 
+/* RTKEY for call number `ours`, encrypted `with` a key, says another. */
+static void send_key(const uint8_t *with, unsigned ours, const uint8_t *fresh, size_t size)
+{
+    uint8_t clear[64], secret[sizeof clear + IAX_CIPHER_ROOM] = {0x80 | THEIRS >> 8, THEIRS & 0xff};
+    struct writer w = writer_over(clear, sizeof clear);
+
+    CHECK_EQUAL(iax_cipher_set(&theirs, with, IAX_KEY, true), 0);
+    put_be16(&w, ours);
+    put_be32(&w, iax.stamp);
+    put_be16(&w, 0x0305);
+    put_u8(&w, 6);
+    put_u8(&w, 0x27);
+    put_u8(&w, 0x0f);
+    put_u8(&w, (uint8_t)size);
+    put_bytes(&w, fresh, size);
+    iax_send(iax.peer, secret, 2 + iax_encrypt(&theirs, secret + 2, clear, w.at));
+    CHECK_EQUAL(iax_cipher_set(&theirs, with, IAX_KEY, true), 0);
+}
+
+static void nobody_is_there(void)
+{
+    scene.engine.control.graceful = true;
+    scene.engine.control.grace_end = scene.engine.now + 60000000;
+    for (unsigned i = 0; i < scene.engine.streams.count; i++)
+        scene.engine.streams.all[i].adopted = false;
+}
+
+/* Each key is told under the one before it. */
+static void new_keys_are_heeded_while_nobody_is_there(void)
+{
+    static const uint8_t third[IAX_KEY] = {9, 9, 9};
+    uint32_t last = 0;
+
+    iax_begin(1, &(struct iax_said){.flags = GM_IAX_ENCRYPTED, .send = key, .receive = key});
+    talk(key, 20);
+    send_key(key, OURS, other, IAX_KEY); /* for signalling to see to */
+    iax_run(1);
+    CHECK(iax_cipher_is(&iax_stream(0)->iax.receive, key, IAX_KEY));
+    nobody_is_there();
+    (void)iax_numbered(0, &last);
+    send_key(key, 0x8000 | OURS, other, IAX_KEY); /* once more */
+    talk(other, 20);
+    send_key(other, OURS, third, IAX_KEY);
+    talk(third, 20);
+    CHECK(iax_numbered(0, &last) >= 38);
+    CHECK_EQUAL(iax_stream(0)->rejected, 0);
+    CHECK(iax_cipher_is(&iax_stream(0)->iax.send, key, IAX_KEY));
+    send_key(key, OURS, other, IAX_KEY); /* an old one of somebody else's */
+    send_key(third, OURS + 1, other, IAX_KEY);
+    send_key(third, OURS, other, IAX_KEY - 1);
+    iax_run(1);
+    CHECK(iax_cipher_is(&iax_stream(0)->iax.receive, third, IAX_KEY));
+    /* Who comes knows it not yet, and is told of it by the far end. */
+    request(GM_ADOPT, CALL, NULL, 0);
+    send_key(third, OURS, other, IAX_KEY);
+    iax_run(1);
+    CHECK(iax_cipher_is(&iax_stream(0)->iax.receive, third, IAX_KEY));
+    iax_say(0, &(struct iax_said){.flags = GM_IAX_ENCRYPTED, .send = key, .receive = other, .epoch = 1});
+    talk(third, 20);
+    iax_say(0, &(struct iax_said){.flags = GM_IAX_ENCRYPTED, .send = key, .receive = third, .epoch = 1});
+    talk(third, 20);
+    CHECK(iax_numbered(0, &last) >= 38);
+    iax_end();
+}
+
 /* What another key makes of a frame is no voice, and does not move the call's time. */
 static void frames_of_another_key_are_not_heard(void)
 {
@@ -244,6 +309,7 @@ int main(void)
     RUN(each_frame_comes_back_and_none_looks_like_another);
     RUN(voice_goes_both_ways);
     RUN(a_new_key_loses_nothing_that_was_on_its_way);
+    RUN(new_keys_are_heeded_while_nobody_is_there);
     RUN(frames_of_another_key_are_not_heard);
     RUN(a_sender_that_counts_anew_is_followed);
     RUN(clear_voice_is_told_once_and_not_heard);
