@@ -15,7 +15,6 @@ from gateway.media.api import SrtpKey
 from gateway.media.client import MediaClient
 from gateway.pri.channels import BChannelTable
 from gateway.pri.trunk import PriTrunk
-from gateway.switch import Switch
 from gateway.voip.sip import registration, session
 from gateway.voip.sip.authenticator import Authenticator
 from gateway.voip.sip.changes import Changes
@@ -276,7 +275,7 @@ def test_a_table_that_grows_without_end_is_noticed(monkeypatch: pytest.MonkeyPat
 
 
 def test_an_emergency_call_that_is_given_up_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Switch, "continues", lambda *_: False)
+    monkeypatch.setattr(Call, "_continues", lambda *_: False)
     assert "an emergency call was not answered" in breaches(seeds=(2,))
 
 
