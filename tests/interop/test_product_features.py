@@ -214,16 +214,12 @@ async def test_glare_with_a_peer_that_changes_something_itself(tmp_path: Path) -
             await phone.dial(f"sip:8123@127.0.0.1:{product.sip_port}")
             await phone.event("CALL_ESTABLISHED")
             await product.until_answered()
-            await far.until(lambda: _acknowledged(far) >= 3, "the second re-INVITE")
+            await far.exchanged(b"ACK ", sent=False, count=3)
             await phone.hang_up()
             await far.succeed()
         await product.until_idle()
         (record,) = product.records()
         assert record["attempts"][0]["leg"]["direct_media"] is True
-
-
-def _acknowledged(far: Sipp) -> int:
-    return sum(not message.sent and message.data.startswith(b"ACK ") for message in far.messages())
 
 
 @pytest.mark.parametrize(("target", "expected"), [("95550112", "200"), ("0005550107", "404")])
