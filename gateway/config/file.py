@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from gateway.config.checks import check_together
 from gateway.config.draft import Draft
+from gateway.config.emergency import check_emergency
 from gateway.config.fields import Reader
 from gateway.config.locator import Locator
 from gateway.config.model import (
@@ -126,6 +127,8 @@ def examine(text: str, path: Path) -> tuple[Configuration | None, list[Problem]]
         return None, [Problem(file, locator.line((deep,)), deep[:60], "", f"nested deeper than {MAX_DEPTH} levels")]
     reader = Reader(file, path.parent, locator.line, root, elsewhere)
     configuration = _read_root(reader, root, path)
+    if configuration is not None and not reader.failed:
+        check_emergency(reader, configuration)
     problems = reader.told()
     if reader.failed or configuration is None:
         return None, problems

@@ -36,3 +36,9 @@ ELSEWHERE = frozenset({"112"})
 def emergency_numbers(country: str) -> frozenset[str]:
     """The emergency numbers of ``country`` (ISO 3166 two letters, lower case)."""
     return EMERGENCY_NUMBERS.get(country, ELSEWHERE)
+
+
+def expected_emergency_numbers(country: str) -> frozenset[str]:
+    """Those that every telephone of ``country`` must reach: all, but a habit of PBXs and what only mobiles need there."""
+    numbers = emergency_numbers(country)
+    return frozenset({"911"}) if "911" in numbers else numbers

@@ -79,6 +79,11 @@ context = "internal"
 match = "_9."
 to = ["pri:g0/{{number:1}}"]
 
+[[route]]                           # help is called as people call it, without the 9
+context = "internal"
+match = "911"
+to = ["pri:g0/911"]
+
 [[route]]
 context = "internal"
 match = "_10X"
