@@ -15,10 +15,11 @@ from gateway.capture import headers, pcapng
 from gateway.capture.dialogues import Wanted, iax_numbers, wanted_of
 from gateway.capture.headers import Endpoint
 from gateway.capture.pcapng import LinkType
-from gateway.capture.redact import as_decrypted, nothing_of, redact_iax, redact_sip
+from gateway.capture.redact import as_decrypted, nothing_of, redact_iax, redact_sip, without_voice
 from gateway.capture.ring import CallKeys, Entry, Ring, Wire
 from gateway.capture.streams import Piece, Stream
 from gateway.core import MILLISECOND
+from gateway.media.api import Copied
 from gateway.voip.iax.crypt import Cipher
 from gateway.voip.iax.errors import IaxError
 from gateway.voip.iax.frame import FULL_HEADER, FrameType, name_of, parse_full
@@ -35,6 +36,8 @@ REDACTED = "Passwords, their digests and keys are replaced by x."
 REVEALED = "SECRET: passwords' digests and keys are in this file as they were sent."
 _UNFRAMED = "part of a message whose beginning or end is not in the capture"
 _IN_CLEAR = "RTP/AVPF stands for RTP/SAVP in it, as voice is decrypted here"
+_UNHEARD = "its voice is replaced by x"
+_WAYS = {Copied.MINI: "", Copied.ENCRYPTED: "was encrypted", Copied.TRUNKED: "was in a trunk frame"}
 _UNREADABLE = "encrypted with a key that is not known any more"
 
 
@@ -49,6 +52,9 @@ class Surroundings(Protocol):
 
     def iax_local(self, path: Path) -> Endpoint:
         """Our address and port of an IAX2 path."""
+
+    def iax_end(self, local: Endpoint, remote: str) -> Endpoint:
+        """Our address and port of voice over IAX2, where ``local`` may be any address."""
 
     def network_side(self, span: str) -> bool:
         """Whether we are the network side of a span."""
@@ -175,6 +181,8 @@ class Capture:
                     parts += self._sip(entry)
                 case Wire.IAX2:
                     parts += self._iax(entry)
+                case Wire.MINI:
+                    parts += self._mini(entry)
                 case _:
                     parts += self._rtp(entry)
         return b"".join(parts)
@@ -274,9 +282,11 @@ class Capture:
         if clear is None:
             clear, comment = data, _UNREADABLE
         elif key:
-            comment = "was encrypted"
+            comment = _WAYS[Copied.ENCRYPTED]
         if not self._selection.reveal:
             clear = redact_iax(clear)
+        if not self._selection.voice and len(clear) > FULL_HEADER and clear[10] == FrameType.VOICE:
+            clear, comment = without_voice(clear), "; ".join(filter(None, (comment, _UNHEARD)))
         ours, theirs = self._surroundings.iax_local(path), (path.address, path.port)
         return self._datagram("iax2", at, inward, ours, theirs, clear, comment)
 
@@ -300,6 +310,13 @@ class Capture:
         # Before the first encrypted one frames are clear.
         return data if _is_known(data) else None
 
+    def _mini(self, entry: Entry) -> list[bytes]:
+        if not self._takes(entry):
+            return []
+        at, _, inward, where, data = entry
+        ours = self._surroundings.iax_end(where.local, where.remote[0])
+        return self._datagram("iax2", at, inward, ours, where.remote, data, _WAYS[where.copied])
+
     def _rtp(self, entry: Entry) -> list[bytes]:
         if not self._takes(entry):
             return []
@@ -312,7 +329,7 @@ _INTERFACES = {
     "sip-udp": (LinkType.RAW_IP, "SIP over UDP"),
     "sip-tcp": (LinkType.RAW_IP, "SIP over TCP"),
     "sip-tls": (LinkType.RAW_IP, "SIP over TLS, decrypted; port 5060 stands for that of TLS"),
-    "iax2": (LinkType.RAW_IP, "full frames of IAX2, decrypted"),
+    "iax2": (LinkType.RAW_IP, "IAX2, decrypted"),
     "rtp": (LinkType.RAW_IP, "voice, decrypted"),
 }
 

@@ -19,7 +19,7 @@ from gateway.capture.capture import Capture, Selection
 from gateway.capture.dialogues import keys_of
 from gateway.capture.headers import Endpoint
 from gateway.capture.ring import CallKeys, Ring, VoicePath, Wire
-from gateway.media.api import VoiceCopied
+from gateway.media.api import Copied, VoiceCopied
 from gateway.media.wire import TAPS_MAX
 from gateway.voip.iax.host import Path
 from gateway.voip.sip.flow import DEFAULT_PORT, DEFAULT_TLS_PORT, UDP, Flow
@@ -35,9 +35,11 @@ MAX_AT_ONCE = 4
 """Captures that are poured at a time."""
 VOICE_OCTETS = 4 << 20
 """Of voice that is waiting to be poured: 32 streams for six seconds. Beside the ring, which it would drive out."""
+_TAPPED = frozenset({"sip", "iax2"})
 _WELL_KNOWN = frozenset({DEFAULT_PORT, DEFAULT_TLS_PORT})
 _EPHEMERAL = 49_152
 _ANY = "0.0.0.0"  # noqa: S104 - shown, not bound
+_ANYWHERE = frozenset({"::", _ANY})
 
 
 class Ends(Protocol):
@@ -87,8 +89,10 @@ class _Place:
         if iax is None:
             return _ANY, 0
         listener = iax.settings.listeners[iax.sockets.listener_of(path.socket)]
-        wildcard = listener.address in ("::", _ANY)
-        return self._local(path.address) if wildcard else listener.address, listener.port
+        return self.iax_end((listener.address, listener.port), path.address)
+
+    def iax_end(self, local: Endpoint, remote: str) -> Endpoint:
+        return self._local(remote) if local[0] in _ANYWHERE else local[0], local[1]
 
     def network_side(self, span: str) -> bool:
         trunk = self._switch.trunks.get(span)
@@ -113,7 +117,7 @@ class Captures:
         wall_clock: Callable[[], float] = time.time,
         tap: Callable[[int, bool], None] = lambda _stream, _on: None,
     ) -> None:
-        """``tap`` has the media engine copy what goes over an RTP stream, or no more: ``heard`` is told of it."""
+        """``tap`` has the media engine copy the voice of a stream, or no more: ``heard`` is told of it."""
         self.ring = ring
         self._voice = Ring(VOICE_OCTETS)
         self._tap = tap
@@ -138,8 +142,9 @@ class Captures:
 
     def heard(self, event: VoiceCopied) -> None:
         """The media engine copied a packet of a stream that is tapped."""
-        path = VoicePath(event.stream, event.local, event.remote)
-        self._voice.note(event.at, Wire.RTP, event.inward, path, event.data)
+        path = VoicePath(event.stream, event.local, event.remote, event.copied)
+        wire = Wire.RTP if event.copied is Copied.RTP else Wire.MINI
+        self._voice.note(event.at, wire, event.inward, path, event.data)
 
     def engine_ready(self) -> None:
         """The media engine answers (again), and has forgotten what it was to copy."""
@@ -151,7 +156,7 @@ class Captures:
         calls = self._switch.calls
         chosen = calls.values() if selection.call is None else filter(None, [calls.get(selection.call)])
         legs = (leg for call in chosen for leg in (call.incoming, call.outgoing))
-        streams = (leg.stream for leg in legs if leg is not None and leg.technology == "sip")
+        streams = (leg.stream for leg in legs if leg is not None and leg.technology in _TAPPED)
         return set(islice((stream for stream in streams if stream is not None), TAPS_MAX))
 
     def _retap(self, before: set[int], after: set[int]) -> None:

@@ -173,6 +173,11 @@ def redact_iax(frame: bytes) -> bytes:
     return b"".join(parts)
 
 
+def without_voice(frame: bytes) -> bytes:
+    """A full frame of which nothing is shown but its header."""
+    return frame[:FULL_HEADER] + _MASK * (len(frame) - FULL_HEADER)
+
+
 def nothing_of(data: bytes) -> bytes:
     """Nothing but the length of what cannot be understood well enough to be redacted: line ends, which SIP skips."""
     return b"\n" * (len(data) % 2) + b"\r\n" * (len(data) // 2)

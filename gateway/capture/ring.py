@@ -9,6 +9,8 @@ from collections import deque
 from enum import IntEnum
 from typing import Any, NamedTuple
 
+from gateway.media.api import Copied
+
 DEFAULT_OCTETS = 16 << 20
 """What the ring may hold: some 2,000 calls between PRI and SIP."""
 MIN_OCTETS = 64 << 10
@@ -31,14 +33,17 @@ class Wire(IntEnum):
     """A full frame as it is on the wire; ``where`` is the Path and the key that it is encrypted with, b"" if none."""
     RTP = 3
     """An RTP packet in clear; ``where`` is a VoicePath."""
+    MINI = 4
+    """A mini frame of IAX2 in clear, whatever it came or went in; ``where`` is a VoicePath."""
 
 
 class VoicePath(NamedTuple):
-    """Of which stream of the media engine a packet is, and between which addresses it went."""
+    """Of which stream of the media engine a packet is, between which addresses it went, and in what."""
 
     stream: int
     local: tuple[str, int]
     remote: tuple[str, int]
+    copied: Copied = Copied.RTP
 
 
 Entry = tuple[int, int, bool, Any, bytes]

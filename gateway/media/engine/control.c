@@ -68,6 +68,7 @@ void control_drop(struct engine *e, const char *why)
     c->client = NO_FD;
     c->out_size = 0;
     c->graceful = true;
+    c->alone_since = e->now;
     c->grace_end = e->now + (int64_t)e->options.grace_seconds * 1000000;
     tap_none(e);
     for (unsigned i = 0; i < e->streams.count; i++) {

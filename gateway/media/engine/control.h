@@ -28,7 +28,7 @@ struct control {
     int waiting[CONTROL_WAITING]; /* or NO_FD */
     unsigned oldest;
     bool graceful;                /* the grace time runs */
-    int64_t grace_end;
+    int64_t grace_end, alone_since;
     uint8_t in[GM_PACKET_MAX + 1];
     uint8_t out[GM_PACKET_MAX];
     size_t out_size;

@@ -114,7 +114,7 @@ void rtp_upkeep(struct engine *e, struct stream *s);
 /* To the far end as it came, with these numbers. */
 void rtp_pass(struct engine *e, struct stream *s, const struct rtp_packet *p, uint16_t sequence, uint32_t stamp, unsigned samples);
 
-/* rtp_relay.c: from one RTP stream to another of the same codec. */
+/* rtp_relay.c: from one RTP stream to another of the same codec, and from one of IAX2 to another. */
 enum relay_result {
     RELAY_DONE,    /* there is nothing else to send */
     RELAY_WAIT,    /* nothing yet: again at the next tick */
@@ -133,6 +133,8 @@ bool rtp_relays(struct stream *source, const struct stream *hearer);
 /* `s` is wired otherwise. */
 void rtp_relay_stop(struct stream *s);
 enum relay_result rtp_relay(struct engine *e, struct stream *source, struct stream *hearer, unsigned *phase);
+void iax_relay_take(struct engine *e, struct stream *source, struct stream *hearer, const uint8_t *payload, size_t size,
+                    const struct relay_packet *packet);
 void rtp_relay_take(struct engine *e, struct stream *source, struct stream *hearer, const struct rtp_packet *p,
                     const struct relay_packet *packet);
 
@@ -144,6 +146,9 @@ void tap_none(struct engine *e);
 /* A packet in clear that came from `far` at `at`, or goes there. For streams that are tapped. */
 void tap_packet(struct engine *e, const struct stream *s, bool inward, const union address *far, int64_t at,
                 const uint8_t *packet, size_t size);
+/* Voice of an IAX2 call in clear, with the call's time in ms; it came or goes as `copied` (GM_COPIED_...) says. */
+void tap_mini(struct engine *e, const struct stream *s, bool inward, unsigned copied, int64_t at, uint32_t stamp,
+              const uint8_t *payload, size_t size);
 
 /* rtp_socket.c */
 int rtp_bind_pair(struct engine *e, struct stream *s, const uint8_t *address);

@@ -26,18 +26,23 @@ struct stream;
 /* How time stamps of what comes are made whole, and put in a row (iax_stamp.c). */
 struct iax_clock {
     bool known;
-    uint32_t next;      /* ms: expected */
-    int64_t at;         /* when something came */
     bool trunk_known;
-    uint32_t trunk;     /* to be added to a trunk frame's time stamp */
     uint8_t behind;     /* in a row, that belong to a time before */
-    uint32_t told;      /* the last time stamp of a trunk frame, as it was ... */
-    int64_t told_at;    /* ... and when that was */
-    uint8_t doubt;      /* how often such stamps went otherwise than time did */
+    uint8_t doubt;      /* how often a trunk's stamps went otherwise than time did */
     bool paced;         /* `least` is known: they are not believed */
-    int32_t least;      /* ms of our clock less the call's, when a frame came as early as any */
     uint8_t slow;       /* frames in a row that came later than that, by `slower` ms at least */
+    bool joined;        /* `own_offset` is known */
+    uint8_t own;        /* frames in a row that had a time of their own, as far as it matters */
+    uint32_t next;      /* ms: expected */
+    uint32_t began;     /* where the first frame was put */
+    int64_t at;         /* when something came */
+    uint32_t trunk;     /* to be added to a trunk frame's time stamp */
+    uint32_t own_offset; /* to be added to a stamp that is a frame's own */
+    uint32_t hole, hole_size; /* where trunk frames were missing last */
+    uint32_t told;      /* the last time stamp of a trunk frame, as it was ... */
     int32_t slower;
+    int64_t told_at;    /* ... and when that was */
+    int32_t least;      /* ms of our clock less the call's, when a frame came as early as any */
 };
 
 /* Of a call. What its voice has in common with RTP is in struct rtp_part. */
@@ -55,6 +60,7 @@ struct iax_part {
     bool said;            /* a full frame has said `said_codec` and the upper half of the stamp */
     uint8_t said_codec;
     uint16_t said_upper;
+    int64_t said_at;
     int64_t again; /* when that is told anew, as whoever was to send it is gone; 0: never */
     uint32_t stamp, sample; /* ms of the call, and the same time in struct rtp_part's */
     int64_t epoch;

@@ -62,9 +62,12 @@ static unsigned duration_of(const struct stream *s, const uint8_t *payload, size
     return codec_duration(codec_find(codec), payload, size);
 }
 
+/* How voice came: GM_COPIED_..., or in a full frame, which signalling has seen. */
+enum { COPIED_BEFORE = 255 };
+
 /* A frame whose sender's clock said `stamp` ms. */
 static void hear(struct engine *e, struct stream *s, const uint8_t *payload, size_t size, uint32_t stamp, bool loose,
-                 int64_t arrival)
+                 unsigned way, int64_t arrival)
 {
     const unsigned codec = s->iax.codec;
     uint8_t swapped[CODED_PAYLOAD_MAX];
@@ -78,6 +81,8 @@ static void hear(struct engine *e, struct stream *s, const uint8_t *payload, siz
     s->packets_received++;
     s->octets_received += size;
     bridge_heard(e, s);
+    if (s->tapped && way != COPIED_BEFORE)
+        tap_mini(e, s, true, way, arrival, stamp - s->iax.clock.own_offset, payload, size);
     stamp = iax_place(&s->iax, stamp, milliseconds, loose, arrival);
     iax_account(s, stamp, milliseconds);
     if (!(s->rtp.direction & GM_RECVONLY))
@@ -88,7 +93,10 @@ static void hear(struct engine *e, struct stream *s, const uint8_t *payload, siz
         codec_swap(swapped, payload, size);
         payload = swapped;
     }
-    if (s->rtp.wide)
+    if (s->rtp.wide && s->rtp.wide->relay.on && rtp_relays(s, bridge_partner(s))) /* the hearer may have changed since */
+        iax_relay_take(e, s, bridge_partner(s), payload, size,
+                       &(struct relay_packet){.stamp = stamp, .samples = samples, .codec = (uint8_t)codec, .arrival = arrival});
+    else if (s->rtp.wide)
         jitter_put_coded(&s->jitter, stamp, (uint8_t)codec, payload, size, samples, arrival);
     else
         jitter_put(&s->jitter, stamp, payload, size, codec == GM_CODEC_ALAW ? ALAW : ULAW, arrival);
@@ -111,7 +119,7 @@ int iax_voice(struct engine *e, struct stream *s, struct cursor *c)
     s->iax.codec = codec->id;
     s->iax.size = 0;
     s->iax.clear = 0;
-    hear(e, s, payload, size, stamp, false, e->now);
+    hear(e, s, payload, size, stamp + s->iax.clock.own_offset, false, COPIED_BEFORE, e->now);
     return 0;
 }
 
@@ -186,7 +194,8 @@ static void take_secret(struct engine *e, struct stream *s, const struct datagra
     x->size = (uint16_t)size;
     c = cursor_over(frame, size);
     cursor_take(&c, IAX_CLEAR);
-    hear(e, s, frame + IAX_MINI_HEADER, size - IAX_MINI_HEADER, iax_unwrap(x, cursor_be16(&c), d->arrival), false, d->arrival);
+    hear(e, s, frame + IAX_MINI_HEADER, size - IAX_MINI_HEADER, iax_unwrap(x, cursor_be16(&c), d->arrival), false,
+         GM_COPIED_ENCRYPTED, d->arrival);
 }
 
 static void take_mini(struct engine *e, struct iax_socket *k, const struct datagram *d)
@@ -203,7 +212,7 @@ static void take_mini(struct engine *e, struct iax_socket *k, const struct datag
         refuse_clear(e, s);
     } else {
         hear(e, s, d->data + IAX_MINI_HEADER, d->size - IAX_MINI_HEADER, iax_unwrap(&s->iax, stamp, d->arrival), false,
-             d->arrival);
+             GM_COPIED_MINI, d->arrival);
     }
 }
 
@@ -248,7 +257,7 @@ static void hear_entry(struct engine *e, struct iax_socket *k, const struct data
         return;
     }
     stamp = n->stamped ? iax_unwrap(&s->iax, n->stamp, d->arrival) : iax_trunk_time(&s->iax, time, d->arrival);
-    hear(e, s, n->payload, n->size, stamp, !n->stamped, d->arrival);
+    hear(e, s, n->payload, n->size, stamp, !n->stamped, GM_COPIED_TRUNKED, d->arrival);
 }
 
 static void take_meta(struct engine *e, struct iax_socket *k, const struct datagram *d)

@@ -9,7 +9,8 @@
 
 enum {
     SKEW_MS = 160,      /* time stamps follow the line's clock so far away from ours */
-    AGAIN_US = 10000000, /* a program that begins has its hands full, and the frame that it sends for us would be late */
+    AGAIN_US = 10000000, /* a program that begins has its hands full, and the frame that it sends for us would be late; in as
+                          * long it has sent what it was given */
 };
 
 static int64_t tick_time(const struct engine *e)
@@ -111,7 +112,7 @@ static bool keep_time(struct engine *e, struct iax_part *x, uint32_t sample)
         x->sample = sample;
         return true;
     }
-    x->stamp += (sample - x->sample) / (SAMPLE_RATE / 1000);
+    x->stamp += (uint32_t)((int32_t)(sample - x->sample) / (SAMPLE_RATE / 1000)); /* what is passed on may be late */
     x->sample = sample;
     behind = (int32_t)(clock - x->stamp);
     if (behind > SKEW_MS)
@@ -122,9 +123,27 @@ static bool keep_time(struct engine *e, struct iax_part *x, uint32_t sample)
     return false;
 }
 
+/* A trunk frame without stamps for each call has all of its own, which says nothing of the call's: there a full frame is for the
+ * codec alone. Its time is of another clock, and whoever mixes up the two has it in the wrong place. */
+static bool timeless(const struct iax_part *x)
+{
+    return x->trunk && !x->trunk->stamps;
+}
+
 void iax_say_again(const struct engine *e, struct stream *s)
 {
-    s->iax.again = e->now + AGAIN_US;
+    if (!(timeless(&s->iax) && s->iax.said && s->iax.said_at < e->control.alone_since - AGAIN_US))
+        s->iax.again = e->now + AGAIN_US;
+}
+
+static unsigned way(const struct iax_part *x)
+{
+    return x->trunk ? GM_COPIED_TRUNKED : x->send.chain ? GM_COPIED_ENCRYPTED : GM_COPIED_MINI;
+}
+
+static bool knows(const struct iax_part *x, uint8_t codec)
+{
+    return x->said && x->said_codec == codec && (x->said_upper == x->stamp >> 16 || timeless(x));
 }
 
 void iax_transmit(struct engine *e, struct stream *s, const uint8_t *payload, size_t size, uint32_t sample)
@@ -143,17 +162,21 @@ void iax_transmit(struct engine *e, struct stream *s, const uint8_t *payload, si
         x->said = false;
     }
     /* While nobody is there to send it the frame is better heard as any other than not at all. */
-    if (s->adopted && !(x->said && x->again) &&
-        (!x->said || x->said_codec != s->rtp.payload_type || x->said_upper != x->stamp >> 16)) {
+    if (s->adopted && !(x->said && x->again) && !knows(x, s->rtp.payload_type)) {
         x->said = true;
+        x->said_at = e->now;
         x->said_codec = s->rtp.payload_type;
         x->said_upper = (uint16_t)(x->stamp >> 16);
         tell(e, s, payload, size, x->stamp);
-    } else if (x->trunk) {
-        iax_trunk_add(e, s, payload, size, x->stamp);
-    } else if (!send_mini(e, s, payload, size, x->stamp)) {
-        s->dropped++;
-        return;
+    } else {
+        if (s->tapped)
+            tap_mini(e, s, false, way(x), e->now, x->stamp, payload, size);
+        if (x->trunk) {
+            iax_trunk_add(e, s, payload, size, x->stamp);
+        } else if (!send_mini(e, s, payload, size, x->stamp)) {
+            s->dropped++;
+            return;
+        }
     }
     s->packets_sent++;
     s->octets_sent += size;

@@ -1,3 +1,5 @@
+#include <stdlib.h>
+
 #include "engine.h"
 
 /* Time stamps of IAX2 voice, in milliseconds. A mini frame has 16 bits of one, a trunk frame one for all its calls, of the
@@ -13,6 +15,9 @@ enum {
     SLOW_MAX = 8, SLOW_MS = 200, /* frames, or a delay, after which something was lost */
     SEEN = 64,
     PAUSE_FRAMES = 25,   /* what is missing longer was not sent */
+    JOIN_MS = 250,       /* what is no further apart follows each other, whoever's clock tells its time */
+    BEGINNING_MS = 500,
+    OWN_MIN = 3,         /* frames in a row with a time of their own: it is no trunk any more */
 };
 
 /* What the far end's clock says now, as far as is known: before anything was heard both sides have counted for about as long. */
@@ -24,21 +29,59 @@ static uint32_t expected(const struct iax_part *x, int64_t at)
 uint32_t iax_unwrap(const struct iax_part *x, unsigned stamp, int64_t at)
 {
     const uint32_t about = expected(x, at);
-    const int32_t off = (int16_t)(uint16_t)(stamp - about);
+    const int32_t off = (int16_t)(uint16_t)(stamp + x->clock.own_offset - about);
 
     return about + (uint32_t)off;
+}
+
+/* A frame with a time of its own among those of a trunk that has none: it is where one of them is missing, or the next one. The
+ * two clocks have nothing to do with each other, and the frame may have come after one that was sent later. */
+static uint32_t among(struct iax_clock *k, uint32_t stamp, unsigned duration)
+{
+    const int32_t ahead = (int32_t)(stamp - k->next);
+    const bool hole = k->hole_size >= duration && k->next - k->hole <= JOIN_MS;
+    uint32_t place = k->next;
+
+    if (k->joined) {
+        if (ahead > JOIN_MS || ahead < -JOIN_MS)
+            return stamp;
+        if (ahead > 0)
+            place += ((uint32_t)ahead + duration / 2) / duration * duration;
+        if (hole && abs((int32_t)(stamp - k->hole)) < abs((int32_t)(stamp - place)))
+            place = k->hole;
+    } else if (hole) {
+        place = k->hole;
+    } else if (k->next - k->began <= BEGINNING_MS) {
+        place = k->began - duration; /* the first voice of a call is in a full frame */
+    }
+    if (place == k->hole)
+        k->hole_size = 0;
+    k->joined = true;
+    k->own_offset += place - stamp;
+    return place;
 }
 
 uint32_t iax_place(struct iax_part *x, uint32_t stamp, unsigned duration, bool loose, int64_t at)
 {
     struct iax_clock *k = &x->clock;
-    int32_t ahead = (int32_t)(stamp - k->next);
+    int32_t ahead;
 
+    if (!k->known)
+        k->began = stamp;
+    else if (!loose && !k->own)
+        stamp = among(k, stamp, duration);
+    k->joined |= !loose;
+    k->own = loose ? 0 : k->own < OWN_MIN ? (uint8_t)(k->own + 1) : OWN_MIN;
+    ahead = (int32_t)(stamp - k->next);
     if (k->known && ahead < (loose ? -EARLY_MS : -NEAR_MS) && ++k->behind < BEHIND_MAX)
         return stamp; /* on its way for longer than what came before it */
     k->behind = 0;
     if (k->known && ahead <= NEAR_MS && ahead >= (loose ? -EARLY_MS : -NEAR_MS))
         stamp = k->next;
+    if (k->known && loose && stamp != k->next) {
+        k->hole = k->next;
+        k->hole_size = stamp - k->next;
+    }
     k->known = true;
     k->next = stamp + duration;
     k->at = at;
@@ -92,8 +135,8 @@ uint32_t iax_trunk_time(struct iax_part *x, uint32_t stamp, int64_t at)
     if (doubted(k, stamp, at))
         return paced(k, at);
     k->paced = false;
-    if (!k->trunk_known || ahead > JUMP_MS || ahead < -JUMP_MS) {
-        k->trunk = about - stamp;
+    if (!k->trunk_known || k->own == OWN_MIN || ahead > JUMP_MS || ahead < -JUMP_MS) {
+        k->trunk = (k->known && (at - k->at) / 1000 < JOIN_MS ? k->next : about) - stamp;
         k->trunk_known = true;
     }
     return stamp + k->trunk;

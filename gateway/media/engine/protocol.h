@@ -88,7 +88,7 @@ enum {
     GM_SET_IAX = 19,
     /* = u32 time stamp in ms, u8 codec, u8[3] 0, payload to the end */
     GM_IAX_VOICE = 20,
-    /* = u8 on, u8[3] 0. Of an RTP stream: copies of its packets as GM_EVENT_TAP, of GM_TAPS_MAX streams at once. */
+    /* = u8 on, u8[3] 0. Of an RTP or IAX2 stream: copies of its voice as GM_EVENT_TAP, of GM_TAPS_MAX streams at once. */
     GM_TAP = 21,
 };
 
@@ -103,8 +103,8 @@ enum {
     GM_EVENT_IAX_FRAME = 0x46, /* = u8 family, u8 0, u16 port, u8[16] address, datagram to the end; of a socket */
     GM_EVENT_IAX_VOICE = 0x47, /* = u32 time stamp in ms, u8 codec, u8[3] 0, payload to the end */
     GM_EVENT_IAX_CLEAR = 0x48, /* = nothing */
-    /* = u8 family, u8 it was received, u16 our port, u16 theirs, u16 0, i64 us of CLOCK_MONOTONIC, u8[16] our address,
-     *   u8[16] theirs, RTP packet in clear to the end */
+    /* = u8 family, u8 it was received, u16 our port, u16 theirs, u8 GM_COPIED_..., u8 0, i64 us of CLOCK_MONOTONIC,
+     *   u8[16] our address (zeros: any), u8[16] theirs, RTP packet or mini frame in clear to the end */
     GM_EVENT_TAP = 0x49,
 };
 
@@ -115,6 +115,8 @@ enum { GM_CODEC_ULAW = 0, GM_CODEC_ALAW = 8, GM_CODEC_G722 = 9, GM_CODEC_OPUS = 
 enum { GM_INACTIVE = 0, GM_RECVONLY = 1, GM_SENDONLY = 2, GM_SENDRECV = 3 };
 
 enum { GM_LATCH_NO = 0, GM_LATCH_ONCE = 1 };
+/* What there is a copy of: an RTP packet; a mini frame, which came or went as one, encrypted or in a trunk frame. */
+enum { GM_COPIED_RTP = 0, GM_COPIED_MINI = 1, GM_COPIED_ENCRYPTED = 2, GM_COPIED_TRUNKED = 3 };
 enum { GM_IAX_TRUNK = 1, GM_IAX_TRUNK_STAMPS = 2, GM_IAX_ENCRYPTED = 4 };
 enum {
     GM_AES_CM_128_HMAC_SHA1_80 = 1,

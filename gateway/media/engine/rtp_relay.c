@@ -1,7 +1,8 @@
 #include "engine.h"
 
-/* Two RTP streams of one codec: packets go on as they come, with our numbers, without being decoded or kept. What is missing
- * is missing in the numbers too, so the far end sees a loss as one, and makes the best of it as if we were not there. */
+/* Two RTP streams, or two of IAX2, of one codec: packets go on as they come, with our numbers, without being decoded or kept.
+ * What is missing is missing in the numbers too, so the far end sees a loss as one, and makes the best of it as if we were not
+ * there. */
 
 enum {
     QUIET_FRAMES = 50,  /* nothing for a second: silence is sent, as to any stream that hears nothing */
@@ -13,9 +14,11 @@ enum {
 static bool relays(const struct stream *source, const struct stream *hearer)
 {
     const struct rtp_part *from = &source->rtp, *to = &hearer->rtp;
+    const bool told = source->kind == GM_KIND_IAX || from->dtmf_payload_type != GM_NO_PAYLOAD_TYPE;
 
-    return source->kind == hearer->kind && from->wide && to->wide && from->wide->codec == to->wide->codec && to->set &&
-           from->dtmf_payload_type != GM_NO_PAYLOAD_TYPE && !source->jitter.noise && from->wide->relay.longest <= to->packet_samples;
+    return source->kind == hearer->kind && from->wide && to->wide && from->wide->codec == to->wide->codec && to->set && told &&
+           (source->kind != GM_KIND_IAX || source->iax.codec == from->wide->codec) && !source->jitter.noise &&
+           from->wide->relay.longest <= to->packet_samples;
 }
 
 bool rtp_relays(struct stream *source, const struct stream *hearer)
@@ -42,27 +45,59 @@ void rtp_relay_stop(struct stream *s)
     w->relay = (struct relay){0};
 }
 
-void rtp_relay_take(struct engine *e, struct stream *source, struct stream *hearer, const struct rtp_packet *p,
-                    const struct relay_packet *packet)
+/* Counts it, and keeps it for who asks how it sounds; false: it does not go on. */
+static bool note(struct stream *source, struct stream *hearer, const uint8_t *payload, size_t size,
+                 const struct relay_packet *packet)
 {
     struct rtp_part *from = &source->rtp, *to = &hearer->rtp;
-    struct relay *in = &from->wide->relay, *out = &to->wide->relay;
+    struct relay *in = &from->wide->relay;
     const struct coded_packet kept = {
-        .stamp = packet->stamp, .samples = (uint16_t)packet->samples, .size = (uint16_t)p->size, .codec = from->wide->codec};
+        .stamp = packet->stamp, .samples = (uint16_t)packet->samples, .size = (uint16_t)size, .codec = from->wide->codec};
 
     in->count++;
     in->arrival = packet->arrival;
     in->longest = packet->samples > in->longest ? packet->samples : in->longest;
-    if (p->size > CODED_PAYLOAD_MAX || packet->codec != from->wide->codec) {
+    if (size > CODED_PAYLOAD_MAX || packet->codec != from->wide->codec) {
         source->rejected++;
-        return;
+        return false;
     }
-    coded_put(&from->wide->decoder.coded, &kept, p->payload);
+    coded_put(&from->wide->decoder.coded, &kept, payload);
     from->wide->decoder.newest = packet->stamp + packet->samples;
     if (digits_busy(&hearer->digits) || !(to->direction & GM_SENDONLY)) {
-        out->begun = false;
-        return;
+        to->wide->relay.begun = false;
+        return false;
     }
+    return true;
+}
+
+/* In IAX2 a frame has no number, but its time. */
+void iax_relay_take(struct engine *e, struct stream *source, struct stream *hearer, const uint8_t *payload, size_t size,
+                    const struct relay_packet *packet)
+{
+    struct rtp_part *to = &hearer->rtp;
+    struct relay *out = &to->wide->relay;
+    uint32_t stamp;
+
+    if (!note(source, hearer, payload, size, packet) || !to->aimed)
+        return;
+    if (!out->begun) {
+        out->begun = true;
+        out->stamp = to->stamp - packet->stamp;
+    }
+    stamp = packet->stamp + out->stamp;
+    if ((int32_t)(stamp + packet->samples - to->stamp) > 0)
+        to->stamp = stamp + packet->samples;
+    iax_transmit(e, hearer, payload, size, stamp);
+}
+
+void rtp_relay_take(struct engine *e, struct stream *source, struct stream *hearer, const struct rtp_packet *p,
+                    const struct relay_packet *packet)
+{
+    struct rtp_part *to = &hearer->rtp;
+    struct relay *out = &to->wide->relay;
+
+    if (!note(source, hearer, p->payload, p->size, packet))
+        return;
     if (!out->begun || out->ssrc != p->ssrc) {
         out->begun = true;
         out->ssrc = p->ssrc;
@@ -77,9 +112,11 @@ enum relay_result rtp_relay(struct engine *e, struct stream *source, struct stre
 {
     struct relay *in = &source->rtp.wide->relay, *out = &hearer->rtp.wide->relay;
     const bool last = *phase == PHASES - 1;
-    const uint32_t before = in->count;
+    const uint32_t before = source->kind == GM_KIND_IAX ? out->seen : in->count;
 
-    rtp_receive(e, source);
+    if (source->kind == GM_KIND_RTP) /* IAX2 has been read, for all calls of a socket at once */
+        rtp_receive(e, source);
+    out->seen = in->count;
     if (digits_busy(&hearer->digits))
         return RELAY_SILENCE;
     if (in->count != before) {

@@ -17,6 +17,7 @@
 struct relay {
     bool on;          /* what is received is passed on */
     uint32_t count;   /* packets so far */
+    uint32_t seen;    /* of those of the other side, when it was looked last */
     unsigned longest; /* samples of SAMPLE_RATE in one */
     int64_t arrival;  /* of the last */
     bool begun;       /* what is sent are the packets of `ssrc`, with this added to their numbers */

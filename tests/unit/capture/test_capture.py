@@ -204,6 +204,9 @@ class Anywhere:
     def iax_local(self, path: Path) -> Endpoint:
         return "192.0.2.1", 4569
 
+    def iax_end(self, local: Endpoint, remote: str) -> Endpoint:
+        return "192.0.2.1", local[1]
+
     def network_side(self, span: str) -> bool:
         return span == "net"
 

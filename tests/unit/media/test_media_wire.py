@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from gateway.media import wire
 from gateway.media.api import (
     Codec,
+    Copied,
     Direction,
     Latch,
     Law,
@@ -56,6 +57,8 @@ def test_constants_are_those_of_the_engine() -> None:
         assert header.pop("GM_LATCH_" + latch.name) == latch
     for suite in SrtpSuite:
         assert header.pop("GM_" + suite.name) == suite
+    for copied in Copied:
+        assert header.pop("GM_COPIED_" + copied.name) == copied
     for name, value in header.items():
         assert getattr(wire, name.removeprefix("GM_")) == value, name
 

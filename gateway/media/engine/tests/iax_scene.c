@@ -171,13 +171,17 @@ static void look(void)
         look_at_line(i);
 }
 
+void iax_step(void)
+{
+    wake();
+    advance(scene.engine.now + STEP_US);
+    look();
+}
+
 void iax_run(unsigned frames)
 {
-    for (unsigned i = 0; i < frames * (FRAME_US / STEP_US); i++) {
-        wake();
-        advance(scene.engine.now + STEP_US);
-        look();
-    }
+    for (unsigned i = 0; i < frames * (FRAME_US / STEP_US); i++)
+        iax_step();
 }
 
 void iax_run_lines(unsigned frames)

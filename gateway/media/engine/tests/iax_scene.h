@@ -40,7 +40,8 @@ void iax_end(void);
 void iax_say(unsigned call, const struct iax_said *said);
 /* Opens the socket at `port`, under another number. */
 void iax_open_socket(uint32_t stream, uint16_t port);
-/* Lets time go on and takes what comes at the far end. */
+/* Lets time go on, by STEP_US or by frames, and takes what comes at the far end. */
+void iax_step(void);
 void iax_run(unsigned frames);
 /* A frame's time with a block from each line. */
 void iax_run_lines(unsigned frames);
