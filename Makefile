@@ -73,6 +73,11 @@ interop: ## more of the world: Asterisk in a root of its own, NAT between networ
 	@echo "== $(IAX_MANGLED) mangled frames of IAX2 at the real socket"
 	@IAX_MANGLED=$(IAX_MANGLED) $(BIN)/pytest -s tests/interop/test_iax_mangled.py
 
+.PHONY: image-test
+image-test: ## the boot loader's rules by a real GRUB, the rescue stage by a real MicroPython
+	@scripts/setup image
+	@$(BIN)/pytest tests/image
+
 .PHONY: simulate
 SEEDS ?= 2000
 CALLS ?= 500
@@ -111,6 +116,13 @@ generate: ## write anew what is made of the code: D-Bus introspection and policy
 	@$(BIN)/python -m gateway.provision.bus.introspect
 	@$(BIN)/python -m gateway.provision.bus.policy > overlay/usr/share/dbus-1/system.d/org.branchgateway.Gateway1.conf
 	@$(BIN)/python -m gateway.cli.gatewayctl.manpage > docs/man/gatewayctl.1
+
+.PHONY: image image-check
+image: ## build the firmware image with Buildroot (BUILDROOT_DIR=, BR2_DL_DIR=: a tree and downloads at hand); takes hours
+	@buildroot/scripts/image
+
+image-check: ## hold the image's configuration and packages against a real Buildroot (BUILDROOT_DIR= or a download)
+	@buildroot/scripts/image-check
 
 .PHONY: clean
 clean: ## remove what was built and run-time state; the virtual environment stays
