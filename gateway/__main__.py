@@ -1,5 +1,5 @@
 """``python -m gateway``."""
 
-from gateway.daemon import main
+from gateway.main import main
 
 main(prog_name="gateway")

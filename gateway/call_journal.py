@@ -13,18 +13,21 @@ import struct
 import zlib
 from pathlib import Path
 
+from gateway.boot import MAX_BOOT
+
 log = logging.getLogger(__name__)
 
 MAGIC = b"BGJ1"
 _RECORD = struct.Struct("<IIHB")
 """Length of the content, CRC-32 of all that follows it, length of the name, and whether the name is gone."""
+_CHECKED, _NAMED = struct.Struct("<II"), struct.Struct("<HB")
+"""Its two halves."""
 MAX_NAME = 255
 MAX_CONTENT = 1 << 20
 MAX_FILE = 64 << 20
 """Octets that are read, or written before the file is begun anew."""
 SLACK = 1 << 20
 """Octets of what is no longer true that are always allowed; beyond, no more than of what is."""
-MAX_BOOT = 64
 MAX_PENDING = 4096
 """Octets of what is gone that may wait for a write."""
 
@@ -77,14 +80,15 @@ class CallJournal:
 
     def put(self, name: str, content: bytes) -> None:
         """Let ``content`` be what is kept as ``name``; ValueError if either is too long."""
-        if not name or len(name.encode()) > MAX_NAME or len(content) > MAX_CONTENT:
+        key = name.encode()
+        if not key or len(key) > MAX_NAME or len(content) > MAX_CONTENT:
             raise ValueError(f"{name[:40]!r}: {len(content)} octets")
         before = self._live.get(name)
         if before == content:
             return
         self._live[name] = content
         self._live_size += len(content) - (0 if before is None else len(before))
-        self._append(_record(name, content, gone=False))
+        self._append(_record(key, content, gone=False))
 
     def drop(self, name: str, *, at_leisure: bool = False) -> None:
         """Keep nothing as ``name`` any more; ``at_leisure``: it may be written with the next ``put``."""
@@ -92,7 +96,7 @@ class CallJournal:
         if before is None:
             return
         self._live_size -= len(before)
-        record = _record(name, b"", gone=True)
+        record = _record(name.encode(), b"", gone=True)
         if at_leisure and self._descriptor is not None and len(self._pending) < MAX_PENDING:
             self._pending += record
         else:
@@ -137,7 +141,10 @@ class CallJournal:
             try:
                 os.fchmod(descriptor, 0o600)
                 data = b"".join(
-                    [self._head(), *(_record(name, content, gone=False) for name, content in self._live.items())]
+                    [
+                        self._head(),
+                        *(_record(name.encode(), content, gone=False) for name, content in self._live.items()),
+                    ]
                 )
                 left = memoryview(data)
                 while left:
@@ -168,18 +175,9 @@ class CallJournal:
             )
 
 
-def boot_identity() -> str:
-    """What tells this run of the kernel from all others; "" if it does not say."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
-
-
-def _record(name: str, content: bytes, *, gone: bool) -> bytes:
-    key = name.encode()
-    tail = struct.pack("<HB", len(key), gone) + key + content
-    return struct.pack("<II", len(content), zlib.crc32(tail)) + tail
+def _record(key: bytes, content: bytes, *, gone: bool) -> bytes:
+    named = _NAMED.pack(len(key), gone) + key
+    return b"".join((_CHECKED.pack(len(content), zlib.crc32(content, zlib.crc32(named))), named, content))
 
 
 def _contents(data: bytes, at: int, path: Path) -> dict[str, bytes]:

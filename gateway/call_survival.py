@@ -34,12 +34,11 @@ class AttemptState(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class CallState(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A call, answered or on its way. ``holding``: the places of those who put us on hold; ``own``: our own stream."""
+    """A call, answered or on its way. ``holding``: the places of those who put us on hold."""
 
     identity: str
     context: str
     source: str
-    state: str
     setup: Setup
     started: int
     routed: int | None = None
@@ -60,8 +59,6 @@ class CallState(msgspec.Struct, frozen=True, omit_defaults=True):
     require: frozenset[str] = frozenset()
     forwards: int = 0
     holding: tuple[str, ...] = ()
-    streams: tuple[int | None, int | None] = (None, None)
-    own: int | None = None
     whole: bool = False
     """See ``goes_on``."""
 
@@ -76,7 +73,6 @@ def state_of(call: Call) -> CallState:
         identity=call.identity,
         context=call.context,
         source=call.source,
-        state=call.state.value,
         setup=call.setup,
         started=history.started,
         routed=history.routed,
@@ -86,8 +82,8 @@ def state_of(call: Call) -> CallState:
         cause=None if history.cause is None else int(history.cause),
         released_by=history.released_by,
         connected=history.connected,
-        attempts=tuple(_attempt(each, places) for each in history.attempts),
-        transfers=tuple(_attempt(each, places) for each in history.transfers),
+        attempts=tuple([_attempt(each, places) for each in history.attempts]),
+        transfers=tuple([_attempt(each, places) for each in history.transfers]),
         notes=tuple(history.notes),
         one_way=history.one_way,
         emergency=history.emergency,
@@ -96,9 +92,7 @@ def state_of(call: Call) -> CallState:
         secure_bridge=call._secure_bridge,
         require=call._require,
         forwards=call._forwards,
-        holding=tuple(places[id(leg)] for leg in call._holding if id(leg) in places),
-        streams=(call.incoming.stream, None if outgoing is None else outgoing.stream),
-        own=call._own_stream,
+        holding=tuple([places[id(leg)] for leg in call._holding if id(leg) in places]),
         whole=goes_on(call),
     )
 
@@ -152,33 +146,8 @@ def history_of(state: CallState, legs: dict[str, Leg]) -> History:
         cause=None if state.cause is None else Cause.of(state.cause),
         released_by=state.released_by,
         connected=state.connected,
-        attempts=[
-            Attempt(
-                each.destination,
-                each.number,
-                None if each.cause is None else Cause.of(each.cause),
-                each.text,
-                each.leg,
-                legs.get(each.place),
-                each.party,
-            )
-            for each in state.attempts
-        ],
-        transfers=[
-            TransferAttempt(
-                each.destination,
-                each.number,
-                None if each.cause is None else Cause.of(each.cause),
-                each.text,
-                each.leg,
-                legs.get(each.place),
-                each.party,
-                each.at,
-                each.kind,
-                each.by,
-            )
-            for each in state.transfers
-        ],
+        attempts=[Attempt(*_tried(each, legs)) for each in state.attempts],
+        transfers=[TransferAttempt(*_tried(each, legs), each.at, each.kind, each.by) for each in state.transfers],
         notes=list(state.notes),
         one_way=state.one_way,
         emergency=state.emergency,
@@ -187,8 +156,16 @@ def history_of(state: CallState, legs: dict[str, Leg]) -> History:
     )
 
 
+def _tried(
+    each: AttemptState, legs: dict[str, Leg]
+) -> tuple[str, str, Cause | None, str, dict[str, object], Leg | None, Party | None]:
+    """What an attempt and a transfer have in common."""
+    cause = None if each.cause is None else Cause.of(each.cause)
+    return each.destination, each.number, cause, each.text, each.leg, legs.get(each.place), each.party
+
+
 def _attempt(attempt: Attempt, places: dict[int, str]) -> AttemptState:
-    transfer = attempt if isinstance(attempt, TransferAttempt) else None
+    at, kind, by = (attempt.at, attempt.kind, attempt.by) if isinstance(attempt, TransferAttempt) else (0, "", "")
     return AttemptState(
         attempt.destination,
         attempt.number,
@@ -197,9 +174,9 @@ def _attempt(attempt: Attempt, places: dict[int, str]) -> AttemptState:
         attempt.leg,
         places.get(id(attempt.owner), "") if attempt.owner is not None else "",
         attempt.party,
-        0 if transfer is None else transfer.at,
-        "" if transfer is None else transfer.kind,
-        "" if transfer is None else transfer.by,
+        at,
+        kind,
+        by,
     )
 
 

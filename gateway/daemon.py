@@ -1,4 +1,4 @@
-"""``gateway``: the composition root. Builds the parts from the configuration, runs them on asyncio, ends them.
+"""The composition root: builds the parts of the gateway from the configuration, runs them on asyncio, ends them.
 
 All decisions are in ``switch.py``; here are sockets, files, the clock and signals. systemd's notify joins here.
 """
@@ -9,41 +9,30 @@ import asyncio
 import logging
 import os
 import random
-import signal
-import stat
-import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-import click
-
-from gateway import event_loop
 from gateway.assembly import span_directory, tls_settings
 from gateway.background import Background
+from gateway.boot import boot_identity
 from gateway.call_record import record_of, refusal_record
 from gateway.capture.captures import Captures
 from gateway.capture.ring import Ring
-from gateway.collector import keep_what_is_there
-from gateway.config import ConfigError, Configuration, examine, read_text
+from gateway.config import Configuration
 from gateway.config.keeper import ConfigurationKeeper
 from gateway.config.model import Span
-from gateway.config.store import Store, StoreError
-from gateway.config.store_import import boot_identity, open_store
-from gateway.control_socket import CommandError, ControlServer, plainly, text_of
+from gateway.config.store import Store
+from gateway.control_socket import CommandError, ControlServer, text_of
 from gateway.health import engine_checks, summary
 from gateway.inheritance import Inheritance
-from gateway.log_lines import log_to
 from gateway.media.api import EngineReady, IaxMediaEvent, MediaEvent, VoiceCopied
-from gateway.media.client import EngineSettings, MediaClient
+from gateway.media.client import MediaClient
 from gateway.media.connection import EngineConnection
-from gateway.media.engine_keeper import EngineKeeper
-from gateway.media.engine_process import EngineProcess
 from gateway.prepared import Prepared
-from gateway.pri.span.endpoint import SpanError, monotonic_microseconds
+from gateway.pri.span.endpoint import monotonic_microseconds
 from gateway.pri.span.hotplug import HotPlug, SpanPresence
 from gateway.pri.span.layer1 import CountersRead, LineChanged
 from gateway.pri.span.virtual import VirtualSpan
@@ -51,8 +40,8 @@ from gateway.provision.bus.runner import Provisioning
 from gateway.provision.wan import WanWatcher
 from gateway.randomness import PooledRandom
 from gateway.reconfigure import Reconfiguration
-from gateway.record import CallRecord, RecordWriter, WallClock
-from gateway.run_lock import sole_user
+from gateway.record import CallRecord, WallClock
+from gateway.renewal import BINDINGS_FILE, IAX_BINDINGS_FILE, Renewal, engine_settings, record_writer
 from gateway.service import Check, Service, notifier_of, watchdog_seconds
 from gateway.state_file import StateFile
 from gateway.status import status_of
@@ -61,12 +50,12 @@ from gateway.trace import TraceLine
 from gateway.voip.iax.binding_store import StoreIaxBindings
 from gateway.voip.sip.address import NetworkFacts
 from gateway.voip.sip.binding_store import StoreBindings
-from gateway.voip.sip.flow import Flow, Resolve, bracketed
+from gateway.voip.sip.flow import Flow, Resolve
 from gateway.voip.sip.handshakes import Handshakes
 from gateway.voip.sip.hop import Listener
 from gateway.voip.sip.names import Answer
-from gateway.voip.sip.tls import Tls, TlsFileError
-from gateway.voip.sip.transport import ListenError, SipTransport, local_address_for
+from gateway.voip.sip.tls import Tls
+from gateway.voip.sip.transport import SipTransport, local_address_for
 
 if TYPE_CHECKING:
     from gateway.metrics_server import ServedMetrics
@@ -75,10 +64,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("gateway")
 
 STATUS_SOCKET = "status.sock"
-BINDINGS_FILE = "bindings.json"
-IAX_BINDINGS_FILE = "iax-bindings.json"
-HAND_OVER = signal.SIGUSR2
-"""Tells the gateway to end and leave its calls to the next start."""
 END_SECONDS = 2.0
 """How long the end of the program waits for far ends to agree that their calls are over."""
 
@@ -99,19 +84,13 @@ class Daemon:
         self.configuration = configuration
         self.clock = clock
         self._trace = trace
-        gateway, media = configuration.gateway, configuration.media
+        gateway = configuration.gateway
         rng = rng or PooledRandom()
         self.media = MediaClient(
             rng,
-            EngineSettings(
-                rtp_ports=(media.rtp_ports.first, media.rtp_ports.last),
-                silence_milliseconds=media.silence_ms,
-                grace_seconds=media.grace_seconds,
-            ),
+            engine_settings(configuration),
         )
-        self.records = RecordWriter(
-            gateway.records_path, gateway.records_megabytes * 1024 * 1024, gateway.records_files
-        )
+        self.records = record_writer(configuration)
         ring = Ring(gateway.capture_megabytes << 20) if gateway.capture_megabytes else None
         self.switch = Switch(
             configuration,
@@ -153,6 +132,7 @@ class Daemon:
         self.iax_bindings = StateFile(gateway.state_path / IAX_BINDINGS_FILE, "IAX2 registrations")
         self.wan = WanWatcher(configuration.network.wan, clock, self._network)
         self.status = ControlServer(gateway.run_dir / STATUS_SOCKET, self._command)
+        self._renewal = Renewal(self)
         self.keeper = None if store is None else self._keeper(store)
         self.provisioning = Provisioning(self, gateway.bus, self.keeper)
         self.service.checks.append(Check("D-Bus", self.provisioning.answers))
@@ -235,6 +215,7 @@ class Daemon:
         await self.provisioning.close()
         if self.keeper is not None:
             await self.keeper.close()
+        self._renewal.close()
         await self.wan.close()
         self.sip.close()
         if self.tls is not None:
@@ -280,17 +261,22 @@ class Daemon:
         self.spans[span.name] = self._new_span(span)
         self.spans[span.name].start()
 
-    def reconfigured(self, fresh: Prepared) -> str:
-        """The switch has taken ``fresh`` up; what else of it waits for a start of the gateway, or nothing."""
-        self.configuration = fresh.configuration
-        waits = ""
-        if fresh.tls is not None:
-            if self.tls is None:
-                waits = "TLS, which nothing used so far, is set up when the gateway is started anew"
-            else:
-                self.tls.take_up(fresh.tls)
+    async def prepare(self, fresh: Prepared) -> None:
+        """Open what ``fresh`` needs beside what there is. Raises ListenError, TlsFileError or OSError."""
+        await self._renewal.open(fresh)
+
+    async def give_up(self) -> None:
+        """What was prepared is not needed."""
+        await self._renewal.give_up()
+
+    def reconfigured(self, fresh: Prepared) -> None:
+        """The switch has taken ``fresh`` up."""
+        self._renewal.take_up(fresh)
         self.drain()
-        return waits
+
+    async def settle(self) -> None:
+        """All have taken it up: close what nobody needs any more."""
+        await self._renewal.settle()
 
     def _restore_bindings(self) -> None:
         self._restore(self.bindings, self.switch.sip.phones.restore)
@@ -403,7 +389,6 @@ class Daemon:
             self.inheritance.note()
             if not engine.drain():
                 break
-        self.inheritance.note()
         if self._quiet is not None and self.switch.quiet:
             self._quiet.set()
         at = self.switch.next_timer()
@@ -530,145 +515,3 @@ class _SipReceiver:
 
     def looked_up(self, question: Resolve, answer: Answer, now: int) -> None:
         self._switch.looked_up(question, answer, now)
-
-
-async def _run(configuration: Configuration, trace: IO[str] | None, start_engine: bool, store: Store | None) -> None:
-    end: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
-    for number in (signal.SIGINT, signal.SIGTERM, HAND_OVER):
-        asyncio.get_running_loop().add_signal_handler(number, _tell, end, number)
-    with sole_user(configuration.gateway.run_dir):
-        await _run_alone(configuration, trace, start_engine, end, store)
-
-
-def _tell(end: asyncio.Future[signal.Signals], number: signal.Signals) -> None:
-    if not end.done():
-        end.set_result(number)
-
-
-async def _run_alone(
-    configuration: Configuration,
-    trace: IO[str] | None,
-    start_engine: bool,
-    end: asyncio.Future[signal.Signals],
-    store: Store | None,
-) -> None:
-    async with EngineKeeper(EngineProcess(configuration.media_control)) if start_engine else nullcontext() as keeper:
-        daemon = Daemon(configuration, trace=trace, store=store)
-        await daemon.start()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, daemon.reload_tls)
-        keep_what_is_there()
-        iax = () if configuration.iax is None else (f"iax2 {listen}" for listen in configuration.iax.listen)
-        log.info(
-            "%s is up: %s", configuration.gateway.name, ", ".join([*(_where(one) for one in daemon.listeners), *iax])
-        )
-        daemon.service.ready()
-        if await end is HAND_OVER:
-            if keeper is not None:
-                keeper.leave()
-            await daemon.hand_over()
-            return
-        if keeper is not None:
-            keeper.no_more()
-        await daemon.end()
-
-
-def _where(listener: Listener) -> str:
-    return f"{listener.transport.lower()}:{bracketed(listener.address)}:{listener.port}"
-
-
-def _read(path: Path) -> Configuration:
-    """The configuration, after all that is to be said of it; ends the program if it has an error."""
-    try:
-        configuration, problems = examine(read_text(path), path)
-    except ConfigError as error:
-        configuration, problems = None, list(error.problems)
-    for problem in problems:
-        click.echo(str(problem), err=True)
-    if configuration is None:
-        sys.exit(1)
-    peers = (*configuration.trunks, *configuration.iax_trunks, *configuration.phones)
-    if any(peer.secret is not None and peer.secret.text for peer in peers) and path.stat().st_mode & stat.S_IROTH:
-        text = f"everybody on this host may read it, and there are passwords in it; chmod 640 {path}"
-        click.echo(f"{path}:1: warning: {text}", err=True)
-    return configuration
-
-
-def _open(directory: Path, first: Path | None) -> tuple[Store, Configuration]:
-    """The store in ``directory`` and what is to run; ends the program if there is nothing that could."""
-    try:
-        store = open_store(directory.absolute(), monotonic_microseconds(), time.time(), first=first)
-    except (StoreError, ConfigError) as error:
-        click.echo(f"gateway: {error}", err=True)
-        sys.exit(1)
-    configuration = store.configuration
-    if configuration is None:
-        raise RuntimeError("an open store has something to run")
-    for problem in configuration.warnings:
-        click.echo(str(problem), err=True)
-    if store.degraded:
-        click.echo(f"{directory}: warning: {store.degraded}", err=True)
-    return store, configuration
-
-
-@click.command(
-    help="The branch telephone gateway: calls between PRI lines, SIP and IAX2.\n\n"
-    "With --config or --store it runs until SIGINT or SIGTERM; with --check it starts nothing. SIGUSR2 ends it, too, "
-    "but leaves its calls as they are to the next start, which is to follow at once.\n\n"
-    "\b\nExit status:\n"
-    "  0  ended as told; or nothing is wrong with the file (it may have warnings)\n"
-    "  1  the file has errors, each told as FILE:LINE: KEY = VALUE: what was expected;\n"
-    "     or something could not be opened\n"
-    "  2  wrong arguments"
-)
-@click.option(
-    "--config", "config", type=click.Path(path_type=Path), metavar="FILE", help="Run with this configuration file."
-)
-@click.option(
-    "--store",
-    "directory",
-    type=click.Path(path_type=Path, file_okay=False),
-    metavar="DIR",
-    help="Run the active version of the configurations kept there; an empty one begins with that of --config.",
-)
-@click.option(
-    "--check", "check", type=click.Path(path_type=Path), metavar="FILE", help="Say what is wrong with a file."
-)
-@click.option(
-    "--trace",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Write every Q.931 and SIP message and every full frame of IAX2 there, a line each.",
-)
-@click.option("--start-engine", is_flag=True, help="Start a media engine of our own (else it must run already).")
-@click.option("--verbose", "-v", is_flag=True, help="Log protocol state changes.")
-@click.version_option(package_name="branch-gateway")
-def main(
-    config: Path | None,
-    directory: Path | None,
-    check: Path | None,
-    trace: Path | None,
-    start_engine: bool,
-    verbose: bool,
-) -> None:
-    """Check a configuration, or run the gateway until SIGINT or SIGTERM."""
-    log_to(sys.stderr, logging.DEBUG if verbose else logging.INFO)
-    path = check or config
-    if (path is None and directory is None) or (check and (config or directory)):
-        raise click.UsageError("expected --config FILE, --store DIR or --check FILE")
-    store: Store | None = None
-    if directory is not None:
-        store, configuration = _open(directory, config)
-    elif path is not None:
-        configuration = _read(path)
-    if check:
-        return
-    try:
-        configuration.gateway.run_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
-        if trace is None:
-            event_loop.run(_run(configuration, None, start_engine, store))
-        else:
-            with trace.open("w", encoding="utf-8") as file:
-                event_loop.run(_run(configuration, file, start_engine, store))
-    except (ListenError, SpanError, TlsFileError, RuntimeError, OSError) as error:
-        click.echo(f"gateway: {plainly(error)}", err=True)
-        sys.exit(1)

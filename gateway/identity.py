@@ -66,7 +66,7 @@ class RedirectionReason(IntEnum):
     UNCONDITIONAL = 15
 
 
-class Number(msgspec.Struct, frozen=True):
+class Number(msgspec.Struct, frozen=True, omit_defaults=True):
     """A telephone number with everything the networks say about it. ``digits`` holds 0-9 * # A-D, never a plus."""
 
     digits: str = ""
@@ -76,7 +76,7 @@ class Number(msgspec.Struct, frozen=True):
     screening: Screening = Screening.USER_NOT_SCREENED
 
 
-class Party(msgspec.Struct, frozen=True):
+class Party(msgspec.Struct, frozen=True, omit_defaults=True):
     """One end of a call: number and name, each of which may be missing; the name has a presentation of its own.
 
     ``network`` is the number that the network itself gives for a caller who also gave one of its own, ``number``
@@ -89,7 +89,7 @@ class Party(msgspec.Struct, frozen=True):
     network: Number | None = None
 
 
-class Redirection(msgspec.Struct, frozen=True):
+class Redirection(msgspec.Struct, frozen=True, omit_defaults=True):
     """The last diversion of a call, and the first one's number if known (redirecting and original called number)."""
 
     number: Number = msgspec.field(default_factory=Number)

@@ -11,7 +11,8 @@ from collections.abc import Callable, Container
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.call_journal import CallJournal, boot_identity
+from gateway.boot import boot_identity
+from gateway.call_journal import CallJournal
 from gateway.media.client import MediaClient
 from gateway.record import CallRecord, WallClock
 from gateway.survival import may_wait, note, take_up
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 
 JOURNAL_FILE = "calls.journal"
 YOUNG_SECONDS = 0.25
-"""How long a call that nobody has answered changes before it is kept: most of a call's changes come at its start."""
+"""How long what changes in a call that nobody has answered waits to be kept: most of it comes at the call's start."""
 ENGINE_PATIENCE = 3.0
 """Seconds in which the media engine must answer a start that has calls to go on with."""
 
@@ -84,14 +85,14 @@ class Inheritance:
         self._begun = True
 
     def note(self) -> None:
-        """Keep what has changed since the last time; of calls that nobody has answered, a little later."""
+        """Keep what has changed since the last time; of calls kept that nobody answered, a little later."""
         touched = self._switch.touched
         if not touched:
             return
         calls, young = self._switch.calls, self._young
         for identity in touched:
             call = calls.get(identity)
-            if call is not None and may_wait(call):
+            if call is not None and identity in self._journal and may_wait(call):
                 young[identity] = None
             else:
                 young.pop(identity, None)

@@ -62,7 +62,7 @@ SECURE_MEDIA = "secure_media"
 """Facts about a hop: its signalling is TLS, its voice SRTP."""
 
 
-class Setup(msgspec.Struct, frozen=True):
+class Setup(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a call is asked to be: who calls whom, and how far the number goes.
 
     ``complete`` is False while overlap digits may follow. ``facts`` are what the incoming hop can vouch for

@@ -124,8 +124,9 @@ def renderer(collector: Collector) -> Render:
 class ServedMetrics:
     """The metrics of a daemon and the server that hands them out."""
 
-    def __init__(self, listen: MetricsListen, daemon: Daemon) -> None:
-        self.metrics = Metrics(
+    def __init__(self, listen: MetricsListen, daemon: Daemon, metrics: Metrics | None = None) -> None:
+        """``metrics`` are those that were handed out elsewhere before."""
+        self.metrics = metrics or Metrics(
             Sources(
                 daemon.switch,
                 daemon.spans,

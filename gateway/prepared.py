@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 
 from gateway.assembly import cause_rules, music_on_hold, pri_settings, sip_settings, tls_settings
 from gateway.assembly_iax import iax_settings
@@ -46,8 +47,12 @@ def prepared(configuration: Configuration, before: Configuration | None = None) 
     """
     rules = cause_rules(configuration)
     tls, tls_before = tls_settings(configuration), None if before is None else tls_settings(before)
-    if tls is not None and tls_before is not None and not tls.loads_as(tls_before):
+    if tls is not None and before is not None and (tls_before is None or not tls.loads_as(tls_before)):
         Tls(tls)
+    iax = iax_settings(configuration)
+    if iax is not None:
+        # In the thread that this may be: the first time takes longer than anybody may wait for the event loop.
+        import_module("gateway.voip.iax.endpoint")
     return Prepared(
         configuration=configuration,
         dial_plan=DialPlan(configuration),
@@ -58,6 +63,6 @@ def prepared(configuration: Configuration, before: Configuration | None = None) 
         phones=frozenset(phone.name for phone in configuration.phones),
         spans={span.name: pri_settings(span, configuration) for span in configuration.spans},
         sip=sip_settings(configuration, rules),
-        iax=iax_settings(configuration),
+        iax=iax,
         tls=tls,
     )

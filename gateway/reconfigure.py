@@ -19,6 +19,7 @@ from gateway.config.plan_rules import Kind
 from gateway.prepared import Prepared, prepared
 from gateway.switch import Switch
 from gateway.voip.sip.tls import TlsFileError
+from gateway.voip.sip.transport import ListenError
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +43,17 @@ class Surroundings(Protocol):
     def open_span(self, span: Span) -> None:
         """Begin with the line of a span that the switch has already."""
 
-    def reconfigured(self, fresh: Prepared) -> str:
-        """The switch has taken ``fresh`` up; what else of it waits for a start of the gateway, or nothing."""
+    async def prepare(self, fresh: Prepared) -> None:
+        """Open what ``fresh`` needs beside what there is. Raises ListenError, TlsFileError or OSError."""
+
+    async def give_up(self) -> None:
+        """What was prepared is not needed."""
+
+    def reconfigured(self, fresh: Prepared) -> None:
+        """The switch has taken ``fresh`` up."""
+
+    async def settle(self) -> None:
+        """All have taken it up: close what nobody needs any more."""
 
 
 class Reconfiguration:
@@ -74,15 +84,20 @@ class Reconfiguration:
         """Go from ``old`` to ``new``; what still needs a start of the gateway, or nothing. Raises ApplyError."""
         try:
             fresh = await self._background.run(lambda: prepared(new, old))
-        except (ValueError, OSError, TlsFileError) as error:
+            await self._around.prepare(fresh)
+        except (ValueError, OSError, TlsFileError, ListenError) as error:
             raise ApplyError(str(error)) from None
         self.drain(plan.affected)
         try:
             await self._end_calls(plan)
-            waits = self._take_up(fresh, plan)
+            self._take_up(fresh, plan)
+        except BaseException:
+            await self._around.give_up()
+            raise
         finally:
             self.drain(frozenset())
-        return "; ".join(filter(None, (plan.service, waits)))
+        await self._around.settle()
+        return plan.service
 
     async def _end_calls(self, plan: Plan) -> None:
         """End all calls over what is taken down, also those that began since the plan was made."""
@@ -102,7 +117,7 @@ class Reconfiguration:
             switch.abandon(identity, self._clock())
         self._around.drain()
 
-    def _take_up(self, fresh: Prepared, plan: Plan) -> str:
+    def _take_up(self, fresh: Prepared, plan: Plan) -> None:
         gone = [
             entry for entry in plan.entries if entry.kind is Kind.SPAN and (entry.kind, entry.name) in plan.affected
         ]
@@ -116,7 +131,7 @@ class Reconfiguration:
         for span in fresh.configuration.spans:
             if span.name in opened:
                 self._around.open_span(span)
-        return self._around.reconfigured(fresh)
+        self._around.reconfigured(fresh)
 
 
 def use_of(call: Call, is_phone: Callable[[str], bool]) -> CallUse:

@@ -24,7 +24,6 @@ from gateway.record import CallRecord, WallClock
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
 RESTARTED = "the gateway was restarted"
 ENDING = "!"
 
@@ -55,7 +54,6 @@ class CallKept(LegsKept, frozen=True, omit_defaults=True, kw_only=True):
     """One content of the journal."""
 
     call: CallState
-    version: int = VERSION
 
 
 class Ending(msgspec.Struct, frozen=True, array_like=True):
@@ -188,6 +186,7 @@ def take_up(
     alone: its far ends are told as far as they can be.
     """
     left = Left()
+    streams = frozenset(entry.stream for entry in engine.kept)
     for identity, content in contents.items():
         if identity.endswith(ENDING):
             continue
@@ -196,7 +195,7 @@ def take_up(
             for leg in one.all:
                 _give_up(leg, identity, heir, now)
             continue
-        why = _take_up(one, heir, engine, left, now)
+        why = _take_up(one, heir, engine, streams, left, now)
         if why:
             log.warning("call %s is not gone on with: %s", identity, why)
             left.records.append(_record(one.call, why, now, clock))
@@ -222,10 +221,9 @@ def _read(identity: str, content: bytes, end: bytes | None) -> CallKept | LegsKe
     return one
 
 
-def _take_up(one: CallKept, heir: Heir, engine: Engine, left: Left, now: int) -> str:
+def _take_up(one: CallKept, heir: Heir, engine: Engine, streams: Collection[int], left: Left, now: int) -> str:
     """Go on with the call, or tell its far ends that it is over: then why; "" if it goes on."""
     why = _hindrance(one.call)
-    streams = {entry.stream for entry in engine.kept}
     legs: list[Leg] = []
     for each in (one.incoming, one.outgoing):
         if not why:

@@ -223,20 +223,29 @@ class Change:
     carry out: the version that it made active, or why it came to nothing.
     """
 
-    def __init__(self, active: int, trial: int | None = None) -> None:
-        """``trial``: until when the active version is to be confirmed, in microseconds of the owner's clock."""
+    def __init__(self, active: int, trial: int | None = None, staged: StagedDocument | None = None) -> None:
+        """``trial``: until when the active version is to be confirmed, in microseconds of the owner's clock.
+
+        ``staged`` was so before a restart; if another version is active meanwhile it is dropped, which is told.
+        """
         self.active = active
         self.staged: StagedDocument | None = None
         self.trial = trial
         self.outcome: Version | ChangeError | None = None
         self.events: deque[Told] = deque()
         self._orders: deque[Order] = deque()
-        self._state = ChangeState.IDLE if trial is None else ChangeState.UNCONFIRMED
-        self._timer = trial
+        self._state = ChangeState.IDLE
+        self._timer: int | None = None
         self._write: Write | None = None
         self._version: Version | None = None
         self._undoing = ""
         self._failure: ChangeError | None = None
+        if staged is not None and staged.base == active:
+            self.staged = staged
+        elif staged is not None:
+            text = f"what {staged.author} staged upon version {staged.base}, as version {active} is active now"
+            self._tell(Happening.DISCARDED, text)
+        self._rest()
 
     @property
     def state(self) -> ChangeState:

@@ -19,7 +19,6 @@ from gateway.routing.destinations import (
     RejectDestination,
     TrunkDestination,
 )
-from gateway.routing.dialplan import DialPlan, Route
 from gateway.routing.emergency import emergency_numbers, expected_emergency_numbers
 from gateway.voip.iax.peers import Encryption
 
@@ -34,6 +33,9 @@ def check_emergency(reader: Reader, configuration: Configuration) -> None:
     places = dict(_places(configuration))
     if not places:
         return
+    # Late: the dial plan reads configurations itself.
+    from gateway.routing.dialplan import DialPlan, Route
+
     plan = DialPlan(configuration)
     known = emergency_numbers(configuration.gateway.country)
     expected = expected_emergency_numbers(configuration.gateway.country)

@@ -37,9 +37,11 @@ from gateway.config.edit import EditError, NoSuchKeyError, as_document, find, wi
 from gateway.config.model import Configuration
 from gateway.config.plan import CallUse, Plan, Use, plan_of
 from gateway.config.problems import Problem
-from gateway.config.store import MAX_DOCUMENT, NoSuchVersionError, Store, StoreError, UnusableError
-from gateway.config.store_records import MAX_AUTHOR, MAX_COMMENT, Origin, Trial, Version, sha256
+from gateway.config.store import NoSuchVersionError, Store, StoreError, UnusableError
+from gateway.config.store_records import MAX_AUTHOR, MAX_COMMENT, MAX_DOCUMENT, Origin, Trial, Version, sha256
 from gateway.config.store_secrets import SecretsError
+from gateway.config.store_staged import Staged
+from gateway.config.unconfigured import TROUBLE
 from gateway.core import SECOND
 
 log = logging.getLogger(__name__)
@@ -98,10 +100,10 @@ class ConfigurationKeeper:
         self._wall = wall_clock
         self._background = background or Background()
         trial = store.state.trial
-        self._change = Change(store.state.active, None if trial is None else trial.until)
+        staged, self._staged = self._found()
+        self._change = Change(store.state.active, None if trial is None else trial.until, staged)
         self._runs = store.configuration
         self._running = store.running
-        self._staged: tuple[str, Configuration | None] = ("", None)
         self._restart = ""
         self._trouble = ""
         self._listeners: list[Callable[[Told], None]] = []
@@ -112,10 +114,14 @@ class ConfigurationKeeper:
 
     def start(self) -> None:
         """Begin to watch the trial that a version may be on. Needs a running loop."""
+        if self._change.staged is None and self._store.staged is not None:
+            self._staged = ("", None)
+            self._store.unstage()
+        self._announce()
         self._set_timer()
 
     async def close(self) -> None:
-        """Let go of the store. What is staged is forgotten; a version on trial stays so."""
+        """Let go of the store. What is staged stays so, as does a version on trial."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -143,7 +149,9 @@ class ConfigurationKeeper:
             seconds_to_confirm=left if change.state is ChangeState.UNCONFIRMED else None,
             staged_by="" if staged is None else staged.author,
             staged_problems=0 if staged is None else len(staged.problems),
-            degraded="; ".join(filter(None, (self._store.degraded, self._trouble))),
+            degraded="; ".join(
+                filter(None, (self._store.degraded, TROUBLE if self._store.unconfigured else "", self._trouble))
+            ),
             restart=self._restart,
         )
 
@@ -233,7 +241,7 @@ class ConfigurationKeeper:
         self._change.discard()
         self._staged = ("", None)
         self._announce()
-        await self._job(lambda: self._store.hold(""))
+        await self._unstage()
 
     async def commit(
         self, author: str, comment: str = "", *, confirm_seconds: int = 0, drain_seconds: int = 0
@@ -316,11 +324,32 @@ class ConfigurationKeeper:
         async with self._jobs:
             document, digest, configuration = await self._thread(lambda: self._examined(make(), author, base))
             self._change.refuse(Word.STAGE)
-            self._change.stage(document)
+            before, kept = self._store.staged, Staged(document.text, author, document.wall, base)
+            await self._thread(lambda: self._store.stage(kept))
+            try:
+                self._change.stage(document)
+            except ChangeError:
+                await self._thread(lambda: self._store.stage(before) if before else self._store.unstage())
+                raise
             self._staged = (digest, configuration)
-            await self._thread(lambda: self._store.hold(document.text))
         self._announce()
         return document
+
+    async def _unstage(self) -> None:
+        async with self._jobs:
+            # Somebody may have staged something anew meanwhile.
+            if self._change.staged is None:
+                await self._thread(self._store.unstage)
+
+    def _found(self) -> tuple[StagedDocument | None, tuple[str, Configuration | None]]:
+        """What was staged before the start, and what it says. Blocks."""
+        staged = self._store.staged
+        if staged is None or sha256(staged.text.encode()) == self._store.version(self._store.running).sha256:
+            # The latter was committed, and power failed before it was no longer staged.
+            return None, ("", None)
+        configuration, told = self._store.examined(staged.text)
+        document = StagedDocument(staged.text, staged.author, staged.wall, staged.base, tuple(told))
+        return document, (sha256(staged.text.encode()), configuration)
 
     def _examined(self, text: str, author: str, base: int) -> tuple[StagedDocument, str, Configuration | None]:
         """Take the passwords out of ``text`` and see what it says. Blocks."""
@@ -354,6 +383,7 @@ class ConfigurationKeeper:
             self._announce()
         if self._change.staged is None and self._staged[0]:
             self._staged = ("", None)
+            await self._unstage()
         self._work = None
         self._set_timer()
         return self._change.outcome

@@ -132,9 +132,6 @@ def _entry(part: Use, before: Keys | None, after: Keys | None, users: Mapping[Us
         return Entry(kind, name, Action.UNCHANGED)
     differences = tuple(_differences(before or {}, after or {}))
     drops = tuple(users.get(part, ()))
-    if kind is Kind.IAX and (before is None or after is None):
-        why = "iax: it begins, or ends, when the gateway is started anew"
-        return Entry(kind, name, Action.DEFERRED, differences, why=why)
     if before is None:
         return Entry(kind, name, Action.ADDED, differences)
     if after is None:

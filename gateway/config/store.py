@@ -13,12 +13,14 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from gateway.config.disk import Disk, put
+from gateway.config import store_staged, unconfigured
+from gateway.config.disk import TEMPORARY, Disk, put
 from gateway.config.migrations import Release, SchemaError, migrated, schema_of
 from gateway.config.model import Configuration
 from gateway.config.problems import Problem, Severity
 from gateway.config.store_passwords import Passwords, named_secrets
 from gateway.config.store_records import (
+    MAX_DOCUMENT,
     MAX_RECORD,
     Origin,
     RecordError,
@@ -33,10 +35,10 @@ from gateway.config.store_records import (
 )
 from gateway.config.store_secrets import DIRECTORY as SECRETS
 from gateway.config.store_secrets import take_secrets
+from gateway.config.store_staged import Staged
 
 log = logging.getLogger(__name__)
 
-MAX_DOCUMENT = 4 * 1024 * 1024
 KEPT = 100
 """Versions kept; the active and the previous one are always among them."""
 MAX_NUMBER = 999_999_999
@@ -66,8 +68,8 @@ class UnusableError(StoreError):
 class Store:
     """The store in ``directory``. ``boot`` names this start of the host, ``kept`` bounds the versions.
 
-    ``running`` is the number of the version to run, 0 while the store is empty, and ``configuration`` what it says.
-    ``degraded`` says what is wrong with the store, or is empty.
+    ``running`` is the number of the version to run, 0 if there is none, and ``configuration`` what it says.
+    ``degraded`` says what is wrong with the store, or is empty. ``staged`` is what was staged before the start.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Store:
         self.configuration: Configuration | None = None
         self.degraded = ""
         self.state = State()
+        self.staged: Staged | None = None
         self._disk = disk
         self._boot = boot
         self._release = release or Release()
@@ -94,7 +97,7 @@ class Store:
         """Take possession, mend what a power cut left, and find what is to run.
 
         ``now`` is in microseconds since the host started, ``wall`` in seconds since 1970. StoreError if another
-        process has the store, or no version of it can be used.
+        process has the store, or it cannot be read. If no version can be used nothing is to run until ``stand_by``.
         """
         try:
             if not self._disk.lock():
@@ -130,12 +133,31 @@ class Store:
             for number in [number for number in self._versions if number > self.state.last]:
                 del self._versions[number]
         self._judge_trial(now)
-        self._choose(fault)
+        if not self._choose(fault):
+            return
         if self._state_bytes is None:
             self._found_state()
         self._migrate(wall)
+        self._find_staged()
         if not fault:
             self._tidy(names)
+
+    def stand_by(self) -> None:
+        """With no version to run, let what is not configured run; nothing is written before the first commit."""
+        configuration, problems = self.examined(unconfigured.DOCUMENT)
+        if configuration is None:
+            raise UnusableError("what runs while nothing is configured has errors", problems)
+        self.configuration = configuration
+
+    @property
+    def unconfigured(self) -> bool:
+        """Whether what runs is that nothing is configured."""
+        return self.configuration is not None and self.version(self.running).origin is Origin.DEFAULT
+
+    @property
+    def virgin(self) -> bool:
+        """Whether nobody ever configured anything here."""
+        return all(version.origin is Origin.DEFAULT for version in self._versions.values()) and not self.degraded
 
     def _make_directories(self) -> None:
         there = self._disk.names("")
@@ -184,7 +206,8 @@ class Store:
         trial = self.state.trial
         if trial is None or not self.state.previous:
             return
-        if trial.boot != self._boot:
+        if not self._boot or trial.boot != self._boot:
+            # Unknown, it may be another one, whose time began anew.
             why = "the host started anew before it was confirmed"
         elif now >= trial.until:
             why = "it was not confirmed in time"
@@ -193,8 +216,8 @@ class Store:
         log.warning("version %d of the configuration is undone: %s", self.state.active, why)
         self._set_active_back(why)
 
-    def _choose(self, fault: str) -> None:
-        """Find the version to run: the active one, or else the last good one."""
+    def _choose(self, fault: str) -> bool:
+        """Find the version to run: the active one, or else the last good one; False if none can be used."""
         state = self.state
         others = sorted((number for number in self._versions if number not in state.undone), reverse=True)
         faults: list[str] = []
@@ -210,7 +233,9 @@ class Store:
             self.running = number
             break
         else:
-            raise StoreError(f"{self.directory}: no version can be used: {'; '.join(faults) or 'there is none'}")
+            # All stays as it is, for a release that can.
+            self._degrade(f"no version can be used: {'; '.join(faults) or fault or 'there is none'}")
+            return False
         if fault:
             self._degrade(f"{fault}; version {self.running} runs, the last good one")
         elif state.active and state.active != self.running:
@@ -219,6 +244,7 @@ class Store:
             self.state = dataclasses.replace(
                 state, active=self.running, previous=self._before(self.running), last=max(state.last, self.running)
             )
+        return True
 
     def _found_state(self) -> None:
         """Power failed during the very first commit: what it wrote is whole, and is the active version from now on."""
@@ -252,8 +278,8 @@ class Store:
         """Remove what a power cut left; that it cannot be is no reason not to start."""
         gone = [f"{VERSIONS}/{name}" for name in names if not self._belongs(name)]
         with contextlib.suppress(OSError):
-            if STATE + ".new" in self._disk.names(""):
-                gone.append(STATE + ".new")
+            half = {STATE + TEMPORARY, store_staged.FILE + TEMPORARY}
+            gone += [name for name in self._disk.names("") if name in half]
         for name in gone:
             with contextlib.suppress(OSError):
                 self._disk.unlink(name)
@@ -275,9 +301,12 @@ class Store:
         )
 
     def version(self, number: int) -> Version:
-        """One version; NoSuchVersionError."""
+        """One version; NoSuchVersionError. There is a version 0 while nothing is configured."""
         version = self._versions.get(number)
         if version is None:
+            if not number and not self.running and self.configuration is not None:
+                digest = sha256(unconfigured.DOCUMENT.encode())
+                return Version(0, 0.0, "gateway", "", self._release.schema, digest, 0, Origin.DEFAULT)
             raise NoSuchVersionError(f"there is no version {number} of the configuration")
         return dataclasses.replace(version, undone=self.state.undone.get(number, ""))
 
@@ -311,6 +340,8 @@ class Store:
 
     def _document(self, number: int) -> str:
         version = self.version(number)
+        if not number:
+            return unconfigured.DOCUMENT
         if version.fault:
             raise self._unusable(number, version.fault)
         try:
@@ -344,7 +375,30 @@ class Store:
             raise StoreError(f"the passwords cannot be written: {_plainly(error)}") from None
         return fresh
 
-    def hold(self, text: str) -> None:
+    # -- what is staged --
+
+    def stage(self, staged: Staged) -> None:
+        """Keep what is staged, and its passwords, in place of what was; StoreError, and what was kept is."""
+        try:
+            store_staged.write_staged(self._disk, staged)
+        except OSError as error:
+            raise StoreError(f"what is staged cannot be kept: {_plainly(error)}") from None
+        self.staged = staged
+        self._hold(staged.text)
+
+    def unstage(self) -> None:
+        """Nothing is staged any more."""
+        self.staged = None
+        store_staged.forget(self._disk)
+        self._hold("")
+
+    def _find_staged(self) -> None:
+        """What was staged before the start; also if it is of no use any more, as that is to be told."""
+        self.staged = store_staged.read(self._disk)
+        if self.staged is not None:
+            self._held = named_secrets(self.staged.text)
+
+    def _hold(self, text: str) -> None:
         """Let the passwords that ``text`` names stay, and remove those that neither it nor a version names."""
         self._held = named_secrets(text)
         self._collect()
@@ -381,6 +435,8 @@ class Store:
         Its passwords must be references. ``configuration`` is what it says, if known. ``previous`` is what a roll-back
         leads to, the version that runs unless said otherwise.
         """
+        if not self.running and self.configuration is not None and origin in (Origin.COMMIT, Origin.ROLLBACK):
+            self.add(unconfigured.DOCUMENT, Origin.DEFAULT, author="gateway", comment="nothing configured", wall=wall)
         number = self.state.last + 1
         data = text.encode()
         if len(data) > MAX_DOCUMENT:

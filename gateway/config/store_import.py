@@ -5,22 +5,23 @@ What the file names by relative paths is named by absolute ones in the store; pa
 
 from __future__ import annotations
 
+import stat
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+from gateway.boot import boot_identity
 from gateway.config.disk import DirectoryDisk
 from gateway.config.edit import with_value, written
 from gateway.config.file import examine, read_text
 from gateway.config.locator import Locator
 from gateway.config.problems import ConfigError, KeyPath, Severity
 from gateway.config.secrets import secret_text
-from gateway.config.store import Store, StoreError
+from gateway.config.store import Store
 from gateway.config.store_records import Origin
 from gateway.config.values import Secret
 
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
 _VIRTUAL = "virtual:"
 
 PATHS = {
@@ -32,31 +33,38 @@ PATHS = {
 """The keys that are paths, or lists of them."""
 
 
-def boot_identity() -> str:
-    """What this start of the host is known by; nothing where the kernel does not tell."""
-    try:
-        return _BOOT.read_text().strip()[:64]
-    except (OSError, UnicodeDecodeError):
-        return ""
-
-
 def open_store(directory: Path, now: int, wall: float, *, first: Path | None = None) -> Store:
-    """The store in ``directory``, with the file ``first`` as its first version if it is empty.
+    """The store in ``directory``; one in which nothing was ever configured begins with the file ``first``.
 
     ``now``: microseconds since the host started; ``wall``: seconds since 1970. Raises StoreError, or ConfigError for
-    ``first``. ``configuration`` of what is returned is never None.
+    ``first``. ``configuration`` of what is returned is never None: without a version to run nothing is configured.
     """
     store = Store(DirectoryDisk(directory), directory, boot=boot_identity())
     store.open(now, wall)
-    if not store.running:
-        try:
-            if first is None:
-                raise StoreError(f"{directory}: the store is empty; expected --config FILE beside it, to begin with")
+    try:
+        if first is not None and store.virgin:
             _import(store, first, wall)
-        except BaseException:
-            store.close()
-            raise
+        if not store.running:
+            store.stand_by()
+    except BaseException:
+        store.close()
+        raise
     return store
+
+
+def not_to_be_trusted(path: Path, owners: Collection[int]) -> str:
+    """Why what stands in the file ``path`` may be of somebody who is none of ``owners``; empty if all is well."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    if not stat.S_ISREG(found.st_mode):
+        return f"{path}: expected a file"
+    if found.st_uid not in owners:
+        return f"{path}: it belongs to user {found.st_uid}; expected one of {', '.join(map(str, sorted(owners)))}"
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f"{path}: others than its owner may write it; chmod go-w {path}"
+    return ""
 
 
 def _import(store: Store, path: Path, wall: float) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+MAX_DOCUMENT = 4 * 1024 * 1024
 MAX_RECORD = 1024 * 1024
 MAX_COMMENT = 500
 MAX_AUTHOR = 100
@@ -28,6 +29,8 @@ class Origin(Enum):
     ROLLBACK = "rollback"
     IMPORT = "import"
     MIGRATION = "migration"
+    DEFAULT = "default"
+    """Nothing is configured; written before the first commit, so that there is something to roll back to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,14 +151,31 @@ def read_state(data: bytes) -> State:
     return state
 
 
+def staged_record(author: str, wall: float, base: int, document: bytes) -> bytes:
+    """The record of what is staged, in one line."""
+    record = {"author": author, "wall": wall, "base": base, "document": sha256(document)}
+    return json.dumps({"record": record, "sha256": _checksum(record)}).encode()
+
+
+def read_staged(data: bytes, document: bytes) -> tuple[str, float, int]:
+    """Author, time and base of what is staged, which is ``document``; raises RecordError."""
+    record = _Record(_decoded(data))
+    if record.text("document", 64) != sha256(document):
+        raise RecordError("the checksum of its document is wrong")
+    return record.text("author", MAX_AUTHOR), record.seconds("wall"), record.count("base")
+
+
 def sha256(data: bytes) -> str:
     """The checksum by which a document is known."""
     return hashlib.sha256(data).hexdigest()
 
 
 def _encoded(record: Mapping[str, Any]) -> bytes:
-    text = json.dumps(record, sort_keys=True, ensure_ascii=True)
-    return json.dumps({"record": record, "sha256": sha256(text.encode())}, sort_keys=True, indent=1).encode() + b"\n"
+    return json.dumps({"record": record, "sha256": _checksum(record)}, sort_keys=True, indent=1).encode() + b"\n"
+
+
+def _checksum(record: Mapping[str, Any]) -> str:
+    return sha256(json.dumps(record, sort_keys=True, ensure_ascii=True).encode())
 
 
 def _decoded(data: bytes) -> Mapping[str, Any]:
@@ -166,7 +186,7 @@ def _decoded(data: bytes) -> Mapping[str, Any]:
     record = whole.get("record") if isinstance(whole, dict) else None
     if not isinstance(record, dict):
         raise RecordError("no record in it")
-    if whole.get("sha256") != sha256(json.dumps(record, sort_keys=True, ensure_ascii=True).encode()):
+    if whole.get("sha256") != _checksum(record):
         raise RecordError("its checksum is wrong")
     return record
 

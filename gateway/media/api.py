@@ -319,11 +319,23 @@ class ClearVoice:
     stream: int
 
 
+class Copied(IntEnum):
+    """What there is a copy of, in clear. Of IAX2 that is always a mini frame, with the call's time."""
+
+    RTP = 0
+    MINI = 1
+    ENCRYPTED = 2
+    """A mini frame that is encrypted on the wire."""
+    TRUNKED = 3
+    """What a trunk frame has of the call."""
+
+
 @dataclass(frozen=True, slots=True)
 class VoiceCopied:
-    """A copy for captures: an RTP packet in clear that ``stream`` received (``inward``) or sent.
+    """A copy for captures: voice in clear that ``stream`` received (``inward``) or sent, as ``copied`` says.
 
-    ``at``: microseconds of CLOCK_MONOTONIC; ``local`` and ``remote`` are addresses and ports.
+    ``at``: microseconds of CLOCK_MONOTONIC; ``local`` and ``remote`` are addresses and ports; the local address is all
+    zeros where a socket of IAX2 has any. Full frames of IAX2 are not among it, as signalling has them.
     """
 
     stream: int
@@ -332,6 +344,7 @@ class VoiceCopied:
     local: tuple[str, int]
     remote: tuple[str, int]
     data: bytes
+    copied: Copied = Copied.RTP
 
     def __repr__(self) -> str:
         return f"VoiceCopied({self.stream}, {len(self.data)} octets)"

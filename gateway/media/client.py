@@ -123,9 +123,19 @@ class MediaClient:
         self.up = True
         self._forget_output()
         self._earlier = set(self.streams)
+        self._request(Opcode.HELLO, 0, self._hello(), self._on_hello)
+
+    def configure(self, settings: EngineSettings) -> None:
+        """Let ``settings`` hold from now on; streams that are open keep the ports that they have."""
+        if settings == self.settings:
+            return
+        self.settings = settings
+        if self.up:
+            self._request(Opcode.HELLO, 0, self._hello(), _noted)
+
+    def _hello(self) -> bytes:
         low, high = self.settings.rtp_ports
-        body = wire.HELLO.pack(low, high, self.settings.silence_milliseconds, self.settings.grace_seconds)
-        self._request(Opcode.HELLO, 0, body, self._on_hello)
+        return wire.HELLO.pack(low, high, self.settings.silence_milliseconds, self.settings.grace_seconds)
 
     def lost(self, now: int) -> None:
         """The connection is gone: every pending request fails; streams are kept for the next connection."""
@@ -254,7 +264,7 @@ class MediaClient:
         return self._events.popleft() if self._events else None
 
     def tap(self, stream: int, on: bool) -> None:
-        """Have what goes over an RTP stream copied, as ``VoiceCopied``, or no more; of ``wire.TAPS_MAX`` at once."""
+        """Have the voice of an RTP or IAX2 stream copied (``VoiceCopied``), or no more; ``wire.TAPS_MAX`` at once."""
         self._send(Opcode.TAP, stream, wire.TAP.pack(on))
 
     @property
@@ -524,6 +534,11 @@ class MediaClient:
         if decode is None:
             raise WireError(f"unknown event {opcode:#x}")
         self._events.append(decode(stream, body))
+
+
+def _noted(reply: bytes | Failure) -> None:
+    if isinstance(reply, Failure):
+        log.error("media engine does not take other settings: %s", reply.text)
 
 
 def _digit(stream: int, body: bytes) -> DigitHeard:

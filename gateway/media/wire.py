@@ -11,7 +11,7 @@ from enum import IntEnum
 from struct import Struct
 
 from gateway.core import ProtocolError
-from gateway.media.api import IaxVoiceSettings, Latch, RtpSettings, SrtpSuite, Statistics, Tone
+from gateway.media.api import Copied, IaxVoiceSettings, Latch, RtpSettings, SrtpSuite, Statistics, Tone
 
 MAGIC = 0x4D47
 VERSION = 1
@@ -125,8 +125,8 @@ IAX_VOICE = Struct("<IB3x")
 EVENT_DIGIT = Struct("<IB3x")
 EVENT_SILENT = Struct("<I")
 TAP = Struct("<B3x")
-EVENT_TAP = Struct("<BBHHxxq16s16s")
-
+EVENT_TAP = Struct("<BBHHBxq16s16s")
+_COPIED = {int(each): each for each in Copied}
 
 SRTP_KEY_LENGTHS = {
     SrtpSuite.AES_CM_128_HMAC_SHA1_80: 30,
@@ -280,14 +280,16 @@ def iax_frame_of(body: bytes) -> tuple[str, int, bytes]:
     return socket.inet_ntop(socket.AF_INET6, address), port, body[IAX_ADDRESS.size :]
 
 
-def tap_of(body: bytes) -> tuple[int, bool, tuple[str, int], tuple[str, int], bytes]:
-    """(microseconds, received, our address and port, theirs, RTP packet) of a copy; raises WireError."""
+def tap_of(body: bytes) -> tuple[int, bool, tuple[str, int], tuple[str, int], bytes, Copied]:
+    """(microseconds, received, our address and port, theirs, packet, what it is) of a copy; raises WireError."""
     if len(body) < EVENT_TAP.size:
         raise WireError(f"copy of a packet of {len(body)} octets")
-    family, inward, port, far_port, at, near, far = EVENT_TAP.unpack_from(body)
+    family, inward, port, far_port, copied, at, near, far = EVENT_TAP.unpack_from(body)
+    if copied not in _COPIED:
+        raise WireError(f"copy of what is unknown ({copied})")
     size, kind = (4, socket.AF_INET) if family == 4 else (16, socket.AF_INET6)
     local, remote = socket.inet_ntop(kind, near[:size]), socket.inet_ntop(kind, far[:size])
-    return at, bool(inward), (local, port), (remote, far_port), body[EVENT_TAP.size :]
+    return at, bool(inward), (local, port), (remote, far_port), body[EVENT_TAP.size :], _COPIED[copied]
 
 
 def tone_body(tone: Tone, label: bytes) -> bytes:

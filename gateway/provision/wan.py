@@ -133,6 +133,13 @@ class WanCore:
             self._first = now
         self._deadline = min(now + QUIET, self._first + MOST)
 
+    def look_at(self, interface: str, now: int) -> None:
+        """Another interface is the WAN now."""
+        if interface != self._interface:
+            self._interface = interface
+            self._missed = False
+            self.event(now)
+
     def next_timer(self) -> int | None:
         """When to read the tables, if they are to be read."""
         return self._deadline
@@ -170,6 +177,11 @@ class WanWatcher:
         self._task = asyncio.create_task(self._run(read))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(read.wait(), READ_AGAIN)
+
+    def look_at(self, interface: str) -> None:
+        """Another interface is the WAN now."""
+        self._core.look_at(interface, self._clock())
+        self._stirred.set()
 
     async def close(self) -> None:
         """Stop watching."""

@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 
 from gateway.background import Background
+from gateway.boot import boot_identity
 from gateway.config.keeper import ConfigurationKeeper
 from gateway.config.model import Span
-from gateway.config.store_import import boot_identity, open_store
+from gateway.config.store_import import open_store
 from gateway.prepared import Prepared
 from gateway.pri.span.endpoint import monotonic_microseconds
 from gateway.reconfigure import Reconfiguration
@@ -34,25 +35,40 @@ class _Nothing:
     def open_span(self, span: Span) -> None:
         pass
 
-    def reconfigured(self, fresh: Prepared) -> str:
-        return ""
+    async def prepare(self, fresh: Prepared) -> None:
+        pass
+
+    async def give_up(self) -> None:
+        pass
+
+    def reconfigured(self, fresh: Prepared) -> None:
+        pass
+
+    async def settle(self) -> None:
+        pass
 
 
 class _Pulse:
-    """A timer of the event loop that should come every millisecond, and by how much it was late at most."""
+    """A timer of the event loop that should come every millisecond, and by how much it was late at most.
+
+    Of that only counts what this process was at work meanwhile, in whatever thread: a host that is busy takes the rest.
+    """
 
     def __init__(self) -> None:
         self.worst = 0.0
         self._due = 0.0
+        self._worked = 0.0
         self._handle: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         loop = asyncio.get_running_loop()
         self._due = loop.time() + TICK
+        self._worked = time.process_time()
         self._handle = loop.call_at(self._due, self._beat)
 
     def _beat(self) -> None:
-        self.worst = max(self.worst, asyncio.get_running_loop().time() - self._due)
+        late = asyncio.get_running_loop().time() - self._due
+        self.worst = max(self.worst, min(late, time.process_time() - self._worked))
         self.start()
 
     def stop(self) -> None:

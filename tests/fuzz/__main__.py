@@ -22,7 +22,7 @@ MEMORY_MEGABYTES = 2048
 NAMES = (
     *("q931", "lapd", "trunk", "line", "sip", "sdp", "stream", "endpoint", "configuration", "patterns", "media"),
     *("control", "stun", "digest", "registrar", "transfer", "crypto", "networks", "servers"),
-    *("iax", "iax_endpoint"),
+    *("iax", "iax_endpoint", "bus"),
 )
 
 

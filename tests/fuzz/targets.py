@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.fuzz import files, iax, pri, sip, sockets, strangers
+from tests.fuzz import bus, files, iax, pri, sip, sockets, strangers
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,5 +38,6 @@ TARGETS: dict[str, Target] = {
     "configuration": Target(files.configuration, files.CONFIGURATION_SEEDS, 4000),
     "patterns": Target(files.patterns, files.PATTERN_SEEDS, 400),
     "media": Target(sockets.media, sockets.MEDIA_SEEDS, 1000),
+    "bus": Target(bus.messages, bus.MESSAGES_SEEDS, 1000),
     "control": Target(sockets.control, sockets.CONTROL_SEEDS, 1000),
 }

@@ -115,7 +115,10 @@ class Wire:
 
 
 class Sites:
-    """``near`` and ``far``; terms are of their trunks, ``far_dynamic``: near registers with far."""
+    """``near`` and ``far``; terms are of their trunks, ``far_dynamic``: near registers with far.
+
+    ``near_lines`` are of [gateway] of near.
+    """
 
     def __init__(
         self,
@@ -130,6 +133,7 @@ class Sites:
         near_secret: str = SECRET,
         far_secret: str = SECRET,
         near_extra: str = "",
+        near_lines: str = "",
         trace: bool = False,
         grace: int = 3,
     ) -> None:
@@ -149,7 +153,8 @@ class Sites:
                 route=far_route if number else "",
             )
             extra += "" if number else near_extra
-            products.append(Product(place, extra=extra, number=number + 1, trace=trace, grace=grace))
+            section = "" if number else near_lines
+            products.append(Product(place, extra=extra, section=section, number=number + 1, trace=trace, grace=grace))
         self.near, self.far = products
         self._stack = contextlib.AsyncExitStack()
 

@@ -22,11 +22,14 @@ class OurEnd:
 
     def __init__(self, plan: Mapping[str, Callable[[Any, Leg], None]] | None) -> None:
         self.plan = plan or {}
-        self.media = EchoMedia(self._after)
+        self.media = self._media()
         self.sent: list[bytes] = []
         self.scripts: list[LegScript] = []
         self._offers: asyncio.Queue[LegScript] = asyncio.Queue()
         self._driver: CoreDriver
+
+    def _media(self) -> EchoMedia:
+        return EchoMedia(self._after)
 
     def _drive(self, core: Core, take: Callable[[Any], None]) -> None:
         self._driver = CoreDriver(core, take)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from gateway.cause import Cause
 from gateway.identity import Number
@@ -72,10 +72,11 @@ class OurSip(OurEnd):
         plan: dict[str, Behaviour] | None = None,
         seed: int = 1,
         resolver: Resolver | None = None,
+        port: int | None = None,
         **settings: Any,
     ) -> None:
         super().__init__(plan)
-        self.port = free_port()
+        self.port = port or free_port()
         listeners = (Listener(UDP, "127.0.0.1", self.port), Listener(TCP, "127.0.0.1", self.port))
         self.transport = SipTransport(listeners, CoreDriver.now, self._after, resolver=resolver)
         self.endpoint = SipEndpoint(
@@ -83,7 +84,7 @@ class OurSip(OurEnd):
         )
         self._drive(self.endpoint, self._take)
 
-    async def __aenter__(self) -> OurSip:
+    async def __aenter__(self) -> Self:
         await self.transport.start()
         await self.transport.attach(self.endpoint)
         # What it does of its own accord.

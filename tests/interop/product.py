@@ -83,7 +83,10 @@ def _without_iax(status: Mapping[str, Any]) -> bool:
 
 
 class Product:
-    """A running product. ``exchange`` False leaves the spans' far ends to the test; ``section``: lines of [gateway]."""
+    """A running product. ``exchange`` False leaves the spans' far ends to the test; ``section``: lines of [gateway].
+
+    ``options`` are more words of the gateway's command line.
+    """
 
     def __init__(
         self,
@@ -104,6 +107,7 @@ class Product:
         listen: Sequence[str] = (),
         trace: bool = False,
         exchange_options: Sequence[str] = (),
+        options: Sequence[str] = (),
         records: str = "calls.jsonl",
         engine: bool = True,
         grace: int = 3,
@@ -141,6 +145,7 @@ class Product:
         )
         self._trace = trace
         self._exchange_options = exchange_options
+        self._options = options
         self._engine = engine
         self._orphans: list[int] = []
 
@@ -191,7 +196,7 @@ class Product:
 
     async def start_gateway(self) -> None:
         """Start the gateway with its engine and connect to it."""
-        words = ["-m", "gateway", "--config", str(self.directory / "gateway.toml")]
+        words = ["-m", "gateway", "--config", str(self.directory / "gateway.toml"), *self._options]
         if self._engine:
             words.append("--start-engine")
         if self._trace:

@@ -14,7 +14,8 @@ from tests.interop.program import PATIENCE
 from tests.interop.scenario import scenario
 from tests.interop.standing_call import StandingCall, configuration, telephone
 
-PLAIN, TRUNK, ENCRYPTED = "", "trunk = true\ntrunktimestamps = true", "forceencryption = true"
+PLAIN, TRUNK, ENCRYPTED = "", "trunk = true", "forceencryption = true"
+STAMPED = TRUNK + "\ntrunktimestamps = true"
 ROTATING = "[timers.iax]\nkey_least_seconds = 1\nkey_most_seconds = 2"
 TELEPHONE = """
 [[phone]]
@@ -74,7 +75,7 @@ async def _anew(product: Product, seconds: float = 1.0) -> None:
 
 
 @pytest.mark.parametrize("site", ["near", "far"])
-@pytest.mark.parametrize("terms", [PLAIN, TRUNK, ENCRYPTED])
+@pytest.mark.parametrize("terms", [PLAIN, TRUNK, STAMPED, ENCRYPTED])
 @scenario
 async def test_a_call_over_iax2_is_heard_on_at_either_end(tmp_path: Path, terms: str, site: str) -> None:
     phone = await telephone(tmp_path)

@@ -1,82 +1,69 @@
 """Sixty calls of all kinds up, and the gateway ends: killed, or told to hand over. And the engine is killed.
 
-The next start has all of them in its hands within three seconds, and each ends with one right record.
+The next start has all of them in its hands within three seconds, nobody hears anything of it, and each ends with one
+right record, here and at the other gateway that some of them pass.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
-from datetime import datetime
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.interop.openssl import Certificates
-from tests.interop.product import DID, POLL_SECONDS, Product
-from tests.interop.program import PATIENCE, free_port
+from tests.interop.product import DID, Product
+from tests.interop.program import PATIENCE
 from tests.interop.scenario import scenario
 from tests.interop.secure_phone import TlsProduct, address
 from tests.interop.secure_phone import telephone as secure_telephone
-from tests.interop.sipp import Sipp
 from tests.interop.standing_call import ECHO, HERTZ, StandingCall
+from tests.interop.tone_ends import Listening, hears_a_gap
+from tests.interop.tone_sites import ENCRYPTED, OVER_FAR_IN, ToneSites, Way
 
 MILLIWATT = 1004.0
-EACH = 20
-"""Calls from the line to SIP, from SIP to the line, and from SIP to SIP; one of them is of a telephone with SRTP."""
-TALK = 30.0
-"""Seconds that the calls last which the far end by SIP ends."""
+WAYS = {
+    Way.SIP_LINE: 8,
+    Way.LINE_SIP: 8,
+    Way.SIP_SIP: 7,
+    Way.SRTP_LINE: 7,
+    Way.LINE_SRTP: 7,
+    Way.SIP_SRTP: 4,
+    Way.IAX_LINE: 5,
+    Way.LINE_IAX: 5,
+    Way.CODED_LINE: 4,
+    Way.LINE_CODED: 4,
+}
+"""How many of each; the sixtieth call is that of a telephone that nobody here wrote, with TLS and SRTP."""
+SECRET = "apples-and-a-tree"  # noqa: S105 - of this test's telephone
+PHONE = """
+[[phone]]
+name = "tlsphone"
+transport = "tls"
+media_encryption = "required"
+context = "from-hq"
+secret = "{secret}"
+[[route]]
+context = "from-hq"
+match = "_8."
+to = ["pri:r0/{{number:1}}"]
+"""
+LEAST_HEARD = 0.9
+GAP = 2
+"""Packets that are left out on purpose: to see that this is heard."""
+BEFORE_SECONDS, AFTER_SECONDS = 1.0, 3.0
 CONTROL_SECONDS = 3.0
 NEXT_SECONDS = 2.0
-ROUTES = """
-[[trunk]]
-name = "south"
-technology = "sip"
-host = "127.0.0.1:{port}"
-context = "from-south"
-session_timers = "refuse"
-[[trunk]]
-name = "west"
-technology = "sip"
-host = "127.0.0.1:{west}"
-context = "from-south"
-session_timers = "refuse"
-[[route]]
-context = "from-south"
-match = "_9."
-to = ["pri:r0/{{number:1}}"]
-[[route]]
-context = "from-south"
-match = "_7."
-to = ["sip:hq/{{number:1}}"]
-"""
 
 
 def waited(pid: int) -> float:
     """Seconds that the program was ready to run and others were let run instead: this machine is not its alone."""
     return sum(int(task.read_text().split()[1]) for task in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9
-
-
-def talk(record: dict[str, Any]) -> float:
-    begun, ended = (datetime.fromisoformat(record[key]) for key in ("answer", "end"))
-    return (ended - begun).total_seconds()
-
-
-async def calling(product: Product, number: str, port: int, name: str, calls: int, seconds: float) -> Sipp:
-    return await Sipp.start(
-        "uac_basic",
-        product.directory / name,
-        remote=("127.0.0.1", product.sip_port),
-        port=port,
-        service=number,
-        calls=calls,
-        rate=20.0,
-        codecs="8 101",
-        pause=round(seconds * 1000),
-        trace=False,
-    )
 
 
 async def restarted(product: Product, how: str) -> float:
@@ -95,77 +82,92 @@ async def restarted(product: Product, how: str) -> float:
     return took
 
 
-async def fewer(product: Product, calls: list[int]) -> list[int]:
-    """Those of the exchange's ``calls`` that are left once one has ended."""
-    deadline = asyncio.get_running_loop().time() + PATIENCE
-    while True:
-        there = {each["call"] for each in (await product.exchange.command("calls"))["calls"]}
-        left = [call for call in calls if call in there]
-        if len(left) < len(calls):
-            return left
-        assert asyncio.get_running_loop().time() < deadline, "the exchange still has all its calls"
-        await asyncio.sleep(POLL_SECONDS)
+def expected(sites: ToneSites, enders: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Who ends each call in the records of near and of far, by the number that each was told to call."""
+    far = {}
+    for call in sites.calls:
+        told, who = call.told_far, enders[call.called]
+        if told is not None:
+            # What the operator of near ends, far hears from near.
+            far[told] = ("called" if call.way in OVER_FAR_IN else "caller") if who == "operator" else who
+    return dict(enders), far
 
 
+def right(product: Product, enders: Mapping[str, str], seconds: float, gap: str | None) -> list[dict[str, Any]]:
+    """The records of ``product``, one a call, with all of its ``seconds`` or more in it; ``gap`` is one with a gap."""
+    records = product.records()
+    assert len(records) == len({record["id"] for record in records}) == len(enders)
+    assert {record["dialled"]: record["released_by"] for record in records} == dict(enders)
+    for record in records:
+        assert record["cause"] == 16 and "restarted" not in "".join(record["notes"]), record
+        assert record["start"] <= record["answer"] < record["end"]
+        assert record["talk_seconds"] > seconds
+        for leg in (record["incoming"], record["attempts"][-1]["leg"]):
+            # But for the gap that was made on purpose.
+            assert leg["media"]["lost"] in ((0, GAP) if record["dialled"] == gap else (0,)), record
+            assert leg["media"]["packets_received"] > 50 * LEAST_HEARD * record["talk_seconds"], record
+    return records
+
+
+@pytest.mark.alone
 @pytest.mark.parametrize("how", ["killed", "handed over"])
 @scenario
 async def test_sixty_calls_of_all_kinds_outlive_the_gateway(tmp_path: Path, how: str) -> None:
     files = await Certificates(tmp_path).make()
-    south, west = free_port(), free_port()
+    sites = ToneSites(tmp_path, files, spans=2, extra=PHONE.format(secret=SECRET))
+    near = sites.near
+    registrar = f"127.0.0.1:{sites.tls_ports[0]}"
     async with (
+        sites,
         await secure_telephone(
-            tmp_path / "talker", files, "module srtp.so\n", tone=HERTZ, account=";mediaenc=srtp-mand"
+            tmp_path / "talker",
+            files,
+            "module srtp.so\n",
+            tone=HERTZ,
+            account=";mediaenc=srtp-mand",
+            registrar=registrar,
+            secret=SECRET,
         ) as phone,
-        TlsProduct(
-            tmp_path,
-            address(phone),
-            terms='media_encryption = "required"',
-            sip=files.sip,
-            spans=2,
-            grace=round(PATIENCE),
-            trunk='session_timers = "refuse"',
-            routes=ROUTES.format(port=south, west=west),
-        ) as product,
     ):
-        await product.until_up()
-        async with (
-            await product.answering(calls=2 * EACH, trace=False) as answering,
-            StandingCall(product, phone, f"127.0.0.1:{product.tls_port};transport=tls"),
-        ):
+        await near.until(lambda status: bool(status["registered"]), "the telephone")
+        for way, count in WAYS.items():
+            for _ in range(count):
+                await sites.call(way)
+        async with StandingCall(near, phone, f"{registrar};transport=tls"):
+            calls = len(sites.calls) + 1
+            assert calls == 60
+            await near.until_answered(calls)
+            await sites.telephones.all_hear(sites.voices)
             begun = asyncio.get_running_loop().time()
-            async with (
-                await calling(product, f"9{ECHO}", south, "south", EACH - 1, TALK) as to_line,
-                await calling(product, f"7{DID}", west, "west", EACH, TALK) as to_sip,
-            ):
-                ours = [(await product.exchange.command("call", called=DID, hold=-1))["call"] for _ in range(EACH)]
-                await product.until_answered(3 * EACH)
-                took = await restarted(product, how)
-                await product.until_up()
-                assert took < CONTROL_SECONDS
-                # One is told by us to end, and all others by their far ends.
-                status = await product.gateway.command("status")
-                told = next(call["id"] for call in status["calls"] if call["source"] == "s0")
-                await product.gateway.command("hangup", call=told)
-                # Which of the exchange's calls it was shows when the exchange has one less.
-                left = await fewer(product, ours)
-                for call in left:
-                    await product.exchange.command("hangup", call=call)
-                await product.until_answered(2 * EACH)
-                seconds = asyncio.get_running_loop().time() - begun
-                await to_line.succeed()
-                await to_sip.succeed()
-                await answering.succeed()
-        await product.until_idle()
-        records = product.records()
-        assert len(records) == len({record["id"] for record in records}) == 3 * EACH
-        causes = [(record["cause"], record["released_by"]) for record in records]
-        assert causes.count((16, "operator")) == 1 and causes.count((16, "caller")) == 3 * EACH - 1
+            async with Listening(sites.telephones, sites.voice_pids):
+                await sites.telephones.pass_time(BEFORE_SECONDS)
+                took = await restarted(near, how)
+                await near.until_up()
+                await sites.telephones.pass_time(AFTER_SECONDS)
+            assert took < CONTROL_SECONDS
+            await sites.telephones.all_hear(sites.voices)
+            await hears_a_gap(sites.telephones, sites.calls[-1].stream, GAP)
+            seconds = asyncio.get_running_loop().time() - begun
+        enders = {}
+        # Of every way some are ended by either side; one is told by us to end.
+        for number, call in enumerate(sites.calls):
+            enders[call.called] = who = "operator" if not number else ("caller", "called")[number % 2]
+            if who == "operator":
+                status = await near.gateway.command("status")
+                told = next(each["id"] for each in status["calls"] if each["called"] == call.called)
+                await near.gateway.command("hangup", call=told)
+            else:
+                await sites.hang_up(call, who)
+        await sites.until_idle()
+        in_near, in_far = expected(sites, enders)
+        in_near[f"8{ECHO}"] = "caller"
+        secret = {call.called for call in sites.calls if call.way in ENCRYPTED} | {f"8{ECHO}"}
+        records = right(near, in_near, seconds, sites.calls[-1].called)
+        right(sites.far, in_far, seconds, sites.calls[-1].told_far)
+        # Each hop that was encrypted is known to have been, from before the end of the gateway.
         for record in records:
-            if record["source"] in ("south", "west"):
-                assert TALK - 0.5 < talk(record) < TALK + 5
-            elif record["source"] == "s0":
-                assert 0 < talk(record) < seconds
-        assert any(record["incoming"].get("srtp") for record in records)
+            hops = json.dumps([record["incoming"], record["attempts"][-1]["leg"]])
+            assert ("secure_media" in hops) is (record["dialled"] in secret), record
 
 
 @scenario

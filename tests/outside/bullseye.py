@@ -35,7 +35,7 @@ Acquire::Retries "3";
 """
 
 
-def unpacked(name: str, packages: tuple[str, ...], probe: str) -> Path:
+def unpacked(name: str, packages: tuple[str, ...], probe: str, suite: str = SUITE) -> Path:
     """The root directory called ``name`` with ``packages`` and all they need; ``probe`` is a file that must be there.
 
     Raises PeerError with what to do where the packages cannot be had.
@@ -49,15 +49,15 @@ def unpacked(name: str, packages: tuple[str, ...], probe: str) -> Path:
     if not KEYRING.exists():
         raise PeerError(f"{KEYRING} is missing: apt-get install debian-archive-keyring")
     begun = time.monotonic()
-    print(f"== {name}: fetching packages of Debian {SUITE}", file=sys.stderr, flush=True)
+    print(f"== {name}: fetching packages of Debian {suite}", file=sys.stderr, flush=True)
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
-    archives = _fetch(KEPT / "apt", packages)
+    archives = _fetch(KEPT / f"apt-{suite}" if suite != SUITE else KEPT / "apt", packages, suite)
     print(f"== {name}: unpacking {len(archives)} packages", file=sys.stderr, flush=True)
     for archive in archives:
         _run(["dpkg-deb", "-x", str(archive), str(root)], 60)
     if not (root / probe).exists():
-        raise PeerError(f"{probe} is not in the packages {', '.join(packages)} of Debian {SUITE}")
+        raise PeerError(f"{probe} is not in the packages {', '.join(packages)} of Debian {suite}")
     for directory in ("proc", "dev", "tmp", "run", "root"):
         (root / directory).mkdir(exist_ok=True)
     (root / "etc").mkdir(exist_ok=True)
@@ -68,13 +68,13 @@ def unpacked(name: str, packages: tuple[str, ...], probe: str) -> Path:
     return root
 
 
-def _fetch(apt: Path, packages: tuple[str, ...]) -> list[Path]:
+def _fetch(apt: Path, packages: tuple[str, ...], suite: str) -> list[Path]:
     for directory in ("etc/apt.conf.d", "etc/preferences.d", "state/lists/partial", "cache/archives/partial"):
         (apt / directory).mkdir(parents=True, exist_ok=True)
     (apt / "state/status").touch()
     for left in (apt / "cache/archives").glob("*.deb"):
         left.unlink()
-    (apt / "etc/sources.list").write_text(f"deb [signed-by={KEYRING}] {_mirror()} {SUITE} main\n")
+    (apt / "etc/sources.list").write_text(f"deb [signed-by={KEYRING}] {_mirror()} {suite} main\n")
     (apt / "apt.conf").write_text(_APT.format(apt=apt))
     environment = {**os.environ, "APT_CONFIG": str(apt / "apt.conf"), "LC_ALL": "C"}
     _run(["apt-get", "-q", "update"], FETCH_SECONDS, environment)

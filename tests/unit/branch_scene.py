@@ -22,7 +22,8 @@ from gateway.pri.lapd import Side, Transmit
 from gateway.pri.settings import PriSettings
 from gateway.pri.span.layer1 import Alarm
 from gateway.record import CallRecord, WallClock
-from gateway.switch import MAX_CALLS, CallEnded, CallRefused, SpanFrame, Switch
+from gateway.switch import CallEnded, CallRefused, SpanFrame, Switch
+from gateway.switchboard import MAX_CALLS
 from gateway.voip.sip.endpoint import SipEndpoint
 from gateway.voip.sip.flow import UDP, Flow, Send
 from gateway.voip.sip.hop import Listener as Socket

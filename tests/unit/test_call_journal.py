@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway import call_journal
-from gateway.call_journal import MAX_CONTENT, CallJournal, boot_identity
+from gateway.boot import boot_identity
+from gateway.call_journal import MAX_CONTENT, CallJournal
 
 
 def _begun(path: Path, boot: str = "boot") -> CallJournal:

@@ -62,9 +62,17 @@ class Branch:
         if span.name in self.scene.exchanges:
             self.scene.switch.line_state(span.name, Alarm.NONE, self.scene.now)
 
-    def reconfigured(self, fresh: Prepared) -> str:
+    async def prepare(self, fresh: Prepared) -> None:
+        pass
+
+    async def give_up(self) -> None:
+        self.lines.append("given up")
+
+    def reconfigured(self, fresh: Prepared) -> None:
         self.runs = fresh.configuration
-        return ""
+
+    async def settle(self) -> None:
+        pass
 
     # -- what tests do --
 
@@ -232,13 +240,45 @@ def test_spans_come_and_go() -> None:
 def test_what_waits_for_a_start_is_told_and_the_rest_is_done() -> None:
     branch = Branch()
     restart = branch.apply(
-        ('listen = ["udp:10.0.0.1:5060"]', 'listen = ["udp:10.0.0.1:5070"]\nrealm = "elsewhere"'),
+        ("[sip]\n", '[gateway]\nbus = "none"\nname = "other"\n[sip]\nrealm = "elsewhere"\n'),
         (ROUTES, ROUTES + ROUTE),
     )
-    assert restart == "sip: listen are taken up when the gateway is started anew"
+    assert restart == "gateway: bus are taken up when the gateway is started anew"
     assert branch.scene.switch.sip.settings.realm == "elsewhere"
-    assert branch.scene.switch.sip.settings.listeners[0].port == 5060
     assert branch.called("4165559999").answered is not None
+
+
+def test_calls_stay_on_a_socket_that_is_to_be_closed_and_nothing_new_comes_by_it() -> None:
+    branch = Branch()
+    sip = branch.scene.switch.sip
+    report = branch.called("4165550101")
+    branch.apply(('listen = ["udp:10.0.0.1:5060"]', 'listen = ["udp:10.0.0.1:5070"]'))
+    assert [(each.port, each.retired) for each in sip.settings.listeners] == [(5060, True), (5070, False)]
+    assert branch.up() == ["pstn"] and sip.uses(0) and not sip.uses(1)
+    branch.scene.from_sip("4165550101")
+    branch.scene.run(1)
+    assert branch.up() == ["pstn"] and len(branch.scene.switch.calls) == 1
+    branch.called("4165550102")
+    first, second = branch.invites()
+    assert ":5060" in first.via.sent_by and ":5070" in second.via.sent_by
+    branch.scene.exchanges["pstn"].hang_up(report.call, branch.scene.now)
+    branch.scene.run(2)
+    assert not sip.uses(0)
+    branch.apply(('listen = ["udp:10.0.0.1:5070"]', 'listen = ["udp:10.0.0.1:5060"]'))
+    assert [(each.port, each.retired) for each in sip.settings.listeners] == [(5060, False), (5070, True)]
+
+
+def test_another_address_is_told_to_those_who_are_called_then_and_calls_hear_nothing_of_it() -> None:
+    branch = Branch()
+    branch.called("4165550101")
+    sent = len(branch.scene.sent("INVITE"))
+    branch.apply(("[sip]\n", '[network]\nexternip = "203.0.113.7"\nlocalnet = ["192.168.0.0/16"]\n[sip]\n'))
+    branch.scene.run(2)
+    assert len(branch.scene.sent("INVITE")) == sent
+    branch.called("4165550102")
+    first, second = branch.invites()
+    assert b"203.0.113.7" not in first.body and b"c=IN IP4 203.0.113.7" in second.body
+    assert len(branch.up()) == 2
 
 
 def test_parts_that_are_closed_take_no_new_call_but_for_help() -> None:

@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import leg as words
+from gateway.boot import boot_identity
 from gateway.call import Call, Purpose
 from gateway.call_history import Attempt, TransferAttempt
-from gateway.call_journal import CallJournal, boot_identity
+from gateway.call_journal import CallJournal
 from gateway.call_states import State
 from gateway.call_survival import AttemptState, CallState, history_of, revived, state_of
 from gateway.cause import Cause
@@ -136,7 +137,6 @@ _states = st.builds(
     _texts,
     _texts,
     _texts,
-    st.sampled_from([state.value for state in State]),
     st.builds(Setup, st.builds(Number, st.text("0123456789", max_size=15))),
     st.integers(0, 1 << 62),
     routed=_times,
@@ -157,8 +157,6 @@ _states = st.builds(
     require=st.frozensets(_texts, max_size=2),
     forwards=st.integers(0, 5),
     holding=st.lists(st.sampled_from(["incoming", "outgoing"]), unique=True).map(tuple),
-    streams=st.tuples(st.none() | st.integers(1, 9), st.none() | st.integers(1, 9)),
-    own=st.none() | st.integers(1, 9),
     whole=st.booleans(),
 )
 
@@ -175,10 +173,7 @@ def test_a_call_made_of_it_leaves_the_same_behind(state: CallState) -> None:
     # As only a whole call is: no two attempts stand for one leg, and what is new with the program may differ.
     standing = msgspec.structs.replace(
         state,
-        state="answered",
         whole=True,
-        streams=(1, 2),
-        own=None,
         holding=(),
         attempts=tuple(
             msgspec.structs.replace(one, place="outgoing" if at == 0 else "") for at, one in enumerate(state.attempts)
@@ -218,7 +213,7 @@ def test_who_waits_on_hold_still_does_and_hears_music_again() -> None:
     assert isinstance(incoming, FakeLeg)
     incoming.event(words.Held(), 0)
     state = state_of(call)
-    assert state.holding == ("incoming",) and state.own is not None
+    assert state.holding == ("incoming",) and call._own_stream is not None
     again, (one,), _ = _again(_contents(call, heir), music=RINGBACK)
     first, second = again.technology.made
     assert again.media.heard_by(2) == "tone"
@@ -460,7 +455,7 @@ class FakeOwner:
         self.touched: dict[str, None] = {}
 
 
-def test_calls_are_kept_once_they_are_answered_or_a_moment_old(tmp_path: Path) -> None:
+def test_calls_are_kept_at_once_and_what_changes_before_they_are_answered_in_a_moment(tmp_path: Path) -> None:
     async def run() -> None:
         heir, call = _standing()
         heir.calls["c2"] = ringing = start(FakeSwitch(legs=[FakeLeg("sip", 2)]), FakeLeg("pri", 1))
@@ -470,13 +465,39 @@ def test_calls_are_kept_once_they_are_answered_or_a_moment_old(tmp_path: Path) -
         journal = CallJournal(tmp_path / JOURNAL_FILE, boot_identity())
         owner.touched = {"c1": None, "c2": None}
         one.note()
-        assert not owner.touched and set(journal.read()) == {"c1"}
+        first = journal.read()
+        assert not owner.touched and set(first) == {"c1", "c2"}
+        call.history.notes.append("answered")
+        ringing.history.notes.append("rings")
+        owner.touched = {"c1": None, "c2": None}
+        one.note()
+        second = journal.read()
+        assert second["c1"] != first["c1"] and second["c2"] == first["c2"]
         await asyncio.sleep(2 * YOUNG_SECONDS)
-        assert set(journal.read()) == {"c1", "c2"}
+        third = journal.read()
+        assert third["c1"] == second["c1"] and third["c2"] != second["c2"]
+        ringing.history.notes.append("and on")
         owner.touched = {"c2": None}
         one.note()
         one.close(keep=True)
-        assert set(journal.read()) == {"c1", "c2"} and call.state != ringing.state
+        assert journal.read()["c2"] != third["c2"]
+
+    asyncio.run(run())
+
+
+def test_a_call_killed_as_soon_as_it_began_is_told_and_has_its_record(tmp_path: Path) -> None:
+    async def run() -> None:
+        heir = FakeHeir(calls={"c1": start(FakeSwitch(legs=[FakeLeg("sip", 2)]), FakeLeg("pri", 1))})
+        owner = FakeOwner(heir)
+        one = Inheritance(tmp_path, cast(Any, owner), cast(Any, None))
+        await one.take_up(lambda: None, lambda: 0, lambda: CLOCK, lambda record: None, frozenset)
+        owner.touched = {"c1": None}
+        one.note()
+        again, calls, (record,) = _again(CallJournal(tmp_path / JOURNAL_FILE, boot_identity()).read())
+        assert not calls and again.technology.told == ["pri 41", "sip 41"]
+        assert (record.cause, record.released_by) == (41, "gateway")
+        assert record.notes == ("the gateway was restarted: it was not answered",)
+        one.close(keep=False)
 
     asyncio.run(run())
 

@@ -21,7 +21,7 @@ from gateway.media import api
 from gateway.media.wire import Kind
 from gateway.pri.channels import Block
 from gateway.pri.span.layer1 import Alarm
-from gateway.switch import ENGINE_WAIT
+from gateway.switchboard import ENGINE_WAIT
 from tests.unit.branch_scene import ROUTES, Scene
 
 CALLER = Number("2125551234", TypeOfNumber.NATIONAL, NumberingPlan.ISDN, screening=Screening.NETWORK)

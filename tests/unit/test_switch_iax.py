@@ -24,7 +24,7 @@ from gateway.trace import TraceLine
 from gateway.voip.iax.binding_store import StoreIaxBindings
 from gateway.voip.iax.elements import Elements, Ie
 from gateway.voip.iax.frame import Command
-from gateway.voip.iax.peers import DEFAULT_PORT, AuthMethod, Encryption, PeerSettings
+from gateway.voip.iax.peers import DEFAULT_PORT, AuthMethod, Encryption, IaxListener, PeerSettings
 from gateway.voip.sip.defence import Offence
 from gateway.voip.sip.flow import SRV, Resolve
 from gateway.voip.sip.names import Answer
@@ -284,6 +284,25 @@ def test_a_new_engine_has_the_sockets_again_and_old_calls_end() -> None:
     assert not scene.switch.calls
     leg, *_ = scene.through("c")
     scene.end(leg)
+
+
+def test_a_socket_that_goes_has_its_calls_to_their_end_and_takes_no_new_ones() -> None:
+    scene = Tandem()
+    leg, *_ = scene.through()
+    iax = scene.switch.iax
+    assert iax is not None
+    before = iax.settings
+    iax.take_up(msgspec.structs.replace(before, listeners=(IaxListener(ADDRESSES["m"], 4570),)), scene.now)
+    assert [each.port for each in iax.settings.listeners] == [4569, 4570]
+    assert sorted(port for _, port in scene.media.sockets.values()) == [4569, 4570]
+    first, second = (number for number, place in sorted(scene.media.sockets.items(), key=lambda each: each[1]))
+    assert iax.sockets.is_retired(first) and not iax.sockets.is_retired(second)
+    assert iax.socket_to(ADDRESSES["c"]) == second == iax.socket_to(ADDRESSES["c"], 0)
+    scene.end(leg)
+    scene.run(20)
+    assert list(scene.media.sockets) == [second] and not scene.switch.calls
+    iax.take_up(before, scene.now)
+    assert [each["port"] for each in iax.sockets.as_json() if each["open"]] == [4569]
 
 
 def test_where_a_trunk_registered_is_to_be_stored_and_known_to_the_next_start() -> None:

@@ -9,11 +9,21 @@ from pathlib import Path
 
 import pytest
 
+from gateway import boot
+from gateway.boot import VARIABLE
 from tests.interop.program import find_program
 
 OVERLAY = Path(__file__).parents[2] / "overlay"
 UNITS = OVERLAY / "usr/lib/systemd/system"
 NAMES = ("branch-gateway.service", "branch-gateway-media.service")
+SLOT_UNITS = ("branch-gateway-arrive.service", "branch-gateway-mark-good.service")
+"""They write to a partition and start the box anew, which takes root; they have no socket and end."""
+IMAGE = (
+    "branch-gateway-firewall-reload.service",
+    "branch-gateway-firewall.path",
+    "branch-gateway-firewall.service",
+)
+"""What prepares the host for them, and ends: no daemons."""
 MOST_EXPOSED = 20
 """Tenths of what ``systemd-analyze security`` calls exposure, which goes to 10."""
 
@@ -31,7 +41,7 @@ def keys(name: str, section: str) -> dict[str, str]:
 
 
 def test_all_units_are_known_here() -> None:
-    assert sorted(each.name for each in UNITS.iterdir()) == sorted(NAMES)
+    assert sorted(each.name for each in UNITS.iterdir()) == sorted(NAMES + SLOT_UNITS + IMAGE)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -42,7 +52,7 @@ def test_exposure_is_low(name: str) -> None:
     assert found is not None and float(found[1]) <= MOST_EXPOSED / 10
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES + SLOT_UNITS)
 def test_systemd_takes_every_line(name: str, tmp_path: Path) -> None:
     # The programs are in the image and not here, nor are those units that it has of others.
     unit = (UNITS / name).read_text()
@@ -74,6 +84,23 @@ def test_the_media_engine_may_take_what_it_asks_for() -> None:
     assert wanted is not None and service["LimitRTPRIO"] == wanted[1]
     assert service["LimitMEMLOCK"] == "infinity"
     assert "RestrictRealtime" not in service
+
+
+def test_the_gateway_runs_from_its_store_and_knows_the_start_of_its_host() -> None:
+    service = keys("branch-gateway.service", "Service")
+    assert service["StateDirectory"] == "branch-gateway"
+    assert "--store /var/lib/branch-gateway/config --first /etc/" in service["ExecStart"]
+    # Without /proc/sys a trial would not end with a reboot.
+    assert service["ProcSubset"] == "pid" and service["Environment"] == f"{VARIABLE}=%b"
+
+
+def test_without_proc_the_start_of_the_host_is_what_systemd_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = boot.boot_identity()
+    monkeypatch.setattr(boot, "_BOOT", Path("/nowhere"))
+    monkeypatch.delenv(VARIABLE, raising=False)
+    assert boot.boot_identity() == ""
+    monkeypatch.setenv(VARIABLE, known)
+    assert boot.boot_identity() == known and len(known) == 32
 
 
 def test_users_and_groups_are_made(tmp_path: Path) -> None:

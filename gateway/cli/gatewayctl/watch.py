@@ -101,7 +101,7 @@ def line_of(event: dict[str, Any]) -> str:
 @click.option("--call", default="", type=NameOf(CALL, "Id"), help="Of this call only.")
 @click.option("--span", default="", type=NameOf(SPAN, "Name"), help="Of the D channel of this span only.")
 @click.option("--past", is_flag=True, help="What is remembered of the last minutes, and then end.")
-@click.option("--voice", is_flag=True, help="What is said from now on, too: decrypted RTP of SIP.")
+@click.option("--voice", is_flag=True, help="What is said from now on, too, decrypted.")
 @click.option("--secrets", is_flag=True, help="Leave passwords and keys in it.")
 @click.option(
     "--write", "-w", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file, not stdout."

@@ -99,14 +99,20 @@ def plain(value: Any) -> Any:
 
 
 class _Receiving:
-    """The socket as the reader sees it: descriptors that come in are not inherited by the programs that we start."""
+    """The socket as the reader sees it: descriptors that come in are not inherited by the programs that we start.
 
-    __slots__ = ("_socket",)
+    ``whole``: what is being read is here already, and nothing of what comes after is part of it.
+    """
+
+    __slots__ = ("_socket", "whole")
 
     def __init__(self, own: socket.socket) -> None:
         self._socket = own
+        self.whole = False
 
     def recvmsg(self, size: int, ancillary: int) -> Any:
+        if self.whole:
+            raise ValueError("a value that is longer than its message")
         return self._socket.recvmsg(size, ancillary, socket.MSG_CMSG_CLOEXEC)
 
 
@@ -116,7 +122,8 @@ class _Reader(Unmarshaller):  # type: ignore[misc]
     """
 
     def __init__(self, own: socket.socket, bounded: bool) -> None:
-        super().__init__(None, _Receiving(own))
+        self._receiving = _Receiving(own)
+        super().__init__(None, self._receiving)
         self._bounded = bounded
         self._skip = 0
         self._header: Incoming | None = None
@@ -130,6 +137,11 @@ class _Reader(Unmarshaller):  # type: ignore[misc]
             return self._rest()
         except MarshallerStreamEndError:
             return None
+        except (EOFError, OSError, ValueError):
+            raise
+        except Exception as error:
+            # The library raises whatever comes to it.
+            raise ValueError(f"not a message of D-Bus: {type(error).__name__}") from error
 
     def _read_header(self) -> None:
         self.offset = 0
@@ -147,9 +159,11 @@ class _Reader(Unmarshaller):  # type: ignore[misc]
             return
         self.read(end, prefetch=True)
         self.offset = 12
+        self._receiving.whole = True
         found: dict[int, Any] = {}
         for code, value in self.read_argument(SignatureTree._get("a(yv)").types[0]):
             found[code] = value.value
+        self._receiving.whole = False
         signature = str(found.get(_SIGNATURE, ""))
         self._header = Incoming(
             self.buf[1],
@@ -189,9 +203,10 @@ class _Reader(Unmarshaller):  # type: ignore[misc]
         self.offset = 0
         self.read(self._body_at + self._length, prefetch=True)
         self.offset = self._body_at
-        if self._length:
-            types = SignatureTree._get(header.signature).types
-            header.body = [plain(self.read_argument(each)) for each in types]
+        self._receiving.whole = True
+        header.body = [plain(self.read_argument(each)) for each in SignatureTree._get(header.signature).types]
+        if self.offset != self._body_at + self._length:
+            raise ValueError("a message with more in it than its signature says")
         return header
 
 
@@ -392,7 +407,7 @@ class Bus(MessageBus):  # type: ignore[misc]
                 if self._disconnected:
                     return
         except Exception as error:
-            # The library raises whatever comes to it, and the bus looks at messages before we do.
+            # The bus looks at messages before we do.
             self.fail(error)
             return
         if len(SignatureTree._cache) > MAX_SIGNATURES:

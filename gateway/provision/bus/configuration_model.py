@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from gateway.config.change import ChangeError, Refusal
+from gateway.config.change import ChangeError, ChangeState, ChangeStatus, Refusal
 from gateway.config.keeper import ConfigurationKeeper, Which
 from gateway.config.plan import Plan
 from gateway.config.problems import Problem
 from gateway.config.store_secrets import take_secrets
 from gateway.provision.bus.errors import Name, ServiceError, not_supported
-from gateway.provision.bus.model import STAGED, Entry, PlanView, Standing
+from gateway.provision.bus.model import STAGED, Entry, PlanView
 
 T = TypeVar("T")
 
@@ -67,20 +67,9 @@ class KeptConfiguration:
     def __init__(self, keeper: ConfigurationKeeper) -> None:
         self._keeper = keeper
 
-    def standing(self) -> Standing:
+    def standing(self) -> ChangeStatus:
         """Where it stands."""
-        status = self._keeper.status()
-        return Standing(
-            state=status.state.value,
-            active=status.active,
-            running=status.running,
-            previous=status.previous,
-            seconds_to_confirm=status.seconds_to_confirm,
-            staged_by=status.staged_by,
-            staged_problems=status.staged_problems,
-            degraded=status.degraded,
-            restart=status.restart,
-        )
+        return self._keeper.status()
 
     async def text(self, version: int) -> str:
         """A document."""
@@ -155,9 +144,9 @@ class FileConfiguration:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def standing(self) -> Standing:
+    def standing(self) -> ChangeStatus:
         """One version, for ever."""
-        return Standing("idle", 0, 0, 0, None, "", 0, "", "")
+        return ChangeStatus(ChangeState.IDLE, 0, 0, 0, None, "", 0, "", "")
 
     def _no(self) -> ServiceError:
         return not_supported(f"the gateway runs with {self._path.name}, not with a store (gateway --store DIRECTORY)")

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from gateway.call import Call
 from gateway.capture.capture import Selection, UnknownCallError
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 COUNTED_FOR = 100 * MILLISECOND
 ENGINE_SECONDS = 3.0
 MAX_LOOPS = 64
@@ -69,6 +71,24 @@ def own_version() -> str:
         return version("branch-gateway")
     except PackageNotFoundError:
         return "unknown"
+
+
+class _Reply(Generic[T]):
+    """What the media engine replies, as somebody waits for it."""
+
+    def __init__(self) -> None:
+        self._told: asyncio.Future[T | Failure] = asyncio.get_running_loop().create_future()
+
+    def __call__(self, result: T | Failure) -> None:
+        if not self._told.done():
+            self._told.set_result(result)
+
+    async def here(self) -> T | Failure | None:
+        """The reply; None if none came within ENGINE_SECONDS."""
+        try:
+            return await asyncio.wait_for(self._told, ENGINE_SECONDS)
+        except TimeoutError:
+            return None
 
 
 class DaemonModel:
@@ -285,27 +305,21 @@ class DaemonModel:
         if not self._daemon.switch.engine_up:
             raise not_possible("the media engine does not answer")
         media = self._daemon.media
-        opened: asyncio.Future[Opened | Failure] = asyncio.get_running_loop().create_future()
+        opened = _Reply[Opened]()
         label = f"loop {span} {timeslot}"
-
-        def reply(result: Opened | Failure) -> None:
-            if not opened.done():
-                opened.set_result(result)
-
-        stream = media.open_tdm(trunk.settings.channel_path(timeslot), trunk.settings.companding, label, reply)
+        stream = media.open_tdm(trunk.settings.channel_path(timeslot), trunk.settings.companding, label, opened)
         echo = media.open_echo(label, lambda _: None)
         media.connect(stream, echo)
         self._loops[span, timeslot] = (stream, echo)
         self._daemon.drain()
-        try:
-            result = await asyncio.wait_for(opened, ENGINE_SECONDS)
-        except TimeoutError:
-            self._end_loop(span, timeslot)
-            raise ServiceError(Name.TIMEOUT, "the media engine does not answer") from None
-        if isinstance(result, Failure):
-            self._end_loop(span, timeslot)
-            self._daemon.drain()
-            raise not_possible(f"channel {timeslot} of span {span}: {result.text}")
+        result = await opened.here()
+        if isinstance(result, Opened):
+            return
+        self._end_loop(span, timeslot)
+        self._daemon.drain()
+        if result is None:
+            raise ServiceError(Name.TIMEOUT, "the media engine does not answer")
+        raise not_possible(f"channel {timeslot} of span {span}: {result.text}")
 
     def _end_loop(self, span: str, timeslot: int) -> bool:
         streams = self._loops.pop((span, timeslot), None)
@@ -432,18 +446,10 @@ class DaemonModel:
         """The counters of a stream; None if it has none, or none any more."""
         if stream is None or not self._daemon.switch.engine_up:
             return None
-        told: asyncio.Future[Statistics | Failure] = asyncio.get_running_loop().create_future()
-
-        def reply(result: Statistics | Failure) -> None:
-            if not told.done():
-                told.set_result(result)
-
-        self._daemon.media.statistics(stream, reply)
+        told = _Reply[Statistics]()
+        self._daemon.media.statistics(stream, told)
         self._daemon.drain()
-        try:
-            result = await asyncio.wait_for(told, ENGINE_SECONDS)
-        except TimeoutError:
-            return None
+        result = await told.here()
         return result if isinstance(result, Statistics) else None
 
     def hang_up(self, identity: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from enum import Enum, IntEnum
 from functools import cached_property
 from typing import Any
@@ -102,11 +102,6 @@ class Interface:
         """Properties by name."""
         return {each.name: each for each in self.properties}
 
-    @cached_property
-    def signal(self) -> Mapping[str, Signal]:
-        """Signals by name."""
-        return {each.name: each for each in self.signals}
-
 
 def arguments(text: str) -> tuple[Argument, ...]:
     """``"timeslot:u on:b"`` as arguments."""
@@ -132,10 +127,9 @@ def signal(name: str, has: str = "") -> Signal:
 # -- states: dataclasses whose fields are properties --
 
 
-def shown(signature: str, changes: Changes = Changes.TOLD, default: Any = MISSING) -> Any:
+def shown(signature: str, changes: Changes = Changes.TOLD) -> Any:
     """A field that is a property: ``round_trip`` is RoundTrip on the bus."""
-    metadata = {"signature": signature, "changes": changes}
-    return field(metadata=metadata) if default is MISSING else field(default=default, metadata=metadata)
+    return field(metadata={"signature": signature, "changes": changes})
 
 
 def camel(name: str) -> str:

@@ -14,7 +14,8 @@ log = logging.getLogger(__name__)
 
 MAX_JOBS = 16
 MAX_RUNNING = 4
-KEPT_SECONDS = 600.0
+KEPT = 600_000_000
+"""Microseconds that one which is over can still be read."""
 MAX_SECONDS = 3600.0
 
 Work = Callable[[Progress], Awaitable[Mapping[str, str]]]
@@ -66,9 +67,8 @@ class Job:
 class Jobs:
     """All there are; those that are over are kept a while, so that whoever asked can read what came out."""
 
-    def __init__(self, wall: Callable[[], int], kept_seconds: float = KEPT_SECONDS) -> None:
+    def __init__(self, wall: Callable[[], int]) -> None:
         self._wall = wall
-        self._kept = int(kept_seconds * 1_000_000)
         self._jobs: dict[str, Job] = {}
         self._serial = 0
 
@@ -123,7 +123,7 @@ class Jobs:
         """Forget those that ended long ago."""
         now = self._wall()
         for name, job in tuple(self._jobs.items()):
-            if job.ended and now - job.ended > self._kept:
+            if job.ended and now - job.ended > KEPT:
                 del self._jobs[name]
 
     async def close(self) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.provision.bus.states import (
     CallState,
@@ -18,6 +18,9 @@ from gateway.provision.bus.states import (
     SpanState,
     TrunkState,
 )
+
+if TYPE_CHECKING:
+    from gateway.config.change import ChangeStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +54,6 @@ class PlanView:
     service: str
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """Where the configuration stands; the fields are those of ``states.ConfigurationState`` but for the deadline."""
-
-    state: str
-    active: int
-    running: int
-    previous: int
-    seconds_to_confirm: float | None
-    staged_by: str
-    staged_problems: int
-    degraded: str
-    restart: str
-
-
 STAGED = 0xFFFF_FFFF
 """In place of a version's number: what is staged. 0 is the active version."""
 
@@ -73,7 +61,7 @@ STAGED = 0xFFFF_FFFF
 class ConfigurationModel(Protocol):
     """The configuration and its change. Texts of documents have references in place of passwords."""
 
-    def standing(self) -> Standing:
+    def standing(self) -> ChangeStatus:
         """Where it stands."""
 
     async def text(self, version: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway.provision.bus.errors import invalid
 from gateway.provision.bus.interface import (
@@ -123,6 +123,11 @@ _READ = {
 }
 
 
+def values_of(state: Any) -> dict[str, object]:
+    """The values of the properties that ``state`` has, by name."""
+    return _READ[type(state)](state)
+
+
 @dataclass(frozen=True, slots=True)
 class Descriptor:
     """A descriptor that a method gives; it is closed here as soon as it is sent."""
@@ -134,20 +139,26 @@ Result = Sequence[object] | None
 Handler = Callable[..., "Result | Awaitable[Result]"]
 
 
+@dataclass(frozen=True, slots=True)
 class BusObject:
-    """One object; made when it is asked for and thrown away again. ``state`` is None if what it shows is gone."""
+    """One object; made when it is asked for and thrown away again."""
 
-    __slots__ = ("handlers", "interface", "path", "state")
-
-    def __init__(self, path: str, interface: Interface, state: Any, handlers: Mapping[str, Handler]) -> None:
-        self.path = path
-        self.interface = interface
-        self.state = state
-        self.handlers = handlers
+    path: str
+    interface: Interface
+    state: Any
+    handlers: Mapping[str, Handler]
 
     def values(self) -> dict[str, object]:
         """The values of its properties."""
-        return _READ[type(self.state)](self.state)
+        return values_of(self.state)
+
+
+class Fixed(NamedTuple):
+    """What an object is made of that stands always."""
+
+    interface: Interface
+    state: Callable[[], Any]
+    handlers: Mapping[str, Handler]
 
 
 class Kind:
@@ -200,11 +211,11 @@ class Tree:
         self.model = model
         self.jobs = jobs
         self._wall = wall
-        self._fixed: dict[str, Callable[[], BusObject]] = {
-            ROOT: self._manager,
-            f"{ROOT}/configuration": self._configuration,
-            f"{ROOT}/network": self._network,
-            f"{ROOT}/diagnostics": self._diagnostics,
+        self.fixed: Mapping[str, Fixed] = {
+            ROOT: Fixed(MANAGER, model.manager, self._manager_handlers()),
+            f"{ROOT}/configuration": Fixed(CONFIGURATION, self._configuration_state, self._configuration_handlers()),
+            f"{ROOT}/network": Fixed(NETWORK, model.network, {}),
+            f"{ROOT}/diagnostics": Fixed(DIAGNOSTICS, self._diagnostics_state, self._diagnostics_handlers()),
         }
         self.kinds = (
             Kind("spans", SPAN, model.span_names, model.span, self._span_handlers),
@@ -217,16 +228,11 @@ class Tree:
 
     # -- finding --
 
-    @property
-    def fixed(self) -> tuple[str, ...]:
-        """Paths of those that stand always."""
-        return tuple(self._fixed)
-
     def find(self, path: str) -> BusObject | None:
         """The object at ``path``."""
-        fixed = self._fixed.get(path)
+        fixed = self.fixed.get(path)
         if fixed is not None:
-            return fixed()
+            return BusObject(path, fixed.interface, fixed.state(), fixed.handlers)
         if not path.startswith(ROOT + "/"):
             return None
         element, _, rest = path[len(ROOT) + 1 :].partition("/")
@@ -239,7 +245,7 @@ class Tree:
         if path == "/" or ROOT.startswith(path + "/"):
             return (ROOT[1 if path == "/" else len(path) + 1 :].split("/")[0],)
         if path == ROOT:
-            own = [each[len(ROOT) + 1 :] for each in self._fixed if each != ROOT]
+            own = [each[len(ROOT) + 1 :] for each in self.fixed if each != ROOT]
             return (*own, *(kind.element for kind in self.kinds))
         for kind in self.kinds:
             if path == kind.prefix[:-1]:
@@ -248,23 +254,22 @@ class Tree:
 
     def every(self) -> Iterator[BusObject | None]:
         """All objects, each made as it is asked for; None where one went meanwhile."""
-        for make in self._fixed.values():
-            yield make()
+        for path in self.fixed:
+            yield self.find(path)
         for kind in self.kinds:
             for name in kind.names():
                 yield kind.get(name)
 
     # -- objects that stand always --
 
-    def _manager(self) -> BusObject:
+    def _manager_handlers(self) -> Mapping[str, Handler]:
         model = self.model
-        handlers: dict[str, Handler] = {
+        return {
             "Pardon": lambda _, address: model.pardon(_short(address)),
             "SetLogLevel": lambda _, level: model.set_log_level(_short(level)),
         }
-        return BusObject(ROOT, MANAGER, model.manager(), handlers)
 
-    def configuration_state(self) -> ConfigurationState:
+    def _configuration_state(self) -> ConfigurationState:
         """Where the configuration stands."""
         standing = self.model.configuration.standing()
         seconds = standing.seconds_to_confirm
@@ -273,7 +278,7 @@ class Tree:
             # To the second, so that it does not look like another deadline each time it is read.
             until = round((self._wall() + seconds * 1e6) / 1e6) * 1_000_000
         return ConfigurationState(
-            state=standing.state,
+            state=standing.state.value,
             active=standing.active,
             running=standing.running,
             previous=standing.previous,
@@ -284,7 +289,7 @@ class Tree:
             restart=standing.restart,
         )
 
-    def _configuration(self) -> BusObject:
+    def _configuration_handlers(self) -> Mapping[str, Handler]:
         own = self.model.configuration
 
         async def get(_: Caller, version: int) -> Result:
@@ -352,7 +357,7 @@ class Tree:
             _terms("", confirm_seconds=confirm_seconds)
             return [await own.rollback(version, caller.author, confirm_seconds)]
 
-        handlers: dict[str, Handler] = {
+        return {
             "Get": get,
             "GetValue": get_value,
             "History": history,
@@ -369,17 +374,13 @@ class Tree:
             "Confirm": confirm,
             "Rollback": rollback,
         }
-        return BusObject(f"{ROOT}/configuration", CONFIGURATION, self.configuration_state(), handlers)
 
-    def _network(self) -> BusObject:
-        return BusObject(f"{ROOT}/network", NETWORK, self.model.network(), {})
-
-    def diagnostics_state(self) -> DiagnosticsState:
+    def _diagnostics_state(self) -> DiagnosticsState:
         """What can be looked into."""
         tracing, held = self.model.trace_state()
         return DiagnosticsState(tracing=tracing, held=held, jobs=len(self.jobs))
 
-    def _diagnostics(self) -> BusObject:
+    def _diagnostics_handlers(self) -> Mapping[str, Handler]:
         model, jobs = self.model, self.jobs
 
         def explain(_: Caller, context: str, number: str) -> Result:
@@ -395,8 +396,7 @@ class Tree:
         def trace(_: Caller, call: str, span: str, secrets: bool, past: bool, voice: bool) -> Result:
             return [Descriptor(model.trace(TraceWanted(_short(call), _short(span), secrets, past, voice)))]
 
-        handlers: dict[str, Handler] = {"Explain": explain, "TestCall": test_call, "Trace": trace}
-        return BusObject(f"{ROOT}/diagnostics", DIAGNOSTICS, self.diagnostics_state(), handlers)
+        return {"Explain": explain, "TestCall": test_call, "Trace": trace}
 
     # -- objects that come and go --
 

@@ -50,7 +50,6 @@ class Outbox:
         self._queue: deque[tuple[memoryview, tuple[int, ...]]] = deque()
         self._waiting = False
         self.unsent = 0
-        self.refused = 0
 
     def schedule_write(self, _message: object = None, _future: object = None) -> None:
         """The connection is there: what waited may go."""
@@ -59,7 +58,6 @@ class Outbox:
     def put(self, data: bytearray, fds: Sequence[int] = (), *, urgent: bool = False) -> bool:
         """Send ``data``; False if too much waits already. Copies of ``fds`` go along, which the caller may close."""
         if self.unsent + len(data) > MAX_UNSENT and not urgent:
-            self.refused += 1
             return False
         self._queue.append((memoryview(data), tuple(os.dup(each) for each in fds)))
         self.unsent += len(data)

@@ -88,8 +88,8 @@ def phone_state(peer: Phone, sip: SipEndpoint, now: int, at: At, calls: int) -> 
     contacts = []
     qualify: dict[str, Any] = {}
     for binding in bindings:
-        taken = sip.far_ends.round_trip(binding)
-        reach = sip.far_ends.binding_reach(binding).value
+        taken = sip.far_ends.contacts.round_trip(binding)
+        reach = sip.far_ends.contacts.reach(binding).value
         trip = -1.0 if taken is None else taken / MILLISECOND
         contacts.append((binding.contact, str(binding.flow), reach, trip, binding.behind_nat, binding.user_agent))
         if peer.qualify.milliseconds is not None and qualify.get("reach") not in ("reachable", "lagged"):

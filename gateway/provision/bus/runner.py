@@ -107,7 +107,8 @@ class Provisioning:
     async def _run(self, address: str) -> None:
         told = ""
         for seconds in _pauses():
-            fault = f"there is no {missing(address)}" if missing(address) is not None else await self._serve(address)
+            absent = missing(address)
+            fault = f"there is no {absent}" if absent is not None else await self._serve(address)
             if fault and fault != told:
                 log.warning("no D-Bus at %s: %s; calls go on, but gatewayctl finds nobody until then", address, fault)
             told = fault

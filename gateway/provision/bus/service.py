@@ -37,7 +37,7 @@ from gateway.provision.bus.interface import (
 from gateway.provision.bus.jobs import Jobs
 from gateway.provision.bus.marshal import MarshalError, Variant, body_of, dictionary, single
 from gateway.provision.bus.model import GatewayModel
-from gateway.provision.bus.objects import BusObject, Descriptor, Kind, Tree
+from gateway.provision.bus.objects import BusObject, Descriptor, Fixed, Kind, Tree, values_of
 from gateway.provision.bus.roles import Caller, Callers, GroupsOf, groups_of
 
 log = logging.getLogger(__name__)
@@ -75,16 +75,15 @@ def _told_of(interface: Interface) -> frozenset[str]:
     return frozenset(each.name for each in interface.properties if each.changes is Changes.TOLD)
 
 
-def _interfaces_and_properties(out: bytearray, thing: BusObject) -> None:
+def _interfaces_and_properties(out: bytearray, interface: Interface, state: Any) -> None:
     """Append ``a{sa{sv}}``: the object's own interface; the standard ones have no properties."""
-    interface = thing.interface
     out += bytes(-len(out) % 4)
     at = len(out)
     out += bytes(4)
     out += bytes(-len(out) % 8)
     begin = len(out)
     single("s")(out, interface.name)
-    _writer_of(interface)(out, thing.values())
+    _writer_of(interface)(out, values_of(state))
     out[at : at + 4] = (len(out) - begin).to_bytes(4, "little")
 
 
@@ -111,7 +110,7 @@ class Service:
         self._pending: set[asyncio.Task[None]] = set()
         self._pending_of: Counter[str] = Counter()
         self._watch: asyncio.Task[None] | None = None
-        self._seen: dict[str, tuple[Kind | None, Any, object]] = {}
+        self._seen: dict[str, tuple[Kind | Fixed, Any, object]] = {}
         self._tokens = float(EVENTS_BURST)
         self._filled = time.monotonic()
 
@@ -195,7 +194,7 @@ class Service:
                     os.close(fd)
 
     async def _carry_out(self, call: Incoming, caller: Caller, fds: list[int]) -> tuple[str, bytes | bytearray]:
-        interface, method = self._method_of(call)
+        interface, method, thing = self._method_of(call)
         if caller.role < method.role:
             log.warning("user %d may not call %s of %s", caller.uid, method.name, interface.name)
             wanted = f"gateway-{method.role.name.lower()}"
@@ -213,25 +212,26 @@ class Service:
             return method.gives_signature, await self._managed_objects()
         if caller.role >= Role.ADMIN and method.role >= Role.ADMIN:
             log.info("%s (%s) calls %s at %s", caller.author, caller.sender, method.name, call.path)
-        thing = self._object(call.path)
-        result = thing.handlers[method.name](caller, *call.body)
+        result = (thing or self._object(call.path)).handlers[method.name](caller, *call.body)
         if inspect.isawaitable(result):
             result = await result
         return method.gives_signature, _results(method, result, fds)
 
-    def _method_of(self, call: Incoming) -> tuple[Interface, Method]:
-        """The method that is meant, of whichever interface of the object if the call names none."""
+    def _method_of(self, call: Incoming) -> tuple[Interface, Method, BusObject | None]:
+        """The method that is meant, of whichever interface of the object if the call names none; with its object
+        unless it is a method that every path has.
+        """
         for interface in STANDARD if call.path != ROOT else (*STANDARD, OBJECT_MANAGER):
             if call.interface in (interface.name, "") and call.member in interface.method:
-                return interface, interface.method[call.member]
+                return interface, interface.method[call.member], None
         thing = self._object(call.path)
-        known = {thing.interface.name, *(each.name for each in STANDARD)}
-        if call.interface and call.interface not in known:
+        if call.interface in (thing.interface.name, ""):
+            method = thing.interface.method.get(call.member)
+            if method is not None:
+                return thing.interface, method, thing
+        elif all(call.interface != each.name for each in STANDARD):
             raise ServiceError(Name.UNKNOWN_INTERFACE, f"{call.path} has no interface {call.interface}")
-        method = thing.interface.method.get(call.member) if call.interface in (thing.interface.name, "") else None
-        if method is None:
-            raise ServiceError(Name.UNKNOWN_METHOD, f"{call.path} has no method {call.member}")
-        return thing.interface, method
+        raise ServiceError(Name.UNKNOWN_METHOD, f"{call.path} has no method {call.member}")
 
     def _object(self, path: str) -> BusObject:
         thing = self.tree.find(path)
@@ -282,7 +282,7 @@ class Service:
                 continue
             out += bytes(-len(out) % 8)
             _PATH(out, thing.path)
-            _interfaces_and_properties(out, thing)
+            _interfaces_and_properties(out, thing.interface, thing.state)
             if time.perf_counter() - begun > SLICE:
                 await asyncio.sleep(0)
                 begun = time.perf_counter()
@@ -341,70 +341,58 @@ class Service:
                 await asyncio.sleep(SLICE)
                 begun = time.perf_counter()
             before = seen.get(path)
-            mark = None if kind is None else kind.mark(name)
-            if before is not None and kind is not None and mark == before[2]:
-                gone.pop(path, None)
-                continue
-            state = self._state_of(path) if kind is None else kind.state(name)
-            if state is None:
-                continue
-            gone.pop(path, None)
-            if before is None:
-                if tell and kind is not None:
-                    if not left:
-                        continue
-                    left -= 1
-                    self._tell_added(bus, path, kind, state)
-                seen[path] = (kind, state, mark)
+            mark: object = None
+            if isinstance(kind, Kind):
+                mark = kind.mark(name)
+                if before is not None and mark == before[2]:
+                    gone.pop(path, None)
+                    continue
+                state = kind.state(name)
+                if state is None:
+                    continue
             else:
-                if tell:
-                    if not left:
-                        continue
-                    left -= self._tell_changed(bus, path, kind, before[1], state)
-                seen[path] = (kind, state, mark)
+                state = kind.state()
+            gone.pop(path, None)
+            if tell and before is not None:
+                if not left:
+                    continue
+                left -= self._tell_changed(bus, path, kind.interface, before[1], state)
+            elif tell and isinstance(kind, Kind):
+                if not left:
+                    continue
+                left -= 1
+                self._tell_added(bus, path, kind.interface, state)
+            seen[path] = (kind, state, mark)
         for path in gone:
             if not left and tell:
                 break
             kind = seen.pop(path)[0]
-            if kind is not None and tell:
+            if tell:
                 left -= 1
                 body = body_of("oas", [path, [kind.interface.name]])
                 if not bus.emit(ROOT, OBJECT_MANAGER.name, "InterfacesRemoved", "oas", body):
                     self.lost += 1
 
-    def _paths(self) -> Iterator[tuple[str, Kind | None, str]]:
-        """Every path with its kind (None: it stands always) and its name there."""
+    def _paths(self) -> Iterator[tuple[str, Kind | Fixed, str]]:
+        """Every path with what stands there, and its name if that is one of a kind."""
         tree = self.tree
-        for path in tree.fixed:
-            yield path, None, ""
+        for path, fixed in tree.fixed.items():
+            yield path, fixed, ""
         for kind in tree.kinds:
             for name in kind.names():
                 yield kind.path_of(name), kind, name
 
-    def _state_of(self, path: str) -> Any:
-        thing = self.tree.find(path)
-        return None if thing is None else thing.state
-
-    def _tell_added(self, bus: Bus, path: str, kind: Kind, state: Any) -> None:
+    def _tell_added(self, bus: Bus, path: str, interface: Interface, state: Any) -> None:
         out = bytearray()
         _PATH(out, path)
-        _interfaces_and_properties(out, BusObject(path, kind.interface, state, {}))
+        _interfaces_and_properties(out, interface, state)
         if not bus.emit(ROOT, OBJECT_MANAGER.name, "InterfacesAdded", "oa{sa{sv}}", out):
             self.lost += 1
 
-    def _tell_changed(self, bus: Bus, path: str, kind: Kind | None, before: Any, state: Any) -> int:
+    def _tell_changed(self, bus: Bus, path: str, interface: Interface, before: Any, state: Any) -> int:
         """1 if there was anything to tell."""
-        found = self.tree.find(path) if kind is None else None
-        interface = kind.interface if kind is not None else found.interface if found is not None else None
-        if interface is None:
-            return 0
-        was = BusObject(path, interface, before, {}).values()
-        told = _told_of(interface)
-        changed = {
-            name: value
-            for name, value in BusObject(path, interface, state, {}).values().items()
-            if name in told and value != was[name]
-        }
+        was, told = values_of(before), _told_of(interface)
+        changed = {name: value for name, value in values_of(state).items() if name in told and value != was[name]}
         if not changed:
             return 0
         out = bytearray()

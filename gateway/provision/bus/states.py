@@ -78,12 +78,10 @@ class SpanState:
 
 
 @dataclass(frozen=True, slots=True)
-class TrunkState:
-    """A trunk, SIP or IAX2, with what Asterisk's ``sip show peers`` shows of one and more."""
+class PeerState:
+    """What trunks and phones have in common: what Asterisk's ``sip show peers`` shows of one, and more."""
 
     name: str = shown("s", CONST)
-    technology: str = shown("s", CONST)
-    username: str = shown("s")
     host: str = shown("s")
     dynamic: bool = shown("b")
     forcerport: bool = shown("b")
@@ -92,43 +90,39 @@ class TrunkState:
     """Whether ``directmediapermit`` or ``directmediadeny`` say with whom its voice may go directly."""
     port: int = shown("q")
     transport: str = shown("s")
-    servers: tuple[str, ...] = shown("as")
     status: str = shown("s")
     """OK, LAGGED, UNREACHABLE, UNKNOWN or Unmonitored."""
     round_trip: float = shown("d", UNTOLD)
     """Milliseconds."""
-    error: str = shown("s")
-    registration: str = shown("s")
-    """The state of our registration with it, or "" if we need none."""
-    registration_server: str = shown("s")
-    registration_expires: int = shown("t", UNTOLD)
-    registration_error: str = shown("s")
     media_encryption: str = shown("s")
     context: str = shown("s")
     calls: int = shown("u")
 
 
 @dataclass(frozen=True, slots=True)
-class PhoneState:
+class TrunkState(PeerState):
+    """A trunk, SIP or IAX2."""
+
+    technology: str = shown("s", CONST)
+    username: str = shown("s")
+    servers: tuple[str, ...] = shown("as")
+    error: str = shown("s")
+    registration: str = shown("s")
+    """The state of our registration with it, or "" if we need none."""
+    registration_server: str = shown("s")
+    registration_expires: int = shown("t", UNTOLD)
+    registration_error: str = shown("s")
+
+
+@dataclass(frozen=True, slots=True)
+class PhoneState(PeerState):
     """A phone. ``contacts``: contact, where it is, qualify's word, round trip (ms), behind NAT, user agent."""
 
-    name: str = shown("s", CONST)
-    host: str = shown("s")
-    dynamic: bool = shown("b")
-    forcerport: bool = shown("b")
-    acl: bool = shown("b")
-    port: int = shown("q")
-    transport: str = shown("s")
-    status: str = shown("s")
-    round_trip: float = shown("d", UNTOLD)
     registered: bool = shown("b")
     contacts: tuple[tuple[str, str, str, float, bool, str], ...] = shown("a(sssdbs)", UNTOLD)
     expires: int = shown("t", UNTOLD)
     """When the last of its registrations ends."""
     location: str = shown("s")
-    media_encryption: str = shown("s")
-    context: str = shown("s")
-    calls: int = shown("u")
 
 
 @dataclass(frozen=True, slots=True)

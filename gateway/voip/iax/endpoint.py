@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import logging
 import random
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 
 from gateway.capture.ring import Ring, Wire
 from gateway.cause import Cause
@@ -20,6 +19,7 @@ from gateway.media.api import IaxFrame, IaxMediaEvent, Media
 from gateway.voip.iax.binding_store import StoreIaxBindings
 from gateway.voip.iax.bursts import Bursts
 from gateway.voip.iax.callnumbers import CallNumbers
+from gateway.voip.iax.counters import Counters
 from gateway.voip.iax.crypt import prepare
 from gateway.voip.iax.frame import MAX_CALL_NUMBER, FullFrame
 from gateway.voip.iax.gatekeeper import Gatekeeper
@@ -28,7 +28,7 @@ from gateway.voip.iax.identities import Identities
 from gateway.voip.iax.keepalive import Keepalive
 from gateway.voip.iax.leg import IaxLeg
 from gateway.voip.iax.peer import Peer
-from gateway.voip.iax.peers import Encryption, IaxSettings, PeerSettings
+from gateway.voip.iax.peers import IaxSettings
 from gateway.voip.iax.qualify import Watch
 from gateway.voip.iax.reception import Meter, Reception
 from gateway.voip.iax.reconfigured import take_up
@@ -36,6 +36,7 @@ from gateway.voip.iax.registrar import Registrar
 from gateway.voip.iax.registration import Registration
 from gateway.voip.iax.rounds import Rounds
 from gateway.voip.iax.session import Session
+from gateway.voip.iax.shares import Shares
 from gateway.voip.iax.sockets import Heritage, Sockets
 from gateway.voip.iax.timers import TIMERS, IaxTimer
 from gateway.voip.reach import Reach
@@ -48,13 +49,6 @@ from gateway.voip.sip.toll_fraud import TollFraud
 
 log = logging.getLogger(__name__)
 
-MAX_LEGS = 1000
-EMERGENCY_LEGS = 64
-"""Legs beyond all others that are for emergency calls: one comes in with each, and another may go out."""
-GUESTS_SHARE = 4
-"""One in so many legs may be of those who are no peers of ours."""
-OTHERS_SHARE = 4
-"""One in so many legs is not for a trunk that has no ``call_limit``, where there are others."""
 NAMES_AGAIN = 60 * SECOND
 """How often the addresses of peers' names are looked at: who calls from a new one is to be known."""
 SPREAD = 5 * SECOND
@@ -64,24 +58,6 @@ _IAX2 = int(Wire.IAX2)
 
 OnOffer = Callable[[Leg, Offered, int], "Listener | None"]
 Output = Resolve | StoreIaxBindings
-
-
-@dataclass(slots=True)
-class Counters:
-    """What happened since the start."""
-
-    frames: int = 0
-    garbage: int = 0
-    pokes: int = 0
-    tokens: int = 0
-    unknown: int = 0
-    overload: int = 0
-    held: int = 0
-    failed: int = 0
-    rejected: int = 0
-    strangers: int = 0
-    calls_in: int = 0
-    calls_out: int = 0
 
 
 class IaxEndpoint:
@@ -109,6 +85,7 @@ class IaxEndpoint:
         self.counters = Counters()
         self.bursts = Bursts(log)
         self.rounds = Rounds()
+        self.shares = Shares(self)
         self.names = Names()
         self.numbers = CallNumbers(rng, self.durations[IaxTimer.LINGER])
         self.legs: dict[str, IaxLeg] = {}
@@ -118,7 +95,6 @@ class IaxEndpoint:
         self._timers: TimerQueue[tuple[Timed, IaxTimer]] = TimerQueue()
         self._out: deque[Output] = deque()
         self._events: deque[tuple[IaxLeg, LegEvent]] = deque()
-        self._legs_of: Counter[str] = Counter()
         self._by_stream: dict[int, IaxLeg] = {}
         self._serial = 0
         self._now = 0
@@ -137,22 +113,20 @@ class IaxEndpoint:
         self.peers: dict[str, Peer] = {each.name: Peer(each, self) for each in settings.peers}
         self.identities = Identities(self.peers, rng.randbytes(32))
         self.defence = Defence(self.identities.is_fixed, self.identities.is_registered)
-        self.guest: Peer | None = None
-        if settings.context is not None:
-            guest = PeerSettings(name="", context=settings.context, codecs=settings.codecs)
-            self.guest = Peer(guest, self)
+        guest = settings.guest
+        self.guest = None if guest is None else Peer(guest, self)
         self.registrar = Registrar(self, self._out.append, wall_clock)
         self.gatekeeper = Gatekeeper(self)
         self.reception = Reception(self)
         self.registrations: list[Registration] = []
         for peer in self.peers.values():
             self._equip(peer)
-        if any(each.encryption is not Encryption.NO for each in settings.peers):
+        if settings.encrypts:
             prepare()
 
     def _equip(self, peer: Peer) -> None:
         settings = peer.settings
-        peer.calls = lambda: self._legs_of[peer.name]
+        peer.calls = lambda: self.shares.of(peer.name)
         if settings.register and not settings.dynamic:
             peer.registration = Registration(self, peer, self._registration_changed)
             self.registrations.append(peer.registration)
@@ -178,10 +152,7 @@ class IaxEndpoint:
         if self._begun:
             return
         self._begun = True
-        self.identities.locate(now)
-        if self.identities.names:
-            self._names_running = True
-            self.start(self, _NAMES, now + NAMES_AGAIN)
+        self._locate(now)
         self._begin(self.peers.values(), now)
 
     def _begin(self, peers: Collection[Peer], now: int) -> None:
@@ -194,7 +165,7 @@ class IaxEndpoint:
                 peer.watch.begin(now)
 
     def take_up(self, settings: IaxSettings, now: int) -> None:
-        """Let ``settings`` hold for calls and registrations from now on; sockets stay as they are."""
+        """Let ``settings`` hold for calls and registrations from now on."""
         self._now = now
         take_up(self, settings, now)
 
@@ -204,11 +175,16 @@ class IaxEndpoint:
             self._equip(peer)
         if not self._begun:
             return
+        self.sockets.open()
+        self._locate(now)
+        self._begin(fresh, now)
+
+    def _locate(self, now: int) -> None:
+        """Look at the addresses of names, and go on doing so."""
         self.identities.locate(now)
         if self.identities.names and not self._names_running:
             self._names_running = True
             self.start(self, _NAMES, now + NAMES_AGAIN)
-        self._begin(fresh, now)
 
     def engine_ready(self, fresh: bool, now: int) -> None:
         """The media engine answers (again); ``fresh``: it has nothing of what was opened before."""
@@ -241,7 +217,7 @@ class IaxEndpoint:
                 return
             path = Path(event.socket, event.address, event.port)
             if self.ring is not None:
-                self._note(True, path, event.data)
+                self._note(self.ring, True, path, event.data)
             self.reception.receive(event.data, path, now)
             return
         leg = self._by_stream.get(event.stream)
@@ -376,10 +352,7 @@ class IaxEndpoint:
         peer = self.peers.get(peer_name)
         if peer is None:
             return Cause.NO_ROUTE_TO_DESTINATION
-        if self.full(emergency=emergency):
-            self.counters.overload += 1
-            return Cause.SWITCHING_EQUIPMENT_CONGESTION
-        if not emergency and self.has_enough(peer, now):
+        if self.shares.full(emergency=emergency) or (not emergency and self.shares.spent(peer, now)):
             return Cause.SWITCHING_EQUIPMENT_CONGESTION
         if peer.path(now) is None:
             return Cause.SUBSCRIBER_ABSENT if peer.settings.dynamic else Cause.DESTINATION_OUT_OF_ORDER
@@ -391,40 +364,18 @@ class IaxEndpoint:
         self._serial += 1
         name = f"iax2/{peer.name or 'stranger'}-{self._serial}"
         leg = IaxLeg(self, peer, name, now, incoming)
-        self.legs[name] = leg
-        self._legs_of[peer.name] += 1
+        self.enter_leg(leg)
         return leg
 
-    def full(self, *, emergency: bool) -> bool:
-        """Whether there are as many legs as there may be."""
-        return len(self.legs) >= MAX_LEGS + (EMERGENCY_LEGS if emergency else 0)
-
-    def has_enough(self, peer: Peer, now: int) -> bool:
-        """Whether ``peer`` has as many calls as it may have: then it is told in the log, and counted."""
-        most = min(peer.settings.max_call_numbers, self.most_of(peer))
-        if self.calls_of(peer.name) < most:
-            return False
-        self.counters.overload += 1
-        text = "trunk %s has %d calls, which is its share: more are refused, but for help; call_limit would set another"
-        self.bursts.tell(f"enough {peer.name}", now, logging.WARNING, text, peer.name, most)
-        return True
-
-    def most_of(self, peer: Peer) -> int:
-        """How many legs may be of ``peer``: what ``call_limit`` says is looked at elsewhere, else others have room."""
-        alone = len(self.peers) == 1 and self.guest is None
-        return MAX_LEGS if peer.settings.call_limit or alone else MAX_LEGS - MAX_LEGS // OTHERS_SHARE
-
-    @property
-    def most_guests(self) -> int:
-        """How many calls may be of those who are no peers of ours."""
-        return MAX_LEGS // GUESTS_SHARE
-
-    def calls_of(self, name: str) -> int:
-        """How many legs are of the peer of that name."""
-        return self._legs_of[name]
+    def enter_leg(self, leg: IaxLeg) -> None:
+        """``leg`` is one of ours."""
+        self.legs[leg.name] = leg
+        self.shares.add(leg.peer.name)
+        if leg.stream is not None:
+            self._by_stream[leg.stream] = leg
 
     def _standing(self, name: str) -> int:
-        return self.calls_of(name) + self.left_by(name)
+        return self.shares.of(name) + self.left_by(name)
 
     def facts_of(self, peer_name: str) -> frozenset[str]:
         """What a call to the peer of that name can have of ``secure_signalling`` and ``secure_media``."""
@@ -447,15 +398,14 @@ class IaxEndpoint:
                 self.counters.held += 1
                 return
         if self.ring is not None:
-            self._note(False, path, data)
+            self._note(self.ring, False, path, data)
         self.media.send_iax(path.socket, path.address, path.port, data)
 
-    def _note(self, inward: bool, path: Path, data: bytes) -> None:
+    def _note(self, ring: Ring, inward: bool, path: Path, data: bytes) -> None:
         at = 2 if inward else 0
         session = self.reception.sessions.get(int.from_bytes(data[at : at + 2], "big") & MAX_CALL_NUMBER)
         key = b"" if session is None else session.receive_key if inward else session.send_key
-        if self.ring is not None:
-            self.ring.note(self._now, _IAX2, inward, (path, key), data)
+        ring.note(self._now, _IAX2, inward, (path, key), data)
 
     def start(self, owner: Timed, timer: IaxTimer, at: int) -> None:
         """Let ``owner.expire(timer)`` be called at ``at``."""
@@ -532,10 +482,7 @@ class IaxEndpoint:
         """The leg is over and owes nothing any more."""
         if self.legs.pop(leg.name, None) is None:
             return
-        name = leg.peer.name
-        self._legs_of[name] -= 1
-        if not self._legs_of[name]:
-            del self._legs_of[name]
+        self.shares.remove(leg.peer.name)
         for stream in [stream for stream, each in self._by_stream.items() if each is leg]:
             del self._by_stream[stream]
 

@@ -26,6 +26,7 @@ from gateway.voip.iax.new_contents import number_of
 from gateway.voip.iax.peer import Peer
 from gateway.voip.iax.peers import Encryption
 from gateway.voip.iax.session import Session
+from gateway.voip.iax.shares import MOST_GUESTS
 from gateway.voip.iax.timers import IaxTimer
 from gateway.voip.sip.defence import Offence, source_of
 from gateway.voip.sip.guesses import Guesses
@@ -101,6 +102,8 @@ class Gatekeeper:
     def receive(self, frame: FullFrame, octets: int, path: Path, now: int) -> None:
         """A NEW, REGREQ or REGREL of no session came in a datagram of so many ``octets``."""
         endpoint = self._endpoint
+        if endpoint.sockets.is_retired(path.socket):
+            return
         try:
             elements = frame.elements
         except IaxError as error:
@@ -354,9 +357,9 @@ class Gatekeeper:
         emergency = bool(peer.name) and number in endpoint.settings.emergency
         setup = Setup(Number(number), emergency=emergency)
         refusal: tuple[Cause, str] | None = None
-        calls = endpoint.calls_of(peer.name)
-        if endpoint.full(emergency=emergency):
-            endpoint.counters.overload += 1
+        shares = endpoint.shares
+        calls = shares.of(peer.name)
+        if shares.full(emergency=emergency):
             refusal = Cause.SWITCHING_EQUIPMENT_CONGESTION, "too many calls"
         elif not emergency and self._has_enough(peer, session.path, calls, now):
             refusal = Cause.SWITCHING_EQUIPMENT_CONGESTION, f"{calls} calls stand, as many as may"
@@ -379,9 +382,8 @@ class Gatekeeper:
     def _has_enough(self, peer: Peer, path: Path, calls: int, now: int) -> bool:
         endpoint = self._endpoint
         if peer.name:
-            return endpoint.has_enough(peer, now)
-        most = endpoint.most_guests
-        enough = calls >= most or endpoint.numbers.used_by(path.address) > most // GUEST_SHARE
+            return endpoint.shares.spent(peer, now)
+        enough = calls >= MOST_GUESTS or endpoint.numbers.used_by(path.address) > MOST_GUESTS // GUEST_SHARE
         endpoint.counters.overload += enough
         return enough
 

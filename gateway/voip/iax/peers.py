@@ -118,3 +118,13 @@ class IaxSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Sessions at once of far ends that have not proven who they are."""
     key_rotation: bool = True
     emergency: frozenset[str] = frozenset()
+
+    @property
+    def guest(self) -> PeerSettings | None:
+        """Who is no peer of ours and may call all the same; None where nobody may."""
+        return None if self.context is None else PeerSettings(name="", context=self.context, codecs=self.codecs)
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether calls of any peer may be encrypted."""
+        return any(each.encryption is not Encryption.NO for each in self.peers)

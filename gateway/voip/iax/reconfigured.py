@@ -1,6 +1,6 @@
 """Other settings taken up by a running IAX2 endpoint: peers that differ are made anew, and calls keep theirs.
 
-Sockets stay as they are.
+Sockets keep their places; one that is to be closed is when its last call has ended.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from gateway.core import timer_durations
 from gateway.voip.iax.crypt import prepare
 from gateway.voip.iax.peer import Peer
-from gateway.voip.iax.peers import Encryption, IaxSettings, PeerSettings
+from gateway.voip.iax.peers import IaxSettings, PeerSettings
 from gateway.voip.iax.timers import TIMERS
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def take_up(endpoint: IaxEndpoint, settings: IaxSettings, now: int) -> None:
     """Let ``settings`` hold for calls and registrations of ``endpoint`` from now on."""
-    endpoint.settings = replace(settings, listeners=endpoint.settings.listeners)
+    endpoint.settings = replace(settings, listeners=endpoint.sockets.take_up(settings.listeners, now))
     endpoint.durations.update(timer_durations(TIMERS, settings.timers))
     endpoint.toll_fraud.exempt(settings.emergency)
     peers = endpoint.peers
@@ -32,18 +32,17 @@ def take_up(endpoint: IaxEndpoint, settings: IaxSettings, now: int) -> None:
         del peers[name]
     fresh = {name: Peer(each, endpoint) for name, each in wanted.items() if name not in peers}
     peers.update(fresh)
-    guest = PeerSettings(name="", context=settings.context, codecs=settings.codecs) if settings.context else None
+    guest = settings.guest
     if (None if endpoint.guest is None else endpoint.guest.settings) != guest:
         endpoint.guest = None if guest is None else Peer(guest, endpoint)
-    if any(each.encryption is not Encryption.NO for each in settings.peers):
+    if settings.encrypts:
         prepare()
     endpoint.identities.take_up()
     endpoint.begin_with(fresh.values(), now)
     for name, peer in former.items():
-        heir = fresh.get(name)
-        if peer.binding is None:
+        binding, heir = peer.binding, fresh.get(name)
+        if binding is None:
             continue
-        binding = peer.binding
         endpoint.identities.bound(peer, None)
         if heir is not None and _proves_alike(heir.settings, peer.settings):
             endpoint.identities.bound(heir, binding)

@@ -37,7 +37,9 @@ class Sockets:
 
     def __init__(self, endpoint: IaxEndpoint, listeners: Sequence[IaxListener]) -> None:
         self._endpoint = endpoint
-        self._listeners = listeners
+        self._listeners = tuple(listeners)
+        # Those that only calls use that began over them.
+        self._retired: set[int] = set()
         self._sockets: list[int | None] = [None] * len(listeners)
         # Those that were opened before and are others now.
         self._before: list[int | None] = [None] * len(listeners)
@@ -46,8 +48,35 @@ class Sockets:
     def open(self) -> None:
         """Open what is not open."""
         for index, listener in enumerate(self._listeners):
-            if self._sockets[index] is None:
+            if self._sockets[index] is None and index not in self._retired:
                 self._open(index, listener)
+
+    def take_up(self, wanted: Sequence[IaxListener], now: int) -> tuple[IaxListener, ...]:
+        """Let ``wanted`` be open; what is not is closed after its last call. All by their places, which stay."""
+        added = [each for each in wanted if each not in self._listeners]
+        self._listeners = (*self._listeners, *added)
+        for places in (self._sockets, self._before):
+            places.extend([None] * len(added))
+        self._told.extend([False] * len(added))
+        self._retired = {index for index, each in enumerate(self._listeners) if each not in wanted}
+        self._close_idle(now)
+        return self._listeners
+
+    def is_retired(self, socket: int) -> bool:
+        """Whether nothing new may begin over ``socket``."""
+        return bool(self._retired) and socket in self._sockets and self._sockets.index(socket) in self._retired
+
+    def _close_idle(self, now: int) -> None:
+        used = {leg.session.path.socket for leg in self._endpoint.legs.values() if leg.session is not None}
+        for index in self._retired:
+            socket = self._sockets[index]
+            if socket is None:
+                continue
+            if socket in used:
+                self._endpoint.start(self, _AGAIN, now + AGAIN)
+                continue
+            self._endpoint.media.close(socket)
+            self._sockets[index] = self._before[index] = None
 
     def _open(self, index: int, listener: IaxListener) -> None:
         socket = 0
@@ -83,8 +112,9 @@ class Sockets:
             log.error("IAX2 cannot listen at %s port %d: %s", listener.address, listener.port, reply.text)
         self._endpoint.start(self, _AGAIN, self._endpoint.now + AGAIN)
 
-    def expire(self, _timer: IaxTimer, _now: int) -> None:
+    def expire(self, _timer: IaxTimer, now: int) -> None:
         """Try again."""
+        self._close_idle(now)
         self.open()
 
     def inherit(self, engine: Heritage) -> None:
@@ -113,13 +143,13 @@ class Sockets:
 
     def to(self, address: str, listener: int | None = None) -> int | None:
         """The socket that reaches ``address``, ``listener`` if it can be had; None while there is none."""
-        if listener is not None and listener < len(self._sockets):
+        if listener is not None and listener < len(self._sockets) and listener not in self._retired:
             socket = self._sockets[listener]
             if socket is not None:
                 return socket
         for index, each in enumerate(self._listeners):
             socket = self._sockets[index]
-            if socket is not None and reaches(each, address):
+            if socket is not None and reaches(each, address) and index not in self._retired:
                 return socket
         return None
 
@@ -135,6 +165,7 @@ class Sockets:
         return [
             {"address": each.address, "port": each.port, "open": self._sockets[index] is not None}
             for index, each in enumerate(self._listeners)
+            if index not in self._retired or self._sockets[index] is not None
         ]
 
 

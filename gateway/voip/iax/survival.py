@@ -278,10 +278,7 @@ def _enter(host: IaxEndpoint, leg: IaxLeg) -> None:
     """``leg`` is one of the endpoint's under the name that it has, which no other gets."""
     number = leg.name.rpartition("-")[2]
     host._serial = max(host._serial, int(number) if number.isdecimal() else 0)
-    host.legs[leg.name] = leg
-    host._legs_of[leg.peer.name] += 1
-    if leg.stream is not None:
-        host._by_stream[leg.stream] = leg
+    host.enter_leg(leg)
 
 
 def _session_kept(session: Session) -> SessionKept:

@@ -157,6 +157,15 @@ class AdvertisedAddress:
         self.forget()
         return True
 
+    def take_up(self, listeners: tuple[Listener, ...], addressing: Addressing) -> None:
+        """Let ``addressing`` hold for whoever is told an address from now on."""
+        self._listeners = listeners
+        if addressing != self.settings:
+            self.settings = addressing
+            self.external = ExternIp(addressing)
+            self.external.on_interface(self.facts.wan, self.facts.addresses)
+        self.forget()
+
     def forget(self) -> None:
         """Addresses of this host, or those it has outside, changed: decide anew."""
         self._kept.clear()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from gateway.cause import Cause
@@ -28,6 +28,7 @@ from gateway.voip.sip.dialogs import Dialogs
 from gateway.voip.sip.errors import SipError
 from gateway.voip.sip.far_ends import FarEnds
 from gateway.voip.sip.flow import ADDRESS, RELIABLE, Close, Flow, Resolve, Send
+from gateway.voip.sip.hop import succeeding
 from gateway.voip.sip.hop_facts import facts_of
 from gateway.voip.sip.host import Fields
 from gateway.voip.sip.identification import Identification
@@ -96,6 +97,8 @@ class SipEndpoint:
         self.left_by: Callable[[str], int] = lambda _peer: 0
         # Who hears of legs whose dialog or terms are other than they were.
         self.on_changed: Callable[[SipLeg], None] | None = None
+        # The numbers of our sockets that only calls use that began over them.
+        self.retired: frozenset[int] = frozenset()
         self._out: deque[Output] = deque()
         self._events: deque[tuple[SipLeg, LegEvent]] = deque()
         self._replies: deque[Callable[[int], None]] = deque()
@@ -231,11 +234,18 @@ class SipEndpoint:
         return out.popleft()
 
     def take_up(self, settings: SipSettings, now: int) -> None:
-        """Let ``settings`` hold for calls and registrations from now on; sockets and our addresses stay as they are."""
+        """Let ``settings`` hold for calls and registrations from now on. Numbers of sockets stay as they are."""
         self._now = now
-        before = tuple(self.peers)
-        self.settings = replace(settings, listeners=self.settings.listeners, addressing=self.settings.addressing)
+        before, known = tuple(self.peers), self.settings
+        self.settings = replace(settings, listeners=succeeding(known.listeners, settings.listeners))
         changed = self.peers.replace(settings.peers)
+        ways = self.settings.listeners != known.listeners or settings.addressing != known.addressing
+        if ways:
+            self.retired = frozenset([number for number, each in enumerate(self.settings.listeners) if each.retired])
+            self.outbound.take_up(self.settings.listeners, settings.addressing)
+            if settings.addressing != known.addressing:
+                self.relocation.take_up()
+            self.phones.move_from(self.retired, now)
         self.durations.update(durations(settings.timers))
         self.phones.registrar.settings = settings.registrar
         for peer in before:
@@ -246,9 +256,23 @@ class SipEndpoint:
         self.unproven.numbers = settings.emergency
         self.toll_fraud.exempt(settings.emergency)
         self.strangers.may_call = settings.context is not None
-        self.far_ends.take_up(changed, settings.user_agent, now)
+        # Who is told another address, or reached from another socket, is registered with anew.
+        self.far_ends.take_up(
+            changed | {each.name for each in self.peers} if ways else changed, settings.user_agent, now
+        )
         for name in changed:
             self.phones.watch_again(name, now)
+
+    def uses(self, number: int) -> bool:
+        """Whether a call needs the socket of that number."""
+        transport = self.settings.listeners[number].transport
+        return any(flow.listener == number and flow.transport == transport for flow in self.flows)
+
+    @property
+    def flows(self) -> Iterator[Flow]:
+        """The flows of all calls."""
+        yield from (leg.flow for leg in self.legs.values())
+        yield from (session.flow for session in self.dialogs.values())
 
     def _reconsider(self, before: PeerSettings, now: int) -> None:
         """``before`` is gone or another: what it registered holds if it could register so as well now."""

@@ -1,6 +1,6 @@
 """Far ends between calls: their servers by RFC 3263, our registrations with them, keep-alive, and who can be had.
 
-One per endpoint; composes ``targets``, ``registration``, ``keepalive`` and ``qualify``. Touches no call.
+One per endpoint; composes ``targets``, ``registration``, ``keepalive``, ``qualify`` and ``contacts``. Touches no call.
 """
 
 from __future__ import annotations
@@ -8,10 +8,11 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from gateway.core import MILLISECOND, SECOND, TimerQueue
 from gateway.voip.reach import Reach
+from gateway.voip.sip.contacts import WatchedContacts
 from gateway.voip.sip.far_end_timers import FarEndTimer, durations
 from gateway.voip.sip.flow import (
     ADDRESS,
@@ -36,13 +37,7 @@ from gateway.voip.sip.targets import Domain, Locator, Target, addresses_answer
 from gateway.voip.sip.timers import SipTimer
 from gateway.voip.sip.transaction import Timers
 
-if TYPE_CHECKING:
-    from gateway.voip.sip.location import Binding
-
 log = logging.getLogger(__name__)
-
-MAX_WATCHED = 16_384
-"""Peers and places of phones that are asked by OPTIONS."""
 
 SPREAD = 20 * MILLISECOND
 MOST_SPREAD = 5 * SECOND
@@ -102,6 +97,7 @@ class FarEnds:
         self._timers: TimerQueue[tuple[Timed, FarEndTimer]] = TimerQueue()
         # When the endpoint's queue will wake us.
         self._armed: int | None = None
+        self._locator_timer = _LookUp(self)
         self.locator = Locator(endpoint.rng, self._reaches, self._speaks)
         self._trunks: dict[str, _Trunk] = {}
         self._by_domain: dict[Domain, list[_Trunk]] = {}
@@ -109,8 +105,7 @@ class FarEnds:
         self._unknown: set[Domain] = set()
         # Whose flows lead to an address and port: several accounts of one provider share a connection.
         self._by_place: dict[tuple[str, int], list[_Trunk]] = {}
-        # Two phones of one name behind two NATs may well have the same Contact.
-        self._bindings: dict[tuple[str, str, Flow], Watch] = {}
+        self.contacts = WatchedContacts(self, endpoint.suspects)
         self._leaving = False
         for peer in peers:
             self._add(peer)
@@ -126,9 +121,9 @@ class FarEnds:
     def _add(self, peer: PeerSettings) -> None:
         settings = peer.far_end
         domain = domain_of(peer)
-        if domain is None and settings.registration is None and not settings.qualify and not settings.keepalive:
-            return
         if peer.dynamic:
+            return
+        if domain is None and settings.registration is None and not settings.qualify and not settings.keepalive:
             return
         trunk = self._trunks[peer.name] = _Trunk(peer, domain)
         if domain is not None:
@@ -153,8 +148,7 @@ class FarEnds:
     def take_up(self, changed: frozenset[str], user_agent: str, now: int) -> None:
         """The endpoint's peers are others now; those of the names ``changed`` are gone, or other than before."""
         self.user_agent = user_agent
-        for key in [key for key in self._bindings if key[0] in changed]:
-            self._bindings.pop(key).cease()
+        self.contacts.forget(changed)
         for name in changed:
             self._forget(name, now)
         fresh = []
@@ -399,10 +393,6 @@ class FarEnds:
         if at is not None:
             self.start(self._locator_timer, FarEndTimer.LOOK_UP, at)
 
-    @property
-    def _locator_timer(self) -> Timed:
-        return _LookUp(self)
-
     def look_up(self, now: int) -> None:
         """Names are to be asked for again."""
         self.locator.handle_timer(now)
@@ -450,8 +440,7 @@ class FarEnds:
                 trunk.registration.renew(now)
             if trunk.watch is not None:
                 trunk.watch.ask_soon(now)
-        for watch in self._bindings.values():
-            watch.ask_soon(now)
+        self.contacts.ask_soon(now)
         self._look_up_later()
 
     def leave(self, now: int) -> None:
@@ -464,9 +453,7 @@ class FarEnds:
                 trunk.keepalive.cease()
             if trunk.watch is not None:
                 trunk.watch.cease()
-        for watch in self._bindings.values():
-            watch.cease()
-        self._bindings.clear()
+        self.contacts.leave()
 
     @property
     def quiet(self) -> bool:
@@ -510,67 +497,17 @@ class FarEnds:
             return literal_address(trunk.peer.host) == flow.address
         return any(target.address == flow.address for target in self.locator.known(trunk.domain))
 
-    # -- phones --
-
-    def watch_phone(self, peer: PeerSettings, bindings: Sequence[Binding], now: int) -> None:
-        """These are the places where ``peer`` is registered: ask there from now on, where ``qualify`` is set."""
-        if not peer.far_end.qualify or self._leaving:
-            return
-        there = {_binding_key(binding): binding for binding in bindings if not binding.gone}
-        for key in [key for key in self._bindings if key[0] == peer.name and key not in there]:
-            self._bindings.pop(key).cease()
-        for key, binding in there.items():
-            if key in self._bindings:
-                # It has just registered, if it was this one.
-                continue
-            if len(self._bindings) >= MAX_WATCHED:
-                log.warning("more than %d places are watched: %s is not", MAX_WATCHED, binding.contact)
-                continue
-            self._bindings[key] = watch = self._place_watch(peer, binding)
-            watch.begin(now)
-        if not there:
-            self._endpoint.suspects.reachable(peer.name)
-
-    def _place_watch(self, peer: PeerSettings, binding: Binding) -> Watch:
-        settings, flow, routes = peer.far_end, binding.flow, binding.path
-        return Watch(
-            self,
-            peer.name,
-            str(binding.uri.without_headers()),
-            lambda _now: (flow,),
-            settings.qualify,
-            settings.qualifyfreq,
-            self._reach_changed,
-            lambda _flow: routes,
-        )
-
-    def heard_at(self, name: str, flow: Flow, now: int) -> None:
-        """A phone said something from where it is registered."""
-        for key, watch in self._bindings.items():
-            if key[0] == name and key[2] == flow:
-                watch.heard(now)
-
-    def binding_reach(self, binding: Binding) -> Reach:
-        """How a place of a phone answers."""
-        watch = self._bindings.get(_binding_key(binding))
-        return Reach.UNKNOWN if watch is None else watch.state
-
     # -- who can be had --
 
     def _reach_changed(self, watch: Watch, now: int) -> None:
         suspects, name = self._endpoint.suspects, watch.name
-        trunk = self._trunks.get(name)
-        if trunk is not None and trunk.watch is watch:
-            states = {watch.state}
-            if watch.state is not Reach.UNREACHABLE and trunk.registration is not None:
-                trunk.registration.server_back(now)
-        else:
-            # A phone can be had as long as one of its places can.
-            states = {each.state for key, each in self._bindings.items() if key[0] == name} or {watch.state}
-        if states == {Reach.UNREACHABLE}:
+        if watch.state is Reach.UNREACHABLE:
             suspects.unreachable(name, now)
-        else:
-            suspects.reachable(name)
+            return
+        registration = self.registration(name)
+        if registration is not None:
+            registration.server_back(now)
+        suspects.reachable(name)
 
     def shown(self, name: str, now: int) -> dict[str, object]:
         """What an operator is shown of one trunk, or of a phone that has an address; empty if it is left alone."""
@@ -589,18 +526,11 @@ class FarEnds:
             entry["registration"] = trunk.registration.as_json(now)
         return entry
 
-    def round_trip(self, binding: Binding) -> int | None:
-        """Microseconds that OPTIONS to one of a phone's places took the last time."""
-        watch = self._bindings.get(_binding_key(binding))
-        return None if watch is None else watch.round_trip
-
     def as_json(self, now: int) -> dict[str, object]:
         """What an operator is shown, by the peer's name."""
         shown: dict[str, object] = {name: self.shown(name, now) for name in self._trunks}
-        for (name, contact, flow), watch in self._bindings.items():
-            places = shown.setdefault(name, {})
-            if isinstance(places, dict):
-                places.setdefault("contacts", {})[f"{contact} at {flow}"] = watch.as_json(now)
+        for name, contacts in self.contacts.as_json(now).items():
+            shown[name] = {"contacts": contacts}
         return shown
 
 
@@ -611,18 +541,12 @@ def _same_account(one: PeerSettings, other: PeerSettings) -> bool:
 
 
 class _LookUp:
-    """The locator's timer; all are the same."""
+    """The locator's timer."""
 
     __slots__ = ("_far_ends",)
 
     def __init__(self, far_ends: FarEnds) -> None:
         self._far_ends = far_ends
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _LookUp)
-
-    def __hash__(self) -> int:
-        return 0
 
     def expire(self, _timer: FarEndTimer, now: int) -> None:
         self._far_ends.look_up(now)
@@ -642,10 +566,6 @@ def _uri_of(peer: PeerSettings) -> str:
     user = f"{peer.user or peer.name}@" if peer.kind is PeerKind.PHONE else ""
     transport = "" if peer.transport == UDP else f";transport={peer.transport.lower()}"
     return f"sip:{user}{peer.host_port}{transport}"
-
-
-def _binding_key(binding: Binding) -> tuple[str, str, Flow]:
-    return binding.name, binding.contact, binding.flow
 
 
 def _place(flow: Flow) -> tuple[str, str, int]:

@@ -5,7 +5,8 @@ Which address of ours the far end is told is decided in ``address.py``. Opens no
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from gateway.voip.sip.flow import DEFAULT_PORT, UDP, Flow, bracketed, default_port, literal_address
@@ -18,11 +19,15 @@ MAX_DATAGRAM_REQUEST = 1300
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A socket of ours as SIP sees it: transport word, local address ("" or a wildcard: any) and port."""
+    """A socket of ours as SIP sees it: transport word, local address ("" or a wildcard: any) and port.
+
+    One that is ``retired`` is there only for the calls that began over it.
+    """
 
     transport: str
     address: str
     port: int
+    retired: bool = False
 
     @property
     def wildcard(self) -> bool:
@@ -34,6 +39,13 @@ class Listener:
         if self.address in ("", "::"):
             return True
         return (":" in self.address) == (":" in address)
+
+
+def succeeding(listeners: Sequence[Listener], wanted: Sequence[Listener]) -> tuple[Listener, ...]:
+    """``listeners`` when ``wanted`` are to be open: flows know them by their number, so that each keeps its own."""
+    known = [replace(each, retired=False) for each in listeners]
+    stay = [replace(each, retired=each not in wanted) for each in known]
+    return (*stay, *(each for each in wanted if each not in known))
 
 
 class OwnVia(NamedTuple):

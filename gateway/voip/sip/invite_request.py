@@ -5,12 +5,14 @@ They differ in CSeq, in digits that came later, in where redirections sent them,
 
 from __future__ import annotations
 
+import logging
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from gateway.leg import Setup
 from gateway.voip.sip.body import SDP_TYPE
 from gateway.voip.sip.composed import ComposedRequest, field_lines
-from gateway.voip.sip.credentials import client_for
+from gateway.voip.sip.credentials import CHALLENGES, client_for
 from gateway.voip.sip.dialog import new_call
 from gateway.voip.sip.diversion import diversion_fields, history_fields
 from gateway.voip.sip.errors import SipError
@@ -32,10 +34,23 @@ if TYPE_CHECKING:
     from gateway.voip.sip.leg import SipLeg
     from gateway.voip.sip.way import Way
 
+log = logging.getLogger(__name__)
+
 MAX_FORWARDS = 70
 """RFC 3261 8.1.1.6."""
+REDIRECTIONS = frozenset({300, 301, 302})
+"""305 names a proxy and 380 a service, not where the called user is (21.3)."""
 _OWN_FIELDS = 10
 """Header fields that every INVITE of ours has."""
+
+
+class Remedy(Enum):
+    """What can be done about a refusal."""
+
+    NONE = "none"
+    AGAIN = "the next INVITE says what was asked for"
+    DIGITS = "the next INVITE has more digits, once they are here"
+    ELSEWHERE = "the next INVITE goes where a redirection said, if there is such a place"
 
 
 class InviteRequest:
@@ -54,7 +69,8 @@ class InviteRequest:
         self.timer = session_timer(host, peer)
         self.digest = client_for(peer, host.rng)
         # Challenges that were answered one after the other.
-        self.rounds = 0
+        self._rounds = 0
+        self._sent_uri = ""
         # Where redirections sent us: being tried, still to be tried (best first), and all there ever were.
         self.target: Uri | None = None
         self._targets: list[Uri] = []
@@ -97,16 +113,12 @@ class InviteRequest:
             transport = f";user=phone{transport}"
         return f"{called}{self._leg.remote_host}{transport}"
 
-    def uri(self, flow: Flow) -> str:
-        """The Request-URI of an INVITE that went over ``flow`` now."""
-        return self._uri(self._called(), flow)
-
     def compose(self, via: OwnVia, flow: Flow, body: bytes) -> ComposedRequest:
         """The next INVITE."""
         self.cseq += 1
         peer, setup, host = self._peer, self.setup, self._host
         called = self._called()
-        uri = self._uri(called, flow)
+        uri = self._sent_uri = self._uri(called, flow)
         fields: list[tuple[str, str]] = []
         if self._way is not None and self._way.routes and self.target is None:
             fields.extend([("Route", route) for route in self._way.routes])
@@ -125,7 +137,7 @@ class InviteRequest:
                 fields.extend(diversion_fields(setup.redirection, self.rules))
             if peer.redirection in (RedirectionHeader.HISTORY_INFO, RedirectionHeader.BOTH):
                 fields.extend(history_fields(setup.redirection, Uri.parse(uri), self.rules))
-        if self.digest is not None and self.rounds:
+        if self.digest is not None and self._rounds:
             fields.extend(self.digest.fields("INVITE", uri, body))
         if body:
             fields.append(SDP_TYPE)
@@ -147,9 +159,32 @@ class InviteRequest:
         if contact is not None:
             self.contact = contact
 
-    # -- redirections --
+    # -- refusals --
 
-    def redirect(self, response: Response) -> None:
+    def heed(self, response: Response, flow: Flow) -> Remedy:
+        """Learn from ``response``, which refuses the last INVITE; the next one would go over ``flow``."""
+        status = response.status
+        if status in CHALLENGES:
+            return self._prove(response)
+        if status == 422:
+            return Remedy.AGAIN if self.timer.take_too_small(response) else Remedy.NONE
+        if status == 484 and not self.setup.complete:
+            return Remedy.DIGITS if self._uri(self._called(), flow) == self._sent_uri else Remedy.AGAIN
+        if status in REDIRECTIONS and self._peer.follow_redirects:
+            self._redirect(response)
+        return Remedy.ELSEWHERE if status < 600 else Remedy.NONE
+
+    def _prove(self, response: Response) -> Remedy:
+        # Who is called after a redirection learns nothing of a password that is not for it.
+        digest = self.digest
+        if digest is None or self.target is not None or not digest.take(response, self._rounds):
+            why = "wants a password" if digest is None else "does not take our user or password"
+            log.warning("%s %s: %d to INVITE", self._peer.name, why, response.status)
+            return Remedy.NONE
+        self._rounds += 1
+        return Remedy.AGAIN
+
+    def _redirect(self, response: Response) -> None:
         """Keep where ``response``, a 3xx, sends us: no URI is tried twice, new ones before those left (8.1.3.4)."""
         found = [target for target in _targets_of(response) if str(target) not in self._known_targets]
         self._known_targets.update(map(str, found))

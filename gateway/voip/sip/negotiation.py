@@ -137,6 +137,19 @@ class Negotiation:
         self.held = result.held
         self.awaiting_answer = self.answered = False
 
+    def take_response(self, body: bytes, *, late_offer: bool) -> tuple[bytes, bool]:
+        """Take what a response to our INVITE has: our answer if it was an offer, and whether anything changed.
+
+        ``late_offer``: the INVITE had none. Raises SipError.
+        """
+        if late_offer and not self.awaiting_answer and not self.settled:
+            return self.take_offer(body), True
+        # An answer that changes is not by the book (RFC 6337 2.1), but announcement servers do it.
+        if self.awaiting_answer or (self.differs(body) and not self.answered):
+            self.take_answer(body)
+            return b"", True
+        return b"", False
+
     @property
     def settled_elsewhere(self) -> Elsewhere | None:
         """Where the far end was told to send its voice and agreed to; None is to us."""

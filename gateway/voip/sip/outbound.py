@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from gateway.voip.sip.address import AdvertisedAddress
 from gateway.voip.sip.errors import SipError
+from gateway.voip.sip.externip import Addressing
 from gateway.voip.sip.flow import DEFAULT_PORT, DEFAULT_TLS_PORT, TCP, TLS, UDP, Flow, default_port, literal_address
 from gateway.voip.sip.hop import MAX_DATAGRAM_REQUEST, Listener, OwnVia, sent_by
 from gateway.voip.sip.message import Request, Response
@@ -31,16 +32,24 @@ class Outbound:
         self.transactions = transactions
         self.advertised = advertised
         self._send = send
-        self._listeners = listeners
-        self._has_tcp = any(listener.transport == TCP for listener in listeners)
+        self._set_listeners(listeners)
         # Of a flow: our host and port, and what stands before and after the branch of a Via.
         self._hops: dict[Flow, tuple[str, str, str]] = {}
         advertised.when_forgotten(self._hops.clear)
 
+    def _set_listeners(self, listeners: tuple[Listener, ...]) -> None:
+        self._listeners = listeners
+        self._has_tcp = any(listener.transport == TCP and not listener.retired for listener in listeners)
+
+    def take_up(self, listeners: tuple[Listener, ...], addressing: Addressing) -> None:
+        """Our sockets, and what is settled about our addresses, are others now."""
+        self._set_listeners(listeners)
+        self.advertised.take_up(listeners, addressing)
+
     def listener_for(self, transport: str, address: str) -> int | None:
         """The index of our socket for ``transport`` that reaches ``address``; TCP needs none to connect."""
         for number, listener in enumerate(self._listeners):
-            if listener.transport == transport and listener.reaches(address):
+            if listener.transport == transport and listener.reaches(address) and not listener.retired:
                 return number
         return None
 

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
+
+from msgspec import structs
 
 from gateway.core import MILLISECOND, SECOND
 from gateway.voip.reach import Reach
 from gateway.voip.sip.binding_store import StoreBindings, restored, stored
 from gateway.voip.sip.errors import SipError
-from gateway.voip.sip.flow import TLS, Flow
+from gateway.voip.sip.flow import TLS, UDP, Flow
 from gateway.voip.sip.location import Binding, Location, Moved
 from gateway.voip.sip.message import Request
 from gateway.voip.sip.peers import PeerSettings
@@ -81,7 +84,7 @@ class Phones:
         endpoint.respond(transaction, answer.status, now, answer.fields)
         if answer.status == 200:
             self._follow(answer.moved, now)
-            endpoint.far_ends.heard_at(peer.name, flow, now)
+            endpoint.far_ends.contacts.heard(peer.name, flow, now)
             self._watch(peer.name, now)
             self._changed(now, STORE_CHANGES_AFTER if answer.changed else STORE_REFRESHES_AFTER)
 
@@ -107,7 +110,7 @@ class Phones:
         """``qualify`` goes with the bindings."""
         peer = self._endpoint.peers.get(name)
         if peer is not None:
-            self._endpoint.far_ends.watch_phone(peer, self.location.bindings(name, now), now)
+            self._endpoint.far_ends.contacts.follow(peer, self.location.bindings(name, now), now)
 
     def way_back(self, peer: PeerSettings, flow: Flow, now: int) -> Flow:
         """Where requests of a call go whose ``flow`` to ``peer`` is lost; the same, until it registers over another."""
@@ -119,6 +122,25 @@ class Phones:
         if self.location.bindings(name, now):
             log.info("%s is no longer registered, as the configuration says otherwise", name)
             self.location.put(name, (), now)
+            self._changed(now, STORE_CHANGES_AFTER)
+
+    def move_from(self, retired: frozenset[int], now: int) -> None:
+        """Whoever registered over a socket that is ``retired`` is called over another, if one leads there."""
+        listener_for = self._endpoint.outbound.listener_for
+        stale = [each for each in self.location if each.flow.transport == UDP and each.flow.listener in retired]
+        for name in dict.fromkeys(each.name for each in stale):
+            kept = []
+            for binding in self.location.bindings(name, now):
+                flow = binding.flow
+                if flow.transport == UDP and flow.listener in retired:
+                    number = listener_for(UDP, flow.address)
+                    if number is None:
+                        log.info("%s cannot be called until it registers again: its socket is closed", name)
+                        continue
+                    binding = replace(binding, flow=structs.replace(flow, listener=number))
+                kept.append(binding)
+            self.location.put(name, kept, now)
+            self._watch(name, now)
             self._changed(now, STORE_CHANGES_AFTER)
 
     def watch_again(self, name: str, now: int) -> None:
@@ -143,7 +165,7 @@ class Phones:
         return tuple(found.values())
 
     def _answering(self, bindings: tuple[Binding, ...]) -> tuple[Binding, ...]:
-        reach = self._endpoint.far_ends.binding_reach
+        reach = self._endpoint.far_ends.contacts.reach
         found = tuple([each for each in bindings if reach(each) is not Reach.UNREACHABLE])
         return found or bindings
 
@@ -158,7 +180,7 @@ class Phones:
                     "seconds_left": binding.seconds_left(now),
                     "behind_nat": binding.behind_nat,
                     "reachable": not binding.gone,
-                    "qualify": self._endpoint.far_ends.binding_reach(binding).value,
+                    "qualify": self._endpoint.far_ends.contacts.reach(binding).value,
                     "user_agent": binding.user_agent,
                 }
                 for binding in bindings
@@ -214,6 +236,10 @@ class Phones:
             self._store_at = None
             self._endpoint.timers.stop((self, _STORE))
             self._store(now)
+
+    def stored_elsewhere(self, now: int) -> None:
+        """Where it is stored is another place, which has nothing of it yet."""
+        self._store_in(STORE_CHANGES_AFTER, now)
 
     def restore(self, data: bytes, now: int) -> int:
         """Take what was stored before a restart; how many bindings stand. Raises ValueError if it makes no sense."""

@@ -107,6 +107,12 @@ class Reception:
             self._counters.garbage += 1
             log.debug("response from %s dropped: %s", flow, error)
 
+    def _is_late(self, request: Request, flow: Flow) -> bool:
+        """Whether something new begins over a socket that is there for standing calls alone: as if it were closed."""
+        if flow.listener not in self._endpoint.retired or request.method in ("ACK", "CANCEL"):
+            return False
+        return self._endpoint.settings.listeners[flow.listener].transport == flow.transport and request.to.tag is None
+
     def _receive_request(self, request: Request, flow: Flow, now: int) -> None:
         if request.method in _PLAIN_METHODS:
             session = self._dialogs.find_as_known(request)
@@ -123,6 +129,8 @@ class Reception:
         )
         if rejection is not None:
             self._reject(request, flow, rejection.status, rejection.headers, now)
+            return
+        if self._endpoint.retired and self._is_late(request, flow):
             return
         request.stamp_source(flow.address, flow.port)
         try:

@@ -343,7 +343,7 @@ class Registration:
         self.keep_seconds = _keep_of(response)
         self.expires_at = now + granted * SECOND
         self._set_state(RegistrationState.REGISTERED)
-        self._wait_until(now + _refresh_after(granted, self._where.rng))
+        self._wait_until(now + refresh_after(granted, TIMEOUT, self._where.rng))
         self._where.start(self, FarEndTimer.EXPIRED, self.expires_at)
         if fresh:
             log.info("trunk %s: registered with %s as %s for %d s", self.peer.name, flow, self.settings.user, granted)
@@ -465,10 +465,6 @@ class Registration:
             "next_try_seconds": None if self.next_try is None else max(self.next_try - now, 0) / SECOND,
             "error": self.error,
         }
-
-
-def _refresh_after(granted: int, rng: random.Random) -> int:
-    return refresh_after(granted, TIMEOUT, rng)
 
 
 def _same(theirs: str, ours: str) -> bool:

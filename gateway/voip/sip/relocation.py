@@ -28,12 +28,15 @@ class Relocation:
     def __init__(self, endpoint: SipEndpoint) -> None:
         self._endpoint = endpoint
         self._advertised = endpoint.outbound.advertised
-        settings = endpoint.settings.addressing
         self.listeners: list[Callable[[int], None]] = []
+        self._stun = StunClient(endpoint.rng)
+        self._begin()
+
+    def _begin(self) -> None:
+        endpoint, settings = self._endpoint, self._endpoint.settings.addressing
         self._name = settings.externhost
         self._refresh = settings.externrefresh
         self._stun_at = settings.stun if settings.automatic else None
-        self._stun = StunClient(endpoint.rng)
         self._server: Flow | None = None
         self._trouble = ""
         if literal_address(self._name) is not None:
@@ -44,6 +47,13 @@ class Relocation:
         if self._stun_at is not None:
             # At the first moment there is.
             endpoint.timers.start((self, SipTimer.K), 0)
+
+    def take_up(self) -> None:
+        """What is settled about our addresses is another; calls in progress keep what their far ends were told."""
+        for timer in (SipTimer.REFRESH, SipTimer.E, SipTimer.K):
+            self._endpoint.timers.stop((self, timer))
+        self._stun = StunClient(self._endpoint.rng)
+        self._begin()
 
     @property
     def timers(self) -> int:

@@ -10,7 +10,8 @@ import errno
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Protocol, cast
 
@@ -19,7 +20,7 @@ from gateway.readable import waiting
 from gateway.voip.sip.connection import Connection, TlsConnection, plain
 from gateway.voip.sip.flow import TCP, TLS, UDP, Close, Flow, Resolve, Send, bracketed, literal_address
 from gateway.voip.sip.handshakes import Handshakes
-from gateway.voip.sip.hop import Listener
+from gateway.voip.sip.hop import Listener, succeeding
 from gateway.voip.sip.names import Answer
 from gateway.voip.sip.resolver import Resolver
 from gateway.voip.sip.tls import Tls
@@ -120,11 +121,12 @@ class SipTransport:
         self._sockets: dict[int, socket.socket] = {}
         # Listeners whose UDP socket is of IPv6, so that IPv4 addresses need the mapped form.
         self._dual: set[int] = set()
+        self._ports: dict[int, int] = {}
         self._buffer = bytearray(MAX_DATAGRAM)
         self._view = memoryview(self._buffer)
         self._flows: dict[tuple[int, tuple[object, ...]], Flow] = {}
-        self._servers: list[asyncio.Server] = []
-        self._tls = tls
+        self._servers: dict[int, asyncio.Server] = {}
+        self.tls = tls
         self.handshakes = handshakes or Handshakes()
         self._admit = admit
         self._resolver = resolver or Resolver()
@@ -166,28 +168,91 @@ class SipTransport:
 
     async def start(self) -> tuple[Listener, ...]:
         """Bind every listener; raises ListenError. Returns them with the ports they really have (0: any free one)."""
-        bound: list[Listener] = []
         try:
             for number, listener in enumerate(self._listeners):
-                try:
-                    port = await self._listen(number, listener)
-                except OSError as error:
-                    name = f"{listener.transport.lower()}:{bracketed(listener.address)}:{listener.port}"
-                    raise ListenError(f"cannot listen on {name}: {os.strerror(error.errno or 0)}") from None
-                bound.append(Listener(listener.transport, listener.address, port))
+                if listener.transport == TLS and (self.tls is None or not self.tls.listens):
+                    raise ListenError(f"cannot listen on {_written(listener)}: no certificate")
+                await self._listen(number, listener)
         except ListenError:
             self.close()
             raise
-        return tuple(bound)
+        return self.bound
+
+    @property
+    def bound(self) -> tuple[Listener, ...]:
+        """The listeners by their numbers, with the ports that they really have."""
+        return tuple(replace(each, port=self._ports.get(n, each.port)) for n, each in enumerate(self._listeners))
+
+    async def open_more(self, wanted: Sequence[Listener]) -> None:
+        """Open what is ``wanted`` beside what is open, to be read from ``serve`` on. ListenError, and all is as before.
+
+        What is not wanted stays open until ``shut``, but for sockets of TCP in the way.
+        """
+        before, listeners = self._listeners, succeeding(self._listeners, wanted)
+        there = {*self._sockets, *self._servers}
+        fresh = [n for n, each in enumerate(listeners) if not each.retired and n not in there]
+        new = [listeners[n] for n in fresh]
+        in_the_way = [
+            n for n, each in enumerate(listeners) if each.retired and any(_collide(each, other) for other in new)
+        ]
+        self._listeners = listeners
+        silenced = [n for n in in_the_way if n in self._servers]
+        shared = [opened for n in in_the_way if (opened := self._sockets.get(n)) is not None]
+        for number in silenced:
+            self._servers.pop(number).close()
+        for opened in shared:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            for number in fresh:
+                await self._listen(number, listeners[number], shared=bool(shared))
+        except ListenError:
+            for number in fresh:
+                self.shut(number)
+            await self.go_back(before)
+            raise
+        finally:
+            for opened in shared:
+                opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+
+    async def go_back(self, before: tuple[Listener, ...]) -> None:
+        """Let ``before`` be the listeners again that were before ``open_more``."""
+        for number in range(len(before), len(self._listeners)):
+            self.shut(number)
+        self._listeners = before
+        for number, listener in enumerate(before):
+            if not listener.retired and number not in self._sockets and number not in self._servers:
+                await self._listen(number, listener)
+        await self.serve()
+
+    async def serve(self) -> None:
+        """Read from all that is open."""
+        await self.attach(self._receiver)
+
+    def shut(self, number: int, needed: Collection[int] = (), *, listens: bool = False) -> None:
+        """Close a socket unless it still ``listens``, and the connections that came in by it but those ``needed``."""
+        if not listens:
+            opened, server = self._sockets.pop(number, None), self._servers.pop(number, None)
+            if opened is not None:
+                asyncio.get_running_loop().remove_reader(opened.fileno())
+                opened.close()
+            if server is not None:
+                server.close()
+        for serial, connection in tuple(self._connections.items()):
+            if connection.listener == number and not connection.outgoing and serial not in needed:
+                connection.finish()
 
     def _accept(self, number: int) -> Connection:
-        if self._listeners[number].transport == TLS and self._tls is not None:
-            return TlsConnection(self, self._tls, number)
+        if self._listeners[number].transport == TLS and self.tls is not None:
+            return TlsConnection(self, self.tls, number)
         return Connection(self, number)
 
-    async def _listen(self, number: int, listener: Listener) -> int:
-        if listener.transport == TLS and (self._tls is None or not self._tls.listens):
-            raise ListenError(f"cannot listen on tls:{bracketed(listener.address)}:{listener.port}: no certificate")
+    async def _listen(self, number: int, listener: Listener, *, shared: bool = False) -> None:
+        try:
+            self._ports[number] = await self._opened_at(number, listener, shared=shared)
+        except OSError as error:
+            raise ListenError(f"cannot listen on {_written(listener)}: {os.strerror(error.errno or 0)}") from None
+
+    async def _opened_at(self, number: int, listener: Listener, *, shared: bool) -> int:
         family = socket.AF_INET6 if ":" in listener.address else socket.AF_INET
         kind = socket.SOCK_DGRAM if listener.transport == UDP else socket.SOCK_STREAM
         opened = socket.socket(family, kind)
@@ -195,18 +260,20 @@ class SipTransport:
             if family == socket.AF_INET6:
                 # [::] is IPv4 and IPv6 whatever the host's default is.
                 opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if listener.wildcard else 1)
-            if kind == socket.SOCK_STREAM:
+            if kind == socket.SOCK_STREAM or shared:
                 opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            else:
+            if kind == socket.SOCK_DGRAM:
                 _widen(opened)
             opened.setblocking(False)
             opened.bind((listener.address, listener.port))
+            if shared and kind == socket.SOCK_DGRAM:
+                opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
             loop = asyncio.get_running_loop()
             if kind == socket.SOCK_STREAM:
                 server = await loop.create_server(
                     partial(self._accept, number), sock=opened, backlog=_BACKLOG, start_serving=False
                 )
-                self._servers.append(server)
+                self._servers[number] = server
             else:
                 self._sockets[number] = opened
                 if family == socket.AF_INET6:
@@ -223,7 +290,7 @@ class SipTransport:
         loop = asyncio.get_running_loop()
         for number, opened in self._sockets.items():
             loop.add_reader(opened.fileno(), self._readable, number, opened)
-        for server in self._servers:
+        for server in self._servers.values():
             await server.start_serving()
 
     def close(self) -> None:
@@ -233,7 +300,7 @@ class SipTransport:
             asyncio.get_running_loop().remove_reader(opened.fileno())
             opened.close()
         self._sockets.clear()
-        for server in self._servers:
+        for server in self._servers.values():
             server.close()
         self._servers.clear()
         for connection in list(self._connections.values()):
@@ -346,8 +413,8 @@ class SipTransport:
         connection: Connection
         if flow.transport != TLS:
             connection = Connection(self, flow.listener, flow)
-        elif self._tls is not None:
-            connection = TlsConnection(self, self._tls, flow.listener, flow)
+        elif self.tls is not None:
+            connection = TlsConnection(self, self.tls, flow.listener, flow)
         else:
             log.warning("cannot connect to %s: TLS is not set up", flow)
             return False
@@ -479,6 +546,17 @@ class SipTransport:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _written(listener: Listener) -> str:
+    return f"{listener.transport.lower()}:{bracketed(listener.address)}:{listener.port}"
+
+
+def _collide(one: Listener, other: Listener) -> bool:
+    """Whether both want a port that only one can have."""
+    if one.port != other.port or (one.transport == UDP) != (other.transport == UDP):
+        return False
+    return one.address == other.address or one.wildcard or other.wildcard
 
 
 def _is_ours(address: str) -> bool:

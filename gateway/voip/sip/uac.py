@@ -16,7 +16,6 @@ from gateway.core import SECOND
 from gateway.leg import Alerting, Answered, LegEvent, Proceeding, Progress, Setup
 from gateway.voip.sip.body import find_sdp
 from gateway.voip.sip.causes import cause_for_sip
-from gateway.voip.sip.credentials import CHALLENGES
 from gateway.voip.sip.dialog import Dialog
 from gateway.voip.sip.ear import DEAF, Ear
 from gateway.voip.sip.errors import SipError
@@ -24,7 +23,7 @@ from gateway.voip.sip.flow import Flow
 from gateway.voip.sip.forwarding import forward_of
 from gateway.voip.sip.host import Host
 from gateway.voip.sip.identity import connected_of
-from gateway.voip.sip.invite_request import InviteRequest
+from gateway.voip.sip.invite_request import InviteRequest, Remedy
 from gateway.voip.sip.message import Request, Response
 from gateway.voip.sip.nat import contact_behind_nat
 from gateway.voip.sip.negotiation import Negotiation
@@ -47,8 +46,6 @@ MAX_FORKS = 8
 """Early dialogs of one INVITE; provisional responses of more are ignored, a 2xx still gets ACK and BYE."""
 MAX_ATTEMPTS = 8
 """INVITEs sent for one call: challenges, redirections, 422 and longer numbers count alike."""
-REDIRECTIONS = frozenset({300, 301, 302})
-"""305 names a proxy and 380 a service, not where the called user is (21.3)."""
 MEDIA_REFUSALS = frozenset({415, 488, 606})
 """Some that would have SRTP refuse the profile that goes without (RFC 8643 4)."""
 _USER_STATUSES = frozenset({480, 486, 600, 603, 604})
@@ -190,8 +187,7 @@ class OutgoingInvite:
     def unanswered(self) -> list[ClientInvite]:
         """The INVITE while it has no final response."""
         transaction = self._transaction
-        waits = self._winner is None and isinstance(transaction, ClientInvite)
-        return [transaction] if waits and isinstance(transaction, ClientInvite) else []
+        return [transaction] if self._winner is None and isinstance(transaction, ClientInvite) else []
 
     def resume_cancelled(self, request: Request, flow: Flow, why: tuple[Cause, str], now: int) -> None:
         """Cancel the INVITE ``request`` of the program before this one; a 2xx that comes still gets ACK and BYE.
@@ -381,44 +377,25 @@ class OutgoingInvite:
 
     def _early(self, session: Session, tag: str, response: Response, now: int) -> None:
         body = find_sdp(response)
-        negotiation = session.negotiation
-        if "100rel" in response.require and response.rseq is not None and self._peer.reliable is not Reliability.OFF:
+        peer = self._peer
+        rseq = response.rseq if "100rel" in response.require and peer.reliable is not Reliability.OFF else None
+        if rseq is not None:
             last = self._rseqs.get(tag)
-            if last is not None and response.rseq != last + 1:
+            if last is not None and rseq != last + 1:
                 # RFC 3262 4: a repetition, or one out of order, whose turn comes when it is repeated.
                 return
-            self._rseqs[tag] = response.rseq
-            answer = b""
-            settled = False
-            if body is not None:
-                try:
-                    answer, settled = self._take_description(negotiation, body)
-                except SipError as error:
-                    log.info("call %s: SDP of %d refused: %s", self.call_id, response.status, error)
+            self._rseqs[tag] = rseq
+        answer, settled = b"", False
+        if body is not None and (rseq is not None or not peer.late_offer):
+            try:
+                answer, settled = session.negotiation.take_response(body, late_offer=peer.late_offer)
+            except SipError as error:
+                log.info("call %s: SDP of %d refused: %s", self.call_id, response.status, error)
+        if rseq is not None:
             session.prack(response, answer, now)
-        else:
-            settled = False
-            if body is not None and not self._peer.late_offer:
-                try:
-                    _, settled = self._take_description(negotiation, body)
-                except SipError as error:
-                    log.info("call %s: SDP of %d refused: %s", self.call_id, response.status, error)
         if settled:
             session.media_settled(now)
         self._report(response, session)
-
-    def _take_description(self, negotiation: Negotiation, body: bytes) -> tuple[bytes, bool]:
-        """Take SDP of a response to the INVITE: (our answer if it was an offer, whether anything changed)."""
-        if negotiation.awaiting_answer:
-            negotiation.take_answer(body)
-            return b"", True
-        if self._peer.late_offer and not negotiation.settled:
-            return negotiation.take_offer(body), True
-        if negotiation.differs(body) and not negotiation.answered:
-            # Not by the book (RFC 6337 2.1: the answer must not change), but announcement servers do it.
-            negotiation.take_answer(body)
-            return b"", True
-        return b"", False
 
     def _report(self, response: Response, session: Session | None) -> None:
         audible = session is not None and session.negotiation.settings is not None
@@ -509,7 +486,7 @@ class OutgoingInvite:
         try:
             body = find_sdp(response)
             if body is not None:
-                answer, settled = self._take_description(session.negotiation, body)
+                answer, settled = session.negotiation.take_response(body, late_offer=self._peer.late_offer)
             elif not session.negotiation.settled:
                 failure = "2xx without SDP"
         except SipError as error:
@@ -562,40 +539,19 @@ class OutgoingInvite:
         """Try again where ``response`` tells how; False if it is final for us."""
         if self._attempts >= MAX_ATTEMPTS:
             return False
-        status = response.status
-        transaction, request = self._transaction, self._request
-        if status in CHALLENGES:
-            # Who is called after a redirection learns nothing of a password that is not for it.
-            digest = request.digest
-            if digest is None or request.target is not None or not digest.take(response, request.rounds):
-                why = "wants a password" if digest is None else "does not take our user or password"
-                log.warning("%s %s: %d to INVITE", self._peer.name, why, status)
-                return False
-            request.rounds += 1
-            self._invite(now)
-            return True
-        if status == 422:
-            if request.timer.take_too_small(response):
-                self._invite(now)
-                return True
-        elif status == 484 and not request.setup.complete:
-            sent = transaction.request.uri_text if transaction is not None else ""
-            if request.uri(self._flow) != sent:
-                self._invite(now)
-            else:
-                self._transaction = None
-                self._waits_for_digits = True
-            return True
-        elif status in MEDIA_REFUSALS and self._body and self._negotiation.insist():
+        if response.status in MEDIA_REFUSALS and self._body and self._negotiation.insist():
             self._body = self._negotiation.make_offer()
             self._invite(now)
             return True
-        elif status in REDIRECTIONS and self._peer.follow_redirects:
-            request.redirect(response)
-            return self._try_next_target(now)
-        elif status < 600:
-            return self._try_next_target(now)
-        return False
+        remedy = self._request.heed(response, self._flow)
+        if remedy is Remedy.AGAIN:
+            self._invite(now)
+            return True
+        if remedy is Remedy.DIGITS:
+            self._transaction = None
+            self._waits_for_digits = True
+            return True
+        return remedy is Remedy.ELSEWHERE and self._try_next_target(now)
 
     @property
     def _has_other_servers(self) -> bool:

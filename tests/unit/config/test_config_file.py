@@ -302,7 +302,7 @@ def test_schema_must_be_one(text: str, says: str) -> None:
         ('[sip]\nlisten = [\n"udp:[::]:5060",\n"udp::::5061",\n]\n', '5: sip.listen[2] = "udp::::5061": expected TRAN'),
         ('[sip]\nlisten = ["udp:0.0.0.0:99999"]\n', "expected a port from 1 to 65535"),
         ('[sip]\nlisten = ["udp:localhost:5060"]\n', "expected TRANSPORT:ADDRESS:PORT"),
-        ("[sip]\nlisten = []\n", "3: sip.listen = []: expected at least one"),
+        ("[sip]\nlisten = []\n" + PHONE, "3: sip.listen = []: expected at least one"),
         ('[sip]\nuseragent = "a\\u0007"\n', "expected 1 to 100 printable characters"),
         ("[sip]\nsession_expires = 100\nsession_minse = 200\n", "3: sip.session_expires = 100: expected at least"),
         ("[sip]\nsession_minse = 3000\n", "2: sip.session_expires: expected at least session_minse, which is 3000"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from gateway.daemon import main
+from gateway.main import main
 from tests.unit.config.test_config_file import EXAMPLE, PHONE, ROUTE, SPAN, TRUNK
 
 HEAD = "schema = 1\n"
@@ -124,7 +124,10 @@ ONE_MISTAKE: list[tuple[str | bytes, str]] = [
     (HEAD + route(to="reject:999"), '5: route[1].to[1] = "reject:999": expected a Q.850 cause'),
     (HEAD + route(to="iax2:a/1"), '5: route[1].to[1] = "iax2:a/1": expected a [[trunk]] of technology iax2; there'),
     # addresses and ports
-    (HEAD + "[sip]\nlisten = []\n", "3: sip.listen = []: expected at least one TRANSPORT:ADDRESS:PORT"),
+    (
+        HEAD + '[sip]\nlisten = []\n[[phone]]\nname = "desk"\nhost = "192.0.2.20"\n',
+        "3: sip.listen = []: expected at least one TRANSPORT:ADDRESS:PORT",
+    ),
     (HEAD + '[sip]\nlisten = "udp:[::]:5060"\n', '3: sip.listen = "udp:[::]:5060": expected a list, each item TRANSP'),
     (HEAD + '[sip]\nlisten = ["udp:[::]:0"]\n', '3: sip.listen[1] = "udp:[::]:0": expected a port from 1 to 65535'),
     (HEAD + '[sip]\nlisten = ["udp:[::]:-5"]\n', '3: sip.listen[1] = "udp:[::]:-5": expected a port from 1 to 65535'),

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 
 from gateway.config import Configuration
 from gateway.config.change import ChangeError, ChangeState, Happening, Refusal, Told
+from gateway.config.disk import DirectoryDisk
 from gateway.config.edit import written
 from gateway.config.keeper import ApplyError, ConfigurationKeeper, Which
 from gateway.config.plan import CallUse, Plan, Use
 from gateway.config.plan_rules import Kind
-from gateway.config.store import MAX_DOCUMENT
+from gateway.config.store import Store
 from gateway.config.store_import import open_store
-from gateway.config.store_records import Origin
+from gateway.config.store_records import MAX_DOCUMENT, Origin
 from gateway.core import SECOND
 
 FIRST = """schema = 1
@@ -69,7 +70,11 @@ class Scene:
         self.now = 1000 * SECOND
         file = directory / "gateway.toml"
         file.write_text(text)
-        self.store = open_store(directory / "store", self.now, 1e9, first=file)
+        self.store = Store(DirectoryDisk(directory / "store"), directory / "store", boot=boot)
+        self.store.open(self.now, 1e9)
+        if not self.store.running:
+            self.store.close()
+            self.store = open_store(directory / "store", self.now, 1e9, first=file)
         self.applier = Applier()
         self.keeper = ConfigurationKeeper(
             self.store, self.applier, lambda: self.now, boot=boot, wall_clock=lambda: self.now / SECOND
@@ -190,6 +195,95 @@ def test_a_confirmed_version_stays_over_a_restart(tmp_path: Path) -> None:
             assert await refused(at.keeper.confirm("anna")) is Refusal.NOTHING_UNCONFIRMED
         async with scene(tmp_path) as at:
             assert at.keeper.configuration.trunks[0].qualify.milliseconds == 4000
+
+    run(work)
+
+
+def test_what_is_staged_outlives_a_restart(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with scene(tmp_path) as at:
+            await at.keeper.set("trunk.hq.qualify", "4000", "anna")
+            await at.keeper.set("trunk.hq.secret", '"another one"', "anna")
+            kept = tmp_path / "store/staged"
+            assert kept.stat().st_mode & 0o777 == 0o600 and b"another one" not in kept.read_bytes()
+        async with scene(tmp_path) as at:
+            status = at.keeper.status()
+            assert (status.state, status.staged_by, status.staged_problems) == (ChangeState.STAGED, "anna", 0)
+            assert at.keeper._staged_document().wall == 1000.0
+            version = await at.keeper.commit("anna")
+            assert version.secrets == ("secrets/hq.2",) and not kept.exists()
+            assert (tmp_path / "store/secrets/hq.2").read_text().startswith("another one\n")
+        async with scene(tmp_path) as at:
+            assert at.keeper.status().state is ChangeState.IDLE and at.told == []
+
+    run(work)
+
+
+def test_what_was_staged_upon_another_version_is_dropped_at_the_start_and_that_is_told(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with scene(tmp_path) as at:
+            await at.keeper.set("trunk.hq.qualify", "4000", "anna")
+            await at.keeper.commit("anna", confirm_seconds=60)
+            await at.keeper.set("trunk.hq.qualify", "5000", "bert")
+        made = Scene(tmp_path, boot="second")
+        made.store.close()
+        assert made.store.running == 1
+        made = Scene(tmp_path, boot="second")
+        made.keeper.start()
+        assert [told.happening for told in made.told] == [Happening.DISCARDED]
+        assert made.told[0].text == "what bert staged upon version 2, as version 1 is active now"
+        assert made.keeper.status().state is ChangeState.IDLE
+        await made.keeper.close()
+        assert not (tmp_path / "store/staged").exists()
+
+    run(work)
+
+
+def test_what_was_committed_already_is_not_staged_after_a_power_cut(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with scene(tmp_path) as at:
+            await at.keeper.set("trunk.hq.qualify", "4000", "anna")
+            kept = (tmp_path / "store/staged").read_bytes()
+            await at.keeper.commit("anna")
+        (tmp_path / "store/staged").write_bytes(kept)
+        async with scene(tmp_path) as at:
+            assert at.keeper.status().state is ChangeState.IDLE and at.told == []
+            assert not (tmp_path / "store/staged").exists()
+
+    run(work)
+
+
+def test_what_cannot_be_kept_is_not_staged(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with scene(tmp_path) as at:
+            (tmp_path / "store/staged.new").mkdir()
+            assert await refused(at.keeper.set("trunk.hq.qualify", "4000", "anna")) is Refusal.DISK
+            assert at.keeper.status().state is ChangeState.IDLE
+
+    run(work)
+
+
+def test_what_is_not_configured_is_configured_and_gone_back_to(tmp_path: Path) -> None:
+    async def work() -> None:
+        store = open_store(tmp_path / "store", 0, 1e9)
+        applier = Applier()
+        keeper = ConfigurationKeeper(store, applier, lambda: 0, boot="first", wall_clock=lambda: 1e9)
+        keeper.start()
+        status = keeper.status()
+        assert (status.active, status.running, status.previous) == (0, 0, 0)
+        assert status.degraded.startswith("nothing is configured")
+        assert "listen = []" in await keeper.text()
+        assert await refused(keeper.roll_back("anna")) is Refusal.NO_SUCH_VERSION
+        await keeper.set("gateway.name", '"branch-042"', "anna")
+        assert [entry.kind for entry in (await keeper.plan()).changes] == [Kind.GATEWAY]
+        await keeper.stage(FIRST, "anna")
+        version = await keeper.commit("anna", confirm_seconds=60)
+        assert (version.number, keeper.status().previous, keeper.status().degraded) == (2, 1, "")
+        await keeper.roll_back("anna")
+        status = keeper.status()
+        assert status.degraded.startswith("nothing is configured") and (status.active, status.running) == (1, 1)
+        assert not keeper.configuration.trunks and not keeper.configuration.sip.listen
+        await keeper.close()
 
     run(work)
 

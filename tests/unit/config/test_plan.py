@@ -201,10 +201,18 @@ def test_of_every_key_it_is_decided_how_it_is_taken_up() -> None:
     # Whoever adds a key to these sections decides whether it can be in force while the gateway runs: here, if
     # ``Switch.take_up`` sees to it, or else in the rules.
     in_place = {
-        Kind.GATEWAY: {"name", "country"},
-        Kind.NETWORK: set(),
-        Kind.MEDIA: {"prompts", "musiconhold"},
+        Kind.GATEWAY: {"name", "country", "state_dir", "records", "records_megabytes", "records_files", "metrics"},
+        Kind.NETWORK: set(model.NetworkSection.__struct_fields__),
+        Kind.MEDIA: {
+            "prompts",
+            "musiconhold",
+            "media_address",
+            "rtp_ports",
+            "silence_ms",
+            "grace_seconds",
+        },
         Kind.SIP: {
+            "listen",
             "auth_algorithms",
             "context",
             "defaultexpiry",
@@ -223,6 +231,7 @@ def test_of_every_key_it_is_decided_how_it_is_taken_up() -> None:
             "useragent",
         },
         Kind.IAX: {
+            "listen",
             "context",
             "encryption",
             "forceencryption",
@@ -240,7 +249,7 @@ def test_of_every_key_it_is_decided_how_it_is_taken_up() -> None:
         Kind.IAX: model.IaxSection,
     }
     for kind, section in sections.items():
-        assert set(section.__struct_fields__) == in_place[kind] | set(EFFECTS[kind])
+        assert set(section.__struct_fields__) == in_place[kind] | set(EFFECTS.get(kind, {}))
 
 
 def test_values_are_written_as_in_the_file() -> None:

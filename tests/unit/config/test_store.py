@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.config.migrations import Release, SchemaError, migrated, schema_of
-from gateway.config.store import MAX_DOCUMENT, NoSuchVersionError, Store, StoreError, UnusableError
+from gateway.config.store import NoSuchVersionError, Store, StoreError, UnusableError
 from gateway.config.store_passwords import named_secrets
 from gateway.config.store_records import (
+    MAX_DOCUMENT,
     Origin,
     RecordError,
     State,
@@ -25,6 +26,7 @@ from gateway.config.store_records import (
     state_record,
     version_record,
 )
+from gateway.config.store_staged import Staged
 from tests.unit.config.forgetful_disk import ForgetfulDisk
 from tests.unit.config.store_scene import RELEASE, document, examined, opened
 
@@ -97,11 +99,47 @@ def test_passwords_of_what_is_staged_are_kept_until_it_is_discarded() -> None:
     at = disk()
     store = three(at)
     staged = store.take_passwords(document("four", {"desk": "to be or not"}))
-    store.hold(staged)
+    store.stage(Staged(staged, "anna", 1e9, 3))
     commit(store, "five")
-    assert "secrets/desk.1" in at.contents()
-    store.hold("")
-    assert "secrets/desk.1" not in at.contents()
+    at.release()
+    store = opened(at)
+    assert store.staged == Staged(staged, "anna", 1e9, 3)
+    commit(store, "six")
+    assert "secrets/desk.1" in at.contents() and b"to be or not" not in at.contents()["staged"]
+    store.unstage()
+    assert "secrets/desk.1" not in at.contents() and "staged" not in at.contents()
+
+
+@given(st.binary(max_size=300), st.integers(0, 300))
+def test_no_garbage_is_taken_for_what_is_staged(data: bytes, at: int) -> None:
+    on = disk()
+    three(on).stage(Staged(document("four"), "anna", 1e9, 3))
+    good = on.contents()["staged"]
+    for content in (data, good[:at], good[:at] + b"x" + good[at:], good[:at] + data):
+        on.spoil("staged", content)
+        on.release()
+        store = opened(on)
+        assert store.staged is None or content == good
+        assert name_of(store) == "three" and not store.degraded
+
+
+def test_what_is_staged_is_kept_whole_or_not_at_all_on_a_disk_that_fails() -> None:
+    at = disk()
+    store = three(at)
+    first, second = (Staged(document(name), "anna", 1e9, 3) for name in ("four", "five"))
+    store.stage(first)
+    steps = at.steps
+    store.stage(second)
+    for step in range(at.steps - steps):
+        store.stage(first)
+        at.fail_at = at.steps + step
+        with pytest.raises(StoreError, match="cannot be kept"):
+            store.stage(second)
+        at.fail_at = None
+        assert store.staged == first
+        at.release()
+        store = opened(at)
+        assert store.staged in (first, second)
 
 
 def test_a_document_has_a_limit() -> None:
@@ -153,6 +191,15 @@ def test_a_trial_that_is_over_is_undone_at_the_start(boot: str, now: int) -> Non
         assert store.version(4).undone
         assert store.degraded == ""
         at.release()
+
+
+def test_a_trial_is_over_where_nobody_knows_whether_the_host_began_anew() -> None:
+    at = disk()
+    store = opened(at, boot="")
+    commit(store, "one")
+    commit(store, "two", trial=Trial("", 60_000_000, 0.0))
+    at.release()
+    assert name_of(opened(at, boot="", now=1)) == "one"
 
 
 @pytest.mark.parametrize("wall", [0.0, -1e9, 1e11])
@@ -230,15 +277,39 @@ def test_a_damaged_password_is_not_used() -> None:
     assert f"{reference} cannot be read" in store.degraded
 
 
-def test_garbage_everywhere_is_an_error_that_says_so() -> None:
+def test_garbage_everywhere_leaves_nothing_configured_and_says_so() -> None:
     at = disk()
     three(at)
     at.release()
     for name in at.contents():
         at.spoil(name, b"\xff\x00")
-    with pytest.raises(StoreError, match="no version can be used"):
-        opened(at)
-    assert not at.locked
+    before = at.contents()
+    store = opened(at)
+    store.stand_by()
+    assert "no version can be used" in store.degraded
+    assert store.unconfigured and not store.virgin and name_of(store) == "unconfigured"
+    # All is as it was, for whoever can mend it.
+    assert at.contents() == before
+    commit(store, "mended")
+    at.release()
+    store = opened(at)
+    assert name_of(store) == "mended" and not store.degraded and not store.unconfigured
+    assert [version.origin for version in store.versions[:2]] == [Origin.COMMIT, Origin.DEFAULT]
+
+
+def test_what_was_never_configured_is_gone_back_to_after_a_first_commit_on_trial() -> None:
+    at = disk()
+    store = opened(at)
+    store.stand_by()
+    assert store.unconfigured and store.virgin and store.running == 0 and not at.contents()
+    assert "listen = []" in store.text(0)
+    commit(store, "one", trial=Trial("first", 60_000_000, 0.0))
+    assert name_of(store) == "one" and not store.unconfigured and not store.virgin
+    store.undo("a whim")
+    assert name_of(store) == "unconfigured" and store.unconfigured and store.running == 1
+    at.release()
+    store = opened(at)
+    assert store.unconfigured and not store.virgin
 
 
 @given(st.binary(max_size=200))

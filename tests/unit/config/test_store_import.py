@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 from typing import Annotated, get_args, get_origin, get_type_hints
@@ -14,7 +15,8 @@ from gateway.config.fields import FilePath, FilePaths
 from gateway.config.file import load
 from gateway.config.problems import ConfigError
 from gateway.config.store import StoreError
-from gateway.config.store_import import PATHS, open_store
+from gateway.config.store_import import PATHS, not_to_be_trusted, open_store
+from gateway.config.store_records import Origin
 
 DOCUMENT = """schema = 1
 # a remark
@@ -89,16 +91,31 @@ def test_a_store_that_has_a_version_looks_at_no_file(tmp_path: Path) -> None:
     store.close()
 
 
-def test_an_empty_store_needs_a_file_without_errors(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="empty"):
-        open_store(tmp_path / "store", 0, 0.0)
+def test_an_empty_store_begins_with_nothing_or_with_a_file_without_errors(tmp_path: Path) -> None:
+    for _ in range(2):
+        store = open_store(tmp_path / "store", 0, 0.0)
+        assert store.configuration is not None and not store.configuration.sip.listen
+        assert store.unconfigured and not store.versions
+        store.close()
     path = _file(tmp_path / "etc")
     path.write_text(DOCUMENT.replace('line = "e1"', 'line = "e2"'))
     with pytest.raises(ConfigError, match="line"):
         open_store(tmp_path / "store", 0, 0.0, first=path)
     # And nothing of it is left behind that would be in the way.
     path.write_text(DOCUMENT)
-    open_store(tmp_path / "store", 0, 0.0, first=path).close()
+    store = open_store(tmp_path / "store", 0, 0.0, first=path)
+    assert not store.unconfigured and [version.origin for version in store.versions] == [Origin.IMPORT]
+    store.close()
+
+
+def test_a_first_file_is_of_its_owner_alone(tmp_path: Path) -> None:
+    path, us = _file(tmp_path), os.geteuid()
+    assert not not_to_be_trusted(path, {us})
+    assert "belongs to user" in not_to_be_trusted(path, {us + 1})
+    path.chmod(0o664)
+    assert "chmod go-w" in not_to_be_trusted(path, {us})
+    assert "expected a file" in not_to_be_trusted(tmp_path, {us})
+    assert "No such file" in not_to_be_trusted(tmp_path / "nowhere", {us})
 
 
 def test_two_gateways_cannot_have_one_store(tmp_path: Path) -> None:

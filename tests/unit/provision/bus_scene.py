@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mappi
 from dataclasses import replace
 from pathlib import Path
 
+from gateway.config.change import ChangeState, ChangeStatus
 from gateway.provision.bus.adapter import Bus
 from gateway.provision.bus.errors import Name, ServiceError, not_found, not_possible
-from gateway.provision.bus.model import STAGED, Entry, PlanView, Progress, Standing, TraceWanted
+from gateway.provision.bus.model import STAGED, Entry, PlanView, Progress, TraceWanted
 from gateway.provision.bus.service import Service
 from gateway.provision.bus.states import (
     CallState,
@@ -40,6 +41,11 @@ _CONFIGURATION = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Co
 """
 
 
+def address_in(directory: Path) -> str:
+    """Of the dbus-daemon in ``directory``."""
+    return f"unix:path={directory}/bus"
+
+
 @contextlib.contextmanager
 def bus_daemon(directory: Path, extra: str = "") -> Iterator[str]:
     """A dbus-daemon in ``directory``; its address."""
@@ -53,7 +59,7 @@ def bus_daemon(directory: Path, extra: str = "") -> Iterator[str]:
     try:
         assert process.stdout is not None
         assert process.stdout.readline().startswith(b"unix:")
-        yield f"unix:path={path}"
+        yield address_in(directory)
     finally:
         process.terminate()
         process.wait(10)
@@ -158,11 +164,12 @@ class ConfigurationOfModel:
         self.done: list[tuple[object, ...]] = []
         self.hold: asyncio.Event | None = None
 
-    def standing(self) -> Standing:
-        state = "staged" if self.waiting else "unconfirmed" if self.deadline is not None else "idle"
+    def standing(self) -> ChangeStatus:
+        waits = ChangeState.UNCONFIRMED if self.deadline is not None else ChangeState.IDLE
+        state = ChangeState.STAGED if self.waiting else waits
         count = len(self.versions)
         by = "ann" if self.waiting else ""
-        return Standing(state, count, count, count - 1, self.deadline, by, 0, "", "")
+        return ChangeStatus(state, count, count, count - 1, self.deadline, by, 0, "", "")
 
     async def text(self, version: int) -> str:
         if version == STAGED:

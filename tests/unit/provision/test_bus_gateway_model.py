@@ -481,7 +481,7 @@ def test_a_file_is_shown_without_its_passwords_and_cannot_be_changed(tmp_path: P
         text = await own.text(0)
         assert 'name = "branch-042"' in text
         assert "swordfish" not in text
-        assert own.standing().state == "idle"
+        assert own.standing().state is ChangeState.IDLE
         assert await own.history() == []
         for word in (
             own.text(1),
@@ -541,7 +541,7 @@ def test_the_keeper_s_words_are_the_bus_s(tmp_path: Path) -> None:
         keeper = Keeper()
         own = KeptConfiguration(keeper)  # type: ignore[arg-type]
         standing = own.standing()
-        assert (standing.state, standing.active, standing.seconds_to_confirm) == ("unconfirmed", 3, 4.5)
+        assert (standing.state, standing.active, standing.seconds_to_confirm) == (ChangeState.UNCONFIRMED, 3, 4.5)
         assert await own.history() == [(3, 1_500_000, "ann", "why", "rollback", 2, 1, "not confirmed")]
         assert await own.text(0) == await own.text(7) == await own.text(STAGED) == "text"
         view = await own.plan(STAGED)

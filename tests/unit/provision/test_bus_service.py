@@ -1,18 +1,15 @@
-"""The service on a real dbus-daemon: objects, properties, methods, errors, jobs, signals and limits."""
+"""The service on a real dbus-daemon: objects, properties, methods, errors and jobs."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import xml.etree.ElementTree as ET
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from gateway.provision.bus import service as service_module
-from gateway.provision.bus.adapter import Bus, BusError, Incoming
+from gateway.provision.bus.adapter import Bus, Incoming
 from gateway.provision.bus.errors import not_possible
 from gateway.provision.bus.interface import (
     BUS_NAME,
@@ -20,7 +17,6 @@ from gateway.provision.bus.interface import (
     PROPERTIES,
     ROOT,
     STANDARD,
-    Interface,
     element_of,
     file_xml,
     name_of,
@@ -29,41 +25,19 @@ from gateway.provision.bus.introspect import DIRECTORY
 from gateway.provision.bus.marshal import Variant
 from gateway.provision.bus.model import STAGED, TraceWanted
 from gateway.provision.bus.objects import CALL, CONFIGURATION, DIAGNOSTICS, INTERFACES, JOB, MANAGER, PHONE, SPAN
-from gateway.provision.bus.service import MAX_PENDING_OF_ONE, Service
-from tests.unit.provision.bus_scene import BOUND, Model, a_call, a_phone, bus_daemon, client, served, until
-
-OURS = f"{BUS_NAME}.Error"
-THEIRS = "org.freedesktop.DBus.Error"
-CALL_PATH = f"{ROOT}/calls/0a0b_2d1"
-SPAN_PATH = f"{ROOT}/spans/pstn"
-
-Test = Callable[[Service, Model, Bus], Awaitable[None]]
-
-
-def on_bus(path: Path, test: Test, extra: str = "") -> None:
-    async def run(address: str) -> None:
-        async with served(address) as (service, model), client(address) as bus:
-            await asyncio.wait_for(test(service, model, bus), BOUND)
-
-    with bus_daemon(path, extra) as address:
-        asyncio.run(run(address))
-
-
-async def call(bus: Bus, path: str, interface: Interface, member: str, *values: object) -> list[Any]:
-    signature = interface.method[member].signature
-    return (await bus.ask(BUS_NAME, path, interface.name, member, signature, values)).body
-
-
-async def get_all(bus: Bus, path: str, interface: Interface) -> dict[str, Any]:
-    (found,) = await call(bus, path, PROPERTIES, "GetAll", interface.name)
-    return dict(found)
-
-
-async def error_of(word: Awaitable[Any]) -> tuple[str, str]:
-    with pytest.raises(BusError) as raised:
-        await word
-    return raised.value.name, raised.value.text
-
+from gateway.provision.bus.service import Service
+from tests.unit.provision.bus_client import (
+    CALL_PATH,
+    OURS,
+    SPAN_PATH,
+    THEIRS,
+    call,
+    error_of,
+    get_all,
+    on_bus,
+    over,
+)
+from tests.unit.provision.bus_scene import Model, a_phone, until
 
 # -- objects --
 
@@ -347,15 +321,6 @@ def test_a_trace_comes_as_a_descriptor(tmp_path: Path) -> None:
 # -- jobs --
 
 
-async def over(bus: Bus, path: str) -> dict[str, Any]:
-    """The job at ``path`` as it is when it is over."""
-    while True:
-        job = await get_all(bus, path, JOB)
-        if job["State"] != "running":
-            return job
-        await asyncio.sleep(0.01)
-
-
 def test_a_test_call_is_a_job_that_shows_how_far_it_is(tmp_path: Path) -> None:
     async def test(_: Service, model: Model, bus: Bus) -> None:
         model.hold = asyncio.Event()
@@ -425,206 +390,6 @@ def test_jobs_that_ended_are_forgotten_after_a_while(tmp_path: Path) -> None:
             await until(lambda: service.jobs.begin("x", "0", nothing).state == "running")
             await asyncio.sleep(0.001)
         assert len(service.jobs) <= 16
-
-    on_bus(tmp_path, test)
-
-
-# -- signals --
-
-
-async def listening(bus: Bus) -> None:
-    await bus.listen(f"type='signal',sender='{BUS_NAME}'")
-
-
-def hearing(path: Path, test: Callable[[Service, Model, Bus, list[Incoming]], Awaitable[None]]) -> None:
-    async def run(address: str) -> None:
-        heard: list[Incoming] = []
-        async with served(address) as (service, model):
-            bus = await Bus.open(address, on_signal=heard.append, bounded=False)
-            try:
-                await listening(bus)
-                # By then it has looked for the first time.
-                await call(bus, ROOT, OBJECT_MANAGER, "GetManagedObjects")
-                await until(lambda: bool(service._seen))
-                await asyncio.sleep(0.05)
-                heard.clear()
-                await asyncio.wait_for(test(service, model, bus, heard), BOUND)
-            finally:
-                bus.close()
-
-    with bus_daemon(path) as address:
-        asyncio.run(run(address))
-
-
-def of(heard: list[Incoming], member: str) -> list[Incoming]:
-    return [each for each in heard if each.member == member]
-
-
-def test_objects_that_come_and_go_are_told_from_the_root(tmp_path: Path) -> None:
-    async def test(_: Service, model: Model, __: Bus, heard: list[Incoming]) -> None:
-        model.calls["0a0b-2"] = a_call("0a0b-2")
-        await until(lambda: bool(of(heard, "InterfacesAdded")))
-        (added,) = of(heard, "InterfacesAdded")
-        assert (added.path, added.signature) == (ROOT, "oa{sa{sv}}")
-        path, members = added.body
-        assert path == f"{ROOT}/calls/0a0b_2d2"
-        assert members[CALL.name]["Id"] == "0a0b-2"
-        del model.calls["0a0b-2"]
-        await until(lambda: bool(of(heard, "InterfacesRemoved")))
-        (removed,) = of(heard, "InterfacesRemoved")
-        assert (removed.path, removed.body) == (ROOT, [path, [CALL.name]])
-
-    hearing(tmp_path, test)
-
-
-def test_what_changed_is_told_once_with_its_type_and_nothing_else(tmp_path: Path) -> None:
-    async def test(_: Service, model: Model, __: Bus, heard: list[Incoming]) -> None:
-        model.change_phone("101", status="UNREACHABLE", round_trip=99.0)
-        await until(lambda: bool(of(heard, "PropertiesChanged")))
-        await asyncio.sleep(0.1)
-        (changed,) = of(heard, "PropertiesChanged")
-        assert (changed.path, changed.signature) == (f"{ROOT}/phones/101", "sa{sv}as")
-        # RoundTrip is read when it is wanted.
-        assert changed.body == [PHONE.name, {"Status": "UNREACHABLE"}, []]
-        model.change_phone("101", round_trip=98.0)
-        await asyncio.sleep(0.1)
-        assert len(of(heard, "PropertiesChanged")) == 1
-        model.level = "debug"
-        await until(lambda: len(of(heard, "PropertiesChanged")) == 2)
-        assert of(heard, "PropertiesChanged")[1].body[1] == {"LogLevel": "debug"}
-
-    hearing(tmp_path, test)
-
-
-def test_changes_between_two_looks_are_one_signal(tmp_path: Path) -> None:
-    async def test(_: Service, model: Model, __: Bus, heard: list[Incoming]) -> None:
-        for number in range(1000):
-            model.change_phone("101", calls=number)
-        await until(lambda: bool(of(heard, "PropertiesChanged")))
-        await asyncio.sleep(0.1)
-        assert [each.body[1] for each in of(heard, "PropertiesChanged")] == [{"Calls": 999}]
-
-    hearing(tmp_path, test)
-
-
-def test_signals_of_one_look_are_bounded_and_the_rest_follows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service_module, "MAX_TOLD_AT_ONCE", 3)
-
-    async def test(_: Service, model: Model, __: Bus, heard: list[Incoming]) -> None:
-        for number in range(10):
-            model.calls[f"b-{number}"] = a_call(f"b-{number}")
-        await until(lambda: len(of(heard, "InterfacesAdded")) == 10)
-        model.calls.clear()
-        await until(lambda: len(of(heard, "InterfacesRemoved")) == 11)
-
-    hearing(tmp_path, test)
-
-
-def test_events_are_told_and_a_flood_of_them_is_counted(tmp_path: Path) -> None:
-    async def test(service: Service, _: Model, __: Bus, heard: list[Incoming]) -> None:
-        service.event("warning", "line", "pstn", "it rains")
-        service.tell("CallEnded", "susd", ["0a0b-1", 16, "caller", 3.5])
-        await until(lambda: len(heard) == 2)
-        assert heard[0].body[1:] == ["warning", "line", "pstn", "it rains"]
-        assert (heard[1].member, heard[1].path) == ("CallEnded", ROOT)
-        for number in range(500):
-            service.event("info", "x", str(number), "")
-        await until(lambda: bool(of(heard, "SignalsLost")))
-        (lost,) = of(heard, "SignalsLost")
-        assert len(of(heard, "Event")) + lost.body[0] == 501
-        assert 90 <= len(of(heard, "Event")) <= 120
-
-    hearing(tmp_path, test)
-
-
-# -- limits --
-
-
-def test_calls_at_a_time_are_bounded_and_others_are_served_all_the_same(tmp_path: Path) -> None:
-    async def test(service: Service, model: Model, bus: Bus) -> None:
-        model.hold = asyncio.Event()
-        waiting = [asyncio.create_task(call(bus, CALL_PATH, CALL, "Quality")) for _ in range(MAX_PENDING_OF_ONE + 4)]
-        await until(lambda: sum(each.done() for each in waiting) == 4)
-        names = {(await error_of(each))[0] for each in waiting if each.done()}
-        assert names == {f"{OURS}.LimitsExceeded"}
-        other = await Bus.open(ADDRESS[0], bounded=False)
-        assert await call(other, ROOT, PROPERTIES, "Get", MANAGER.name, "Name") == ["branch-042"]
-        other.close()
-        model.hold.set()
-        await asyncio.gather(*[each for each in waiting if not each.done()])
-        await until(lambda: not service._pending)
-        assert not service._pending_of
-
-    ADDRESS[:] = [f"unix:path={tmp_path}/bus"]
-    on_bus(tmp_path, test)
-
-
-ADDRESS: list[str] = []
-
-
-def test_a_message_beyond_measure_is_refused(tmp_path: Path) -> None:
-    async def test(_: Service, model: Model, bus: Bus) -> None:
-        word = call(bus, f"{ROOT}/configuration", CONFIGURATION, "Stage", "#" * (6 * 1024 * 1024))
-        assert (await error_of(word))[0] == f"{OURS}.LimitsExceeded"
-        nested = bus.ask(BUS_NAME, CALL_PATH, CALL.name, "Hangup", "as", [[""] * 20_000])
-        assert (await error_of(nested))[0] == f"{OURS}.LimitsExceeded"
-        assert model.configuration.done == []
-        # One that a configuration may well have is taken.
-        await call(bus, f"{ROOT}/configuration", CONFIGURATION, "Stage", "#" * (4 * 1024 * 1024))
-
-    on_bus(tmp_path, test)
-
-
-def test_who_does_not_read_holds_up_nobody_else(tmp_path: Path) -> None:
-    extra = '<limit name="max_outgoing_bytes">200000</limit>'
-
-    async def test(service: Service, model: Model, bus: Bus) -> None:
-        sleeper = await Bus.open(ADDRESS[0], bounded=False)
-        await listening(sleeper)
-        sleeper.loop.remove_reader(sleeper.descriptor)
-        for number in range(300):
-            model.phones[f"p{number}"] = a_phone(f"p{number}")
-        for _turn in range(10):
-            await call(bus, ROOT, OBJECT_MANAGER, "GetManagedObjects")
-            for number in range(300):
-                model.change_phone(f"p{number}", calls=_turn)
-            await asyncio.sleep(0.03)
-        assert await call(bus, ROOT, PROPERTIES, "Get", MANAGER.name, "Name") == ["branch-042"]
-        assert service._bus is not None
-        assert service._bus.unsent < 1_000_000
-        sleeper.close()
-
-    ADDRESS[:] = [f"unix:path={tmp_path}/bus"]
-    on_bus(tmp_path, test, extra)
-
-
-def test_callers_are_forgotten_when_they_leave(tmp_path: Path) -> None:
-    async def test(service: Service, _: Model, bus: Bus) -> None:
-        await call(bus, ROOT, PROPERTIES, "Get", MANAGER.name, "Name")
-        for _turn in range(5):
-            other = await Bus.open(ADDRESS[0], bounded=False)
-            await call(other, ROOT, PROPERTIES, "Get", MANAGER.name, "Name")
-            other.close()
-        await until(lambda: len(service.callers) == 1)
-
-    ADDRESS[:] = [f"unix:path={tmp_path}/bus"]
-    on_bus(tmp_path, test)
-
-
-def test_a_thousand_objects_are_handed_out_in_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service_module, "SLICE", 0.0)
-
-    async def test(service: Service, model: Model, _: Bus) -> None:
-        for number in range(1000):
-            model.phones[f"p{number}"] = a_phone(f"p{number}")
-        turns = 0
-        made = asyncio.create_task(service._managed_objects())
-        while not made.done():
-            turns += 1
-            await asyncio.sleep(0)
-        # Other work had its turn after each object.
-        assert turns > 1000
-        assert len(made.result()) > 300_000
 
     on_bus(tmp_path, test)
 

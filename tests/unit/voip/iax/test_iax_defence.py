@@ -416,7 +416,7 @@ def test_rubbish_into_a_standing_call_ends_it_not() -> None:
         header = (far_end.number | 0x8000).to_bytes(2, "big") + far_end.destination.to_bytes(2, "big")
         # From elsewhere, where its numbers were seen or guessed.
         wire.datagram(header + rng.randbytes(rng.randrange(8, 60)), STRANGER)
-    assert wire.endpoint.calls_of("branch") == 1
+    assert wire.endpoint.shares.of("branch") == 1
 
 
 def test_frame_for_a_call_that_is_no_more_gets_inval_and_inval_gets_nothing() -> None:

@@ -14,9 +14,9 @@ from gateway.identity import Number
 from gateway.leg import SECURE_MEDIA, Leg, Released, Setup
 from gateway.media.api import ClearVoice, Codec, Failure, IaxFrame, IaxVoiceDue
 from gateway.voip.iax.elements import Elements, Ie
-from gateway.voip.iax.endpoint import EMERGENCY_LEGS, MAX_LEGS
 from gateway.voip.iax.frame import Command, FrameType, FullFrame
 from gateway.voip.iax.peers import Encryption, IaxListener, PeerSettings
+from gateway.voip.iax.shares import EMERGENCY_LEGS, MAX_LEGS
 from gateway.voip.sip.address import NetworkFacts
 from gateway.voip.sip.flow import Resolve
 from gateway.voip.sip.names import Answer
@@ -137,12 +137,12 @@ def test_call_that_goes_out_bears_a_number_of_ours_and_frees_it() -> None:
     (new,) = wire.sent_to(PEER)
     assert (new.subclass, new.destination) == (Command.NEW, 0)
     assert new.elements.text(Ie.CALLED_NUMBER) == "100"
-    assert wire.endpoint.calls_of("branch") == 1
+    assert wire.endpoint.shares.of("branch") == 1
     leg.release(Cause.NORMAL_CALL_CLEARING, wire.now)
     wire.advance(60 * SECOND)
     assert [type(each) for each in caller.events][-1] is Released
     assert wire.endpoint.idle
-    assert wire.endpoint.calls_of("branch") == 0
+    assert wire.endpoint.shares.of("branch") == 0
     assert len(wire.endpoint.numbers) == 0
 
 

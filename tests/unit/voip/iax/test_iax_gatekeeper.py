@@ -32,7 +32,7 @@ def test_call_with_the_right_password_is_offered() -> None:
     far_end.send(Command.AUTHREP, Elements([(Ie.MD5_RESULT, md5_result(challenge, WORD))]))
     assert call_words(wire) == [("branch", "inside", "4711")]
     assert len(wire.endpoint.gatekeeper) == 0
-    assert wire.endpoint.calls_of("branch") == 1
+    assert wire.endpoint.shares.of("branch") == 1
 
 
 def prove(
@@ -236,7 +236,7 @@ def test_far_end_that_was_started_again_and_uses_its_number_anew_gets_through() 
     prove(anew, "branch", number="200")
     assert [words[2] for words in call_words(wire)] == ["100", "200"]
     wire.advance(SECOND)
-    assert wire.endpoint.calls_of("branch") == 1
+    assert wire.endpoint.shares.of("branch") == 1
 
 
 def test_far_end_without_tokens_that_was_started_again_gets_through() -> None:
@@ -417,7 +417,7 @@ def test_hangup_without_our_call_number_ends_nothing_that_was_proven() -> None:
     far_end.call("branch", WORD)
     destination, far_end.destination = far_end.destination, 0
     far_end.send(Command.HANGUP)
-    assert wire.endpoint.calls_of("branch") == 1
+    assert wire.endpoint.shares.of("branch") == 1
     far_end.destination = destination
 
 

@@ -145,16 +145,22 @@ def test_frames_that_wait_for_others_go_in_their_turn() -> None:
     scene.assert_clean()
 
 
-def test_what_was_said_while_nobody_was_there_is_heard() -> None:
-    scene = Scene()
+def absent(scene: Scene, meanwhile: Callable[[IaxLeg], object], begins: float) -> tuple[IaxLeg, Notes, Notes]:
+    """``meanwhile`` happens to a's leg while b's program is away: that leg, its notes, and those of b's new one."""
     kept = Kept(scene["b"])
     ours, notes, theirs, _ = scene.answered()
     state = kept.of(theirs)
     with Absence(scene, scene["b"]):
-        ours.keypad("42", 100, scene.now)
+        meanwhile(ours)
         scene.run(3)
-    _, heard = reborn(scene, scene["b"], state, theirs.stream, 1)
+    _, heard = reborn(scene, scene["b"], state, theirs.stream, begins)
     scene.run(5)
+    return ours, notes, heard
+
+
+def test_what_was_said_while_nobody_was_there_is_heard() -> None:
+    scene = Scene()
+    ours, notes, heard = absent(scene, lambda leg: leg.keypad("42", 100, scene.now), 1)
     assert heard.keys == "42"
     ours.release(Cause.USER_BUSY, scene.now)
     scene.run(2)
@@ -165,30 +171,22 @@ def test_what_was_said_while_nobody_was_there_is_heard() -> None:
 
 def test_a_far_end_that_hung_up_meanwhile_is_heard() -> None:
     scene = Scene()
-    kept = Kept(scene["b"])
-    ours, _, theirs, _ = scene.answered()
-    state = kept.of(theirs)
-    with Absence(scene, scene["b"]):
-        ours.release(Cause.NORMAL_CALL_CLEARING, scene.now)
-        scene.run(3)
-    _, heard = reborn(scene, scene["b"], state, theirs.stream, 1)
-    scene.run(5)
+    _, _, heard = absent(scene, lambda leg: leg.release(Cause.NORMAL_CALL_CLEARING, scene.now), 1)
     assert heard.released is not None and heard.released.cause is Cause.NORMAL_CALL_CLEARING
     scene.assert_clean()
 
 
 def test_a_far_end_that_has_forgotten_the_call_says_so_soon() -> None:
     scene = Scene()
-    kept = Kept(scene["b"])
-    ours, _, theirs, _ = scene.answered()
-    state = kept.of(theirs)
-    assert ours.session is not None
-    with Absence(scene, scene["b"]):
-        ours.release(Cause.NORMAL_CALL_CLEARING, scene.now)
-        ours.session.abandon(scene.now)
-        scene.run(3)
-    _, heard = reborn(scene, scene["b"], state, theirs.stream, 0)
-    scene.run(6)
+
+    def forget(leg: IaxLeg) -> None:
+        session = leg.session
+        assert session is not None
+        leg.release(Cause.NORMAL_CALL_CLEARING, scene.now)
+        session.abandon(scene.now)
+
+    _, _, heard = absent(scene, forget, 0)
+    scene.run(1)
     assert heard.released is not None and heard.released.cause is Cause.TEMPORARY_FAILURE
     scene.assert_clean()
 

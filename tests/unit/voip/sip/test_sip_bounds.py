@@ -9,7 +9,7 @@ import pytest
 
 from gateway.cause import Cause
 from gateway.core import SECOND
-from gateway.voip.sip import changes, far_ends, peers, reliable, targets
+from gateway.voip.sip import changes, contacts, peers, reliable, targets
 from gateway.voip.sip.body import MAX_BOUNDARY, find_sdp
 from gateway.voip.sip.errors import SipError
 from gateway.voip.sip.externip import MAX_REPORTERS, Addressing, ExternIp, Source
@@ -102,14 +102,34 @@ def test_of_all_who_say_where_we_are_so_many_are_remembered() -> None:
 def test_so_many_places_of_phones_and_no_more_are_asked_how_they_are(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(far_ends, "MAX_WATCHED", 2)
+    monkeypatch.setattr(contacts, "MAX_WATCHED", 2)
     places = Places(3)
     watched = replace(DESK, far_end=FarEndSettings(qualify=SECOND, qualifyfreq=60 * SECOND))
-    places.endpoint.far_ends.watch_phone(watched, places.bound, places.now)
+    places.endpoint.far_ends.contacts.follow(watched, places.bound, places.now)
     places.run(1)
     asked = {each.uri_text for each in places.take() if isinstance(each, Request) and each.method == "OPTIONS"}
     assert len(asked) == 2
     assert "more than 2 places are watched" in caplog.text
+
+
+def test_places_that_are_asked_no_more_make_room_for_others(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(contacts, "MAX_WATCHED", 1)
+    places = Places(3)
+    watched = replace(DESK, far_end=FarEndSettings(qualify=SECOND, qualifyfreq=60 * SECOND))
+    own = places.endpoint.far_ends.contacts
+    own.follow(watched, places.bound[:1], places.now)
+    own.follow(watched, places.bound[1:2], places.now)
+    own.forget({watched.name})
+    own.follow(watched, places.bound[2:], places.now)
+    places.run(1)
+    asked = {each.uri_text for each in places.take() if isinstance(each, Request) and each.method == "OPTIONS"}
+    assert asked == {str(places.bound[2].uri)}
+    assert "are watched" not in caplog.text
+    own.leave()
+    own.follow(watched, places.bound, places.now)
+    assert own.as_json(places.now) == {}
 
 
 def test_a_peer_too_has_so_many_handshakes_under_way() -> None:

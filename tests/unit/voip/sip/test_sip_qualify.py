@@ -266,7 +266,7 @@ class Registered(Asking):
     def places(self) -> set[Reach]:
         """How the places answer where it is registered."""
         endpoint = self.endpoint
-        return {endpoint.far_ends.binding_reach(each) for each in endpoint.phones.location.bindings("b", self.now)}
+        return {endpoint.far_ends.contacts.reach(each) for each in endpoint.phones.location.bindings("b", self.now)}
 
 
 def test_phone_is_asked_where_it_registered_as_long_as_it_is() -> None:
