@@ -39,6 +39,6 @@ def emergency_numbers(country: str) -> frozenset[str]:
 
 
 def expected_emergency_numbers(country: str) -> frozenset[str]:
-    """Those that every telephone of ``country`` must reach: all but habits of PBXs, and what only mobiles need there."""
+    """Those that every telephone of ``country`` must reach: no habits of PBXs, and not what only mobiles need there."""
     numbers = emergency_numbers(country)
     return frozenset({"911"}) if "911" in numbers else numbers
