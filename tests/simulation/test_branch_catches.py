@@ -184,7 +184,7 @@ def test_registrations_that_a_restart_loses_are_noticed(monkeypatch: pytest.Monk
 
 
 def test_a_registration_that_is_not_refreshed_in_time_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registration, "_refresh_after", lambda granted, _rng: 2 * granted * SECOND)
+    monkeypatch.setattr(registration, "refresh_after", lambda granted, _timeout, _rng: 2 * granted * SECOND)
     assert "not registered with itsp" in breaches(seeds=(1, 5))
 
 
