@@ -268,6 +268,7 @@ class Session:
             self.phase is Phase.CONFIRMED
             and not self.acceptance.pending
             and SipTimer.GLARE not in self._running
+            and SipTimer.GONE not in self._running
             and not self.negotiation.awaiting_answer
         )
 
@@ -356,6 +357,10 @@ class Session:
             self.end(now)
         elif response.status in (408, 481) and method != "PRACK":
             # RFC 3261 12.2.1.2: the far end has lost the dialog.
+            if response.status == 481 and self.phase is Phase.CONFIRMED:
+                # Or it has ended it, and its BYE, which says why, comes over another connection or by a longer way.
+                self.start(SipTimer.GONE, now)
+                return
             self._lost(Cause.RECOVERY_ON_TIMER_EXPIRY if response.status == 408 else Cause.NORMAL_UNSPECIFIED, now)
         elif method == "INFO":
             if response.status in NO_INFO:
@@ -541,6 +546,9 @@ class Session:
             self.start(SipTimer.EXPIRY, now, self.timer.expire_after - self.timer.refresh_after)
         self.changes.refresh(now)
 
+    def _gone(self, now: int) -> None:
+        self._lost(Cause.NORMAL_UNSPECIFIED, now)
+
     def _glare_over(self, now: int) -> None:
         if self.phase is Phase.ENDING:
             self._send_bye(*self._why, now)
@@ -580,4 +588,5 @@ class Session:
         SipTimer.REFRESH: _refresh,
         SipTimer.EXPIRY: _expired,
         SipTimer.GLARE: _glare_over,
+        SipTimer.GONE: _gone,
     }

@@ -45,6 +45,7 @@ class SipTimer(IntEnum):
     INVITE_EXPIRES = 29
     RING = 30
     FAILOVER = 31
+    GONE = 32
 
 
 _LONGEST = 3600 * SECOND
@@ -85,6 +86,7 @@ SIP_TIMERS: dict[SipTimer, TimerRow] = {
     SipTimer.IDLE: _row("idle connection is closed", 1800 * SECOND, "own; RFC 5626 4.4.1 pings within 120 s"),
     SipTimer.INVITE_EXPIRES: _row("most that Expires of an INVITE may say", 600 * SECOND, "RFC 3261 13.3.1"),
     SipTimer.FAILOVER: _row("no response while there is another way", 4 * SECOND, "own; the peer's failover_ms"),
+    SipTimer.GONE: _row("BYE behind a 481", 500 * MILLISECOND, "own; RFC 3261 12.2.1.2"),
     SipTimer.RING: _row("1xx again while it rings", 60 * SECOND, "RFC 3261 13.3.1.1: every minute"),
 }
 

@@ -369,14 +369,48 @@ def test_our_reinvite_and_theirs_cross_and_each_gets_491() -> None:
     assert notes.released is None
 
 
-@pytest.mark.parametrize("status", [481, 408])
-def test_far_end_that_lost_the_dialog_ends_it(status: int) -> None:
+def test_far_end_that_lost_the_dialog_ends_it() -> None:
     far = FarEnd()
     leg, notes, _ = far.answered_out()
     leg.hold(far.now)
-    far.answer(far.take_request("INVITE"), status)
+    far.answer(far.take_request("INVITE"), 408)
     assert far.names() == ["ACK", "BYE"]
     assert notes.released is not None
+    assert notes.released.cause is Cause.RECOVERY_ON_TIMER_EXPIRY
+    far.assert_clean()
+
+
+def test_far_end_that_knows_no_such_dialog_ends_it_if_its_bye_does_not_come() -> None:
+    far = FarEnd()
+    leg, notes, _ = far.answered_out()
+    leg.hold(far.now)
+    far.answer(far.take_request("INVITE"), 481)
+    assert far.names() == ["ACK"]
+    # Nothing more is asked of who has no such dialog.
+    leg.resume(far.now)
+    far.run(0.4)
+    assert far.names() == []
+    assert notes.released is None
+    far.run(0.2)
+    assert far.names() == ["BYE"]
+    assert notes.released is not None
+    assert notes.released.cause is Cause.NORMAL_UNSPECIFIED
+    far.assert_clean()
+
+
+def test_bye_that_comes_behind_the_481_says_why() -> None:
+    far = FarEnd()
+    leg, notes, invite = far.answered_out()
+    leg.hold(far.now)
+    far.answer(far.take_request("INVITE"), 481)
+    far.run(0.3)
+    reason = ("Reason", "Q.850;cause=38")
+    far.request("BYE", reason, to_tag=invite.from_.tag, call_id=invite.call_id, from_tag="far")
+    assert far.names() == ["ACK", "200 BYE"]
+    far.run(1)
+    assert far.take() == []
+    assert notes.released is not None
+    assert notes.released.cause is Cause.NETWORK_OUT_OF_ORDER
     far.assert_clean()
 
 
