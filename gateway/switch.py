@@ -189,13 +189,13 @@ class Switch(Switchboard):
     def receive_sip(self, data: bytes, flow: Flow, now: int) -> None:
         """A datagram or bytes of a stream came in on ``flow``."""
         self._now = now
-        if self.ring is not None:
-            self.ring.note(now, _SIP, True, flow, data)
         if self.tracer is not None:
             line = trace_sip(now, str(flow), True, data)
             if line is not None:
                 self.tracer(line)
-        self.sip.receive(data, flow, now)
+        # A flood that is dropped unread does not drive out what the ring is for.
+        if self.sip.receive(data, flow, now) and self.ring is not None:
+            self.ring.note(now, _SIP, True, flow, data)
 
     def sip_connection_lost(self, flow: Flow, now: int) -> None:
         """A connection is gone or could not be made."""

@@ -246,6 +246,8 @@ class Telephones(OurSip):
         await self.until(lambda: monotonic_microseconds() >= end, "time to pass")
 
 
+SETTLING = 1.0
+"""Seconds in which what a telephone hears just then has to become its tone again, with the fault noted by then."""
 MUCH_HELD_UP = 0.4
 """Share of the time in which the machine let programs wait, from which on little can be said."""
 
@@ -267,7 +269,12 @@ class Listening:
         return self
 
     async def __aexit__(self, kind: object, error: object, trace: object) -> None:
+        deadline = monotonic_microseconds() + round(SETTLING * 1e6)
         self.heard = await self._telephones.program.report()
+        # In the middle of a change of delay it is not known yet how it goes on.
+        while any(each.broken for each in self.heard) and monotonic_microseconds() < deadline:
+            await self._telephones.pass_time(0.1)
+            self.heard = await self._telephones.program.report()
         await self.watch.stop()
         if error is None:
             self._judge()

@@ -163,7 +163,7 @@ class Scene:
         self.frames_lost = False
         self.deaf: set[str] = set()
         """Addresses at which nobody is."""
-        self._queue: list[tuple[int, int, Callable[[], None]]] = []
+        self._queue: list[tuple[int, int, Callable[[], object]]] = []
         self._serial = 0
         if up:
             for name in self.exchanges:
@@ -177,7 +177,7 @@ class Scene:
         self.switch.line_state(span, alarm, self.now)
         self.settle()
 
-    def later(self, delay: int, what: Callable[[], None]) -> None:
+    def later(self, delay: int, what: Callable[[], object]) -> None:
         self._serial += 1
         heapq.heappush(self._queue, (self.now + delay, self._serial, what))
 

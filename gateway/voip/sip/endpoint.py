@@ -128,31 +128,32 @@ class SipEndpoint:
 
     # -- the contract of gateway.core --
 
-    def receive(self, data: bytes, flow: Flow, now: int) -> None:
-        """A datagram, or bytes of a stream, arrived on ``flow``. Nothing that it may hold raises."""
+    def receive(self, data: bytes, flow: Flow, now: int) -> bool:
+        """A datagram, or bytes of a stream, arrived on ``flow``; False if it is dropped unread. It raises nothing."""
         self._now = now
         if flow.transport in RELIABLE:
             if self.far_ends.streams:
                 self.far_ends.heard_on(flow, data, now)
             self._streams.feed(data, flow, now)
-            return
+            return True
         if self.strangers.unheard(flow.address, now) and not self.unproven.heard(data, flow.address, now):
             self.counters.overload += 1
-            return
+            return False
         if len(data) < 12 or data[0] < 0x20:
             # CR LF keep-alives, STUN (first two bits zero, RFC 5389 6) and the like; CR LF may come first (3261 7.5).
             if data[:1] == b"\1" and self.relocation.receive(data, flow, now):
-                return
+                return True
             data = data.lstrip(b"\r\n")
             if not data.strip(b"\0 ") or data[0] < 4:
                 self.counters.keepalives += 1
-                return
+                return True
         try:
             message = parse(data)
         except SipError as error:
             self.reception.broken(error, flow, now)
-            return
+            return True
         self.reception.receive(message, flow, now)
+        return True
 
     def _receive_streamed(self, message: Request | Response, flow: Flow, now: int) -> None:
         if self.strangers.unheard(flow.address, now) and not (

@@ -53,7 +53,7 @@ class ListenError(Exception):
 class Receiver(Protocol):
     """What the adapter feeds: SipEndpoint."""
 
-    def receive(self, data: bytes, flow: Flow, now: int) -> None:
+    def receive(self, data: bytes, flow: Flow, now: int) -> object:
         """Bytes arrived."""
 
     def connection_lost(self, flow: Flow, now: int) -> None:

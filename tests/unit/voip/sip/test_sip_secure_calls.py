@@ -132,9 +132,9 @@ def test_far_end_that_knows_the_secure_profile_only_is_asked_again() -> None:
     both = pair(OPTIONAL, REQUIRED)
     original = both.b.endpoint.receive
 
-    def strict(data: bytes, flow: Flow, now: int) -> None:
+    def strict(data: bytes, flow: Flow, now: int) -> bool:
         # As of a far end that does not look for keys beside RTP/AVP.
-        original(data.replace(b"a=crypto", b"a=x-rypto") if b"RTP/AVP" in data else data, flow, now)
+        return original(data.replace(b"a=crypto", b"a=x-rypto") if b"RTP/AVP" in data else data, flow, now)
 
     both.b.endpoint.receive = strict  # type: ignore[method-assign]
     leg, *_ = both.answered_call()
