@@ -61,7 +61,7 @@ def check_emergency(reader: Reader, configuration: Configuration) -> None:
         if nowhere:
             numbers = "the emergency number " if len(nowhere) == 1 else "the emergency numbers "
             reader.warning(
-                path, f"{numbers}{', '.join(nowhere)} cannot be called from here: no [[route]] takes them on", context
+                path, f"{numbers}{', '.join(nowhere)} cannot be called from here: no [[route]] leads out", context
             )
 
 

@@ -202,6 +202,8 @@ class Scene:
                 _arguments(
                     "-m gateway --start-engine --config",
                     directory / "gateway.toml",
+                    "--store",
+                    directory / "config",
                     "--trace",
                     directory / "trace.jsonl",
                 ),

@@ -50,14 +50,14 @@ def told(*parts: str, country: str = "us") -> list[str]:
 
 def test_no_route_for_help_is_told_at_the_telephone() -> None:
     assert told(SPAN, route("_9NXXNXXXXXX", "pri:g0/{number:1}")) == [
-        "the emergency number 911 cannot be called from here: no [[route]] takes them on"
+        "the emergency number 911 cannot be called from here: no [[route]] leads out"
     ]
     assert told(SPAN, route("_9NXXNXXXXXX", "pri:g0/{number:1}"), route("911", "pri:g0/911")) == []
 
 
 def test_every_number_of_a_country_counts() -> None:
     assert told(SPAN, route("112", "pri:g0/112"), country="fr") == [
-        "the emergency numbers 15, 17, 18 cannot be called from here: no [[route]] takes them on"
+        "the emergency numbers 15, 17, 18 cannot be called from here: no [[route]] leads out"
     ]
 
 
@@ -70,7 +70,7 @@ def test_a_prefix_that_is_taken_off_is_told() -> None:
 
 
 def test_what_is_refused_on_purpose_is_told() -> None:
-    cannot = ["the emergency number 911 cannot be called from here: no [[route]] takes them on"]
+    cannot = ["the emergency number 911 cannot be called from here: no [[route]] leads out"]
     assert told(SPAN, route("911", "reject:21")) == cannot
 
 
@@ -80,7 +80,7 @@ def test_what_other_contexts_make_of_it_counts(to: str) -> None:
     assert told(SPAN, onwards, route("911", "pri:g0/911", context="away")) == []
     assert told(SPAN, onwards, route("911", "pri:g0/0911", context="away")) != []
     assert told(SPAN, onwards, route("100", "echo", context="away")) == [
-        "the emergency number 911 cannot be called from here: no [[route]] takes them on"
+        "the emergency number 911 cannot be called from here: no [[route]] leads out"
     ]
 
 
